@@ -1,0 +1,232 @@
+"""The bundle: one folder of JSON and tensors that travels, loads anywhere, and proves itself.
+
+    luban.json          what made it: task, model and their configurations; the sha256 of every file but the card, and of itself
+    schema.json         the fitted fields: how columns become tensors and tensors become the user's words
+    model.safetensors   the weights;   other files are the model's own (LightGBM's trees, the source of the user's network)
+    golden.json         synthetic rows and what the model said of them; said again at every load, within 1e-4
+    report.json         how good it is;   README.md: the same for people, free to edit
+
+Nothing in it is ever unpickled. The user's own network is Python, so it runs only where its source is trusted: on the machine that
+trained it, or where it is named again by --model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from luban import reading
+from luban.core import config as configs
+from luban.core.contract import Batch, Head, Model, Ragged, Schema, Table, Task, to_device
+from luban.core.errors import UserError
+from luban.core.files import read_json, sha256, write_json, write_text
+from luban.core.registry import MODELS, TASKS
+from luban.folders import home
+from luban.models._own import adapt
+
+FORMAT = 1
+_TOLERANCE = 1e-4
+_GOLDEN_ROWS = 16
+_CHUNK = 50_000
+"""Rows encoded and answered at a time: what bounds the memory of a prediction."""
+
+
+class Bundle:
+    """A trained model with all that it needs to answer in the user's words."""
+
+    def __init__(self, schema: Schema, task: Task, model: Model, head: Head, info: dict[str, Any]):
+        self.schema, self.task, self.model, self.head, self.info = schema, task, model, head, info
+
+    # ---------------------------------------------------------------- use
+
+    def predict(self, data: Any, ask: Any = None) -> Table:
+        """Predictions for rows, in their order: a frame with `prediction` and what goes with it. Needs no target.
+
+        data: a path, a built-in name, a polars or pandas frame, a dict of columns, or a list of rows as dicts.
+        Raises UserError for a missing column or a value that cannot be understood.
+        """
+        table = self.task.prepare(reading.read(data))
+        pieces = [self._answer(table.slice(start, _CHUNK), ask) for start in range(0, table.height, _CHUNK)]
+        return _concat(pieces)
+
+    def predict_chunks(self, chunks: Iterator[Table], ask: Any = None) -> Iterator[Table]:
+        """The same over a stream of tables, one answer for each."""
+        return (self._answer(self.task.prepare(chunk), ask) for chunk in chunks)
+
+    def _answer(self, table: Table, ask: Any) -> Table:
+        encoded = self.schema.encode(table, with_target=False)
+        return self.task.answers(forward(self.model, self.task, self.head, encoded, ask), self.schema)
+
+    # ---------------------------------------------------------------- save
+
+    def save(self, path: Path, extra: dict[str, str]) -> None:
+        """Writes the folder beside `path` and renames it into place. `extra`: {file name: content}, e.g. the report and the card."""
+        draft = path.with_name(f".{path.name}.draft")
+        shutil.rmtree(draft, ignore_errors=True)
+        try:
+            draft.mkdir(parents=True)
+            (draft / "model.safetensors").write_bytes(safetensors.torch.save(tensors_of(self.model)))
+            write_json(draft / "schema.json", self.schema.state())
+            write_json(draft / "golden.json", self._golden())
+            for name, content in {**self.model.files(), **extra}.items():
+                write_text(draft / name, content)
+            hashes = {file.name: sha256(file) for file in sorted(draft.iterdir()) if file.name != "README.md"}
+            write_json(draft / "luban.json", _signed({**self.info, "format": FORMAT, "luban": metadata.version("luban"), "files": hashes}))
+            shutil.rmtree(path, ignore_errors=True)
+            os.replace(draft, path)
+        except OSError as error:
+            raise UserError(
+                f"could not save the model in {path}: {error.strerror}. Free the disk or choose another place by --out."
+            ) from error
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+    def _golden(self) -> dict[str, Any]:
+        rows = json.loads(json.dumps(self.schema.imagine(_GOLDEN_ROWS).to_dicts(), default=str))
+        return {
+            "about": "synthetic rows, made from the schema, and what the model said of them",
+            "rows": rows,
+            "predicted": {key: value.tolist() for key, value in self._predict_rows(rows).items()},
+        }
+
+    def _predict_rows(self, rows: list[dict]) -> Batch:
+        table = self.task.prepare(reading.read(rows))
+        return forward(self.model, self.task, self.head, self.schema.encode(table, with_target=False), None)
+
+    # ---------------------------------------------------------------- prove
+
+    def prove(self, golden: dict[str, Any], where: str) -> None:
+        """Predicts the golden rows again. Raises UserError where the answers differ: the software here computes something else."""
+        for key, predicted in self._predict_rows(golden["rows"]).items():
+            expected = torch.tensor(golden["predicted"][key], dtype=predicted.dtype)
+            worst = float(((predicted - expected).abs() / expected.abs().clamp(min=1)).max())
+            if not worst <= _TOLERANCE:
+                raise UserError(
+                    f"the model in {where} does not answer as it did when it was saved (its golden rows differ by {worst:.2g}). "
+                    "Another version of a library computes differently here: install those of its report.json."
+                )
+
+
+def load(path: str | Path, model: str | type | torch.nn.Module | None = None) -> Bundle:
+    """Loads a bundle, checks every file against its hash and lets it prove itself by its golden rows.
+
+    model: the user's own network again ("my.py:Net", a class, or a fresh instance), where the bundle was trained with one.
+    Raises UserError for a missing, altered or foreign file, naming it.
+    """
+    path = Path(path)
+    info = _verified(path)
+    schema = Schema.restore(read_json(path / "schema.json"))
+    task_class = TASKS[info["task"]["name"]]
+    task = task_class(configs.build(task_class.Config, info["task"]["config"]))
+    head = task.head(schema)
+    network = _empty_model(path, info, schema, head, model)
+    try:
+        network.load_state_dict(safetensors.torch.load_file(path / "model.safetensors"))
+    except RuntimeError as error:
+        raise UserError(
+            f"the weights in {path} do not fit the network {info['model']['name']!r}: {str(error).splitlines()[-1].strip()}"
+        ) from error
+    network.restore({name: (path / name).read_text(encoding="utf-8") for name in info["model"]["files"]})
+    bundle = Bundle(schema, task, network.eval(), head, {key: info[key] for key in ("task", "model")})
+    bundle.prove(read_json(path / "golden.json"), str(path))
+    return bundle
+
+
+def _verified(path: Path) -> dict[str, Any]:
+    """luban.json, after every file in it has been found whole."""
+    if not (path / "luban.json").is_file():
+        raise UserError(f"{path} is not a model: it has no luban.json. A run folder's model is in its model/ folder, once it has finished.")
+    info = read_json(path / "luban.json")
+    if not isinstance(info, dict) or _signed(info) != info:
+        raise UserError(f"{path / 'luban.json'} was altered after it was saved. Copy the folder again from where it was made.")
+    if info["format"] > FORMAT:
+        raise UserError(
+            f"{path} was saved by luban {info['luban']} in format {info['format']}; this one reads up to {FORMAT}. Upgrade luban."
+        )
+    for name, expected in info["files"].items():
+        if not (path / name).is_file():
+            raise UserError(f"{path / name} is missing. The folder is not complete: copy it again as a whole.")
+        if sha256(path / name) != expected:
+            raise UserError(
+                f"{path / name} was altered after it was saved: its sha256 is not the one in luban.json. Copy the folder again."
+            )
+    return info
+
+
+def _signed(info: dict[str, Any]) -> dict[str, Any]:
+    """`info` with the sha256 of all the rest of it, so that a flipped byte in luban.json shows too."""
+    rest = {key: value for key, value in info.items() if key != "sha256"}
+    return {**rest, "sha256": hashlib.sha256(json.dumps(rest, sort_keys=True, ensure_ascii=False).encode()).hexdigest()}
+
+
+# ---------------------------------------------------------------- models, and the user's own
+
+
+def _empty_model(path: Path, info: dict[str, Any], schema: Schema, head: Head, given: Any) -> Model:
+    saved = info["model"]
+    if saved["code"] is None:
+        model_class = MODELS[saved["name"]]
+        return model_class(configs.build(model_class.Config, saved["config"]), schema, head)
+    if given is None and saved["code"] in info["files"] and trusted(path / saved["code"]):
+        given = f"{path / saved['code']}:{saved['name'].rpartition(':')[2]}"
+    if given is None:
+        how = f"read {path / saved['code']}, then name it: --model {path / saved['code']}:{saved['name'].rpartition(':')[2]}"
+        if saved["code"] not in info["files"]:
+            how = "hand the same network in again: luban.load(path, model=Net(...))"
+        raise UserError(f"{path} was trained with your own network {saved['name']!r}, and code from elsewhere is never run unasked: {how}.")
+    model_class = adapt(MODELS[given] if isinstance(given, str) else given)
+    return model_class(configs.build(model_class.Config, saved["config"]), schema, head)
+
+
+def trust(source: Path) -> None:
+    """Remembers that the user ran this source by name on this machine; a bundle that carries the same source may run it again."""
+    write_text(home() / "trusted" / sha256(source), str(source.resolve()))
+
+
+def trusted(source: Path) -> bool:
+    return (home() / "trusted" / sha256(source)).exists()
+
+
+# ---------------------------------------------------------------- forward
+
+_MOST = 4096
+"""Rows in one forward pass outside training."""
+
+
+@torch.inference_mode()
+def forward(model: Model, task: Task, head: Head, encoded: Batch, ask: Any) -> Batch:
+    """task.predict over all rows of `encoded`, in passes of at most 4,096; the answers lie on the CPU."""
+    model.eval()
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    n = len(next(iter(encoded.values())))
+    pieces = [task.predict(model, to_device(_slice(encoded, start, start + _MOST, n), device), head, ask) for start in range(0, n, _MOST)]
+    return {key: torch.cat([piece[key].float().cpu() for piece in pieces]) for key in pieces[0]}
+
+
+def _slice(batch: Batch, start: int, stop: int, n: int) -> Batch:
+    if start == 0 and stop >= n:
+        return batch
+    rows = torch.arange(start, min(stop, n))
+    return {key: value[rows] if isinstance(value, Ragged) else value[start:stop] for key, value in batch.items()}
+
+
+def _concat(pieces: list[Table]) -> Table:
+    table = pieces[0]
+    for piece in pieces[1:]:
+        table = table.vstack(piece)
+    return table.rechunk()
+
+
+def tensors_of(model: Model) -> dict[str, Tensor]:
+    """Copies of all weights and buffers, on the CPU."""
+    return {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}

@@ -1,0 +1,48 @@
+"""Doubts about the data that are told before time is spent: a column that gives the target away. More will come here.
+
+Each check says what it found and the option that mends it, and returns its findings for the report.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+from luban.core.contract import Schema
+from luban.core.notes import warn
+from luban.data import Rows, Store
+from luban.splitting import TRAIN
+
+
+def report_leaks(schema: Schema, store: Store, rows: Rows) -> list[dict[str, Any]]:
+    """Says which single column almost gives the target away; often it is known only after the fact. Returns the findings.
+
+    A small decision tree on one column, fitted on half of at most 5,000 training rows, is scored on the other half. Its skill is
+    1 for perfect and 0 for guessing (accuracy above the largest class's share, or R2).
+    """
+    index = torch.from_numpy(rows.of(TRAIN)[:: max(1, len(rows.of(TRAIN)) // 5000)])
+    found = []
+    batch = store.gather(index)
+    half = len(index) // 2
+    for target_key, target in schema.targets.items():
+        y = batch[target_key].numpy()
+        discrete = target.kind == "id" or len(np.unique(y)) <= 2
+        for key, each in schema.inputs.items():
+            if each.kind == "tokens" or half < 25:
+                continue
+            x = np.nan_to_num(batch[key].numpy().reshape(len(index), -1), nan=-1e6)
+            tree = (DecisionTreeClassifier if discrete else DecisionTreeRegressor)(max_leaf_nodes=64, min_samples_leaf=2, random_state=0)
+            score = float(tree.fit(x[:half], y[:half]).score(x[half:], y[half:]))
+            floor = float(np.unique(y[half:], return_counts=True)[1].max() / len(y[half:])) if discrete else 0.0
+            skill = (score - floor) / (1 - floor) if floor < 1 else 0.0
+            if skill > 0.98:
+                name = each.columns[0]
+                found.append({"column": name, "target": target.columns[0], "skill": round(skill, 4)})
+                warn(
+                    f"the column {name!r} alone gives {target.columns[0]!r} away (skill {skill:.3f} of 1). "
+                    f"If it is not known at the time of the prediction, leave it out: --drop {name!r}."
+                )
+    return found

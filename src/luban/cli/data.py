@@ -1,0 +1,58 @@
+"""`luban data`: the built-in data sets, and a look at any."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.group(epilog="\b\nExamples:\n  luban data list\n  luban data get adult\n  luban data show my.csv")
+def data() -> None:
+    """List, fetch and look at data."""
+
+
+@data.command("list")
+def list_() -> None:
+    """The built-in data sets."""
+    from luban import catalogue
+
+    for name in catalogue.names():
+        facts = catalogue.describe(name)
+        click.echo(f"{name:<16} {facts['rows']:>8,} rows  target {facts['target']:<14} {facts['title']}")
+
+
+@data.command(epilog="\b\nExample:\n  luban data get adult -o adult.csv")
+@click.argument("name")
+@click.option("--out", "-o", type=click.Path(path_type=Path), metavar="FILE", help="Where to write. [NAME.csv]")
+def get(name: str, out: Path | None) -> None:
+    """Write the data set NAME as a CSV file."""
+    from luban import catalogue
+    from luban.core.errors import UserError
+    from luban.core.files import atomic
+
+    out = out or Path(f"{name}.csv")
+    table = catalogue.table(name)
+    if out.exists():
+        raise UserError(f"{out} exists already; choose another file with -o.")
+    with atomic(out) as file:
+        table.write_csv(file)
+    click.echo(str(out.resolve()))
+
+
+@data.command(epilog="\b\nExamples:\n  luban data show adult\n  luban data show my.csv --rows 20")
+@click.argument("name")
+@click.option("--rows", default=5, show_default=True, help="How many rows to print.")
+def show(name: str, rows: int) -> None:
+    """The first rows of a data set or a file; its origin and licence."""
+    import polars as pl
+
+    from luban import catalogue, reading
+
+    if name in catalogue.names():
+        for key, value in catalogue.describe(name).items():
+            click.echo(f"{key:<10} {value}", err=True)
+    table = reading.read(name)
+    with pl.Config(tbl_rows=rows, tbl_cols=-1, tbl_width_chars=160, fmt_str_lengths=40, tbl_hide_column_data_types=True):
+        click.echo(str(table.head(rows)))
+    click.echo(f"{table.height:,} rows, {table.width} columns", err=True)

@@ -1,0 +1,58 @@
+"""The progress display of a training: one bar a model with loss, metric, speed and time left; plain notes where there is no terminal."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+class Screen:
+    """Hooks for `luban.train`, on stderr. Draws ten times a second at most, and nothing at all under --quiet or into a file."""
+
+    def __init__(self, quiet: bool):
+        self.console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+        self.quiet = quiet
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps"),
+            TextColumn("{task.fields[facts]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        self.progress = Progress(*columns, console=self.console, transient=True, disable=quiet or not self.console.is_terminal)
+        self.bars: dict[str, Any] = {}
+        self.drawn = 0.0
+
+    def __enter__(self) -> Screen:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *problem: Any) -> None:
+        self.progress.stop()
+
+    def print(self, text: str) -> None:
+        self.console.print(text)
+
+    def on_step(self, name: str, step: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self.drawn < 0.1 and step < total:
+            return
+        self.drawn = now
+        if name not in self.bars:
+            self.bars[name] = self.progress.add_task(name, total=total, facts="")
+        self.progress.update(self.bars[name], completed=step, total=total)
+
+    def on_eval(self, line: dict[str, Any]) -> None:
+        if line["model"] in self.bars:
+            metric, value = next((key, line[key]) for key in line if key not in ("model", "step", "epoch", "loss"))
+            self.progress.update(
+                self.bars[line["model"]], facts=f"loss {line['loss']:.4f}  {metric} {value:.4f}  {line['examples_per_second']:,} rows/s"
+            )
+
+    def on_end(self, name: str) -> None:
+        if name in self.bars:
+            self.progress.remove_task(self.bars.pop(name))

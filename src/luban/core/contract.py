@@ -1,0 +1,398 @@
+"""The contract: the five shapes in which stages and plug-ins meet. Read this file and you know what a plug-in must be.
+
+    Table   a polars frame, columns in the user's words
+    Batch   what a model eats: {"c0": Tensor, "c1": Ragged, "y0": Tensor}; inputs are c0, c1, ..., targets y0, y1, ...
+    Field   columns <-> tensors, both directions, learned on training rows only
+    Task    the question: what one example is, the loss, what a prediction means, how it is judged
+    Model   an nn.Module from a Batch to what the task's Head asks for
+
+The keys are ours because the user's column names ("items", "price.usd", "") cannot be module names; the Schema maps them.
+Shapes below: B examples, K ensemble members, C classes.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor, nn
+
+from luban.core import config as configs
+from luban.core.errors import UserError, did_you_mean
+from luban.core.registry import FIELDS
+
+Table = pl.DataFrame
+
+
+# ---------------------------------------------------------------- tensors
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Rows of unequal length: row i is values[offsets[i]:offsets[i+1]]. values: (total, ...), offsets: (B+1,) int64."""
+
+    values: Tensor
+    offsets: Tensor
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, index: Tensor) -> Ragged:
+        """Rows by number, in that order: one vectorised gather, no Python per row."""
+        lengths = (self.offsets[1:] - self.offsets[:-1])[index]
+        offsets = torch.zeros(len(index) + 1, dtype=torch.int64, device=index.device)
+        torch.cumsum(lengths, 0, out=offsets[1:])
+        within = torch.arange(int(offsets[-1]), device=index.device) - offsets[:-1].repeat_interleave(lengths)
+        return Ragged(self.values[self.offsets[:-1][index].repeat_interleave(lengths) + within], offsets)
+
+    def to(self, device: torch.device) -> Ragged:
+        return Ragged(self.values.to(device), self.offsets.to(device))
+
+
+Encoded = Tensor | Ragged
+Batch = dict[str, Encoded]
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    return {key: value.to(device) for key, value in batch.items()}
+
+
+# ---------------------------------------------------------------- field
+
+
+@dataclass(frozen=True)
+class NoConfig:
+    """For a plug-in without options."""
+
+
+class Field(ABC):
+    """Columns to tensors and back. `fit` sees training rows only; `encode` is the only way in, for training and serving alike.
+
+    An encoded missing scalar is NaN; a model decides what to make of it. Encoded ids keep 0 for "never seen in training".
+    """
+
+    kind: ClassVar[str]
+    """What the encoding is, for Model.accepts: scalar ((N,) or (N, size) float32) | id ((N,) int64) | tokens (Ragged int64)."""
+    Config: ClassVar[type] = NoConfig
+    uses: tuple[str, ...] = ()
+    """Columns whose fitted fields `fit` must be given as `peers`."""
+    size: int = 1
+    """scalar: numbers per row; id and tokens: how many different ids, 0 included."""
+    edges: tuple[float, ...] = ()
+    """scalar: increasing quantiles of the training values, in encoded units; models bin and embed by them."""
+    has_missing: bool = False
+    """Were there missing values in the training rows?"""
+    invertible: ClassVar[bool] = True
+    """Can `decode` give the values back? A hash cannot."""
+
+    def __init__(self, columns: tuple[str, ...], config: Any = None):
+        self.columns = columns
+        self.config = config if config is not None else self.Config()
+        self.doubts: list[str] = []  # what a person should know of this column, in words; filled by `fit`
+
+    @classmethod
+    def sniff(cls, column: pl.Series) -> float:
+        """0..1: is this column ours? `column` is a sample, raw as the source gave it (all text for a CSV)."""
+        return 0.0
+
+    @abstractmethod
+    def fit(self, chunks: Iterable[pl.Series], peers: dict[str, Field]) -> Field:
+        """Learns from the training rows, in one pass. Null tokens ("", NA, ?) are handled here. Returns self."""
+
+    @abstractmethod
+    def encode(self, column: pl.Series) -> Encoded:
+        """A column in, one entry a row. Raises UserError naming the first row that cannot be understood."""
+
+    @abstractmethod
+    def decode(self, encoded: Encoded) -> list:
+        """Back to the user's words; missing is None."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """What `fit` learned, as JSON."""
+
+    @abstractmethod
+    def restore(self, state: dict[str, Any]) -> Field:
+        """The inverse of `state`. Returns self."""
+
+    @abstractmethod
+    def imagine(self, n: int, rng: np.random.Generator) -> list:
+        """n plausible values in the user's words, made from the state alone (golden rows: no user's row leaves in a model)."""
+
+    @classmethod
+    @abstractmethod
+    def samples(cls) -> list[pl.Series]:
+        """Columns for the contract tests."""
+
+
+# ---------------------------------------------------------------- schema
+
+
+class Schema:
+    """The fitted fields of a table: inputs under c0, c1, ..., targets under y0, y1, ...; and what was left out, with the reason."""
+
+    def __init__(self, inputs: dict[str, Field], targets: dict[str, Field], ignored: dict[str, str] | None = None):
+        self.inputs = inputs
+        self.targets = targets
+        self.ignored = ignored or {}
+
+    def fit(self, table: Table) -> Schema:
+        """Fits every field on `table` (training rows only). Fields that others use come first."""
+        fitted: dict[str, Field] = {}
+        for each in sorted([*self.inputs.values(), *self.targets.values()], key=lambda each: len(each.uses)):
+            each.fit([self._take(table, each)], {name: fitted[name] for name in each.uses})
+            fitted[each.columns[0]] = each
+        return self
+
+    def encode(self, table: Table, with_target: bool) -> Batch:
+        """Encodes all columns. A missing input is a UserError; targets are encoded only when asked for."""
+        fields = {**self.inputs, **self.targets} if with_target else self.inputs
+        return {key: each.encode(self._take(table, each)) for key, each in fields.items()}
+
+    def _take(self, table: Table, each: Field) -> pl.Series:
+        name = each.columns[0]
+        if name not in table.columns:
+            # a single wrong name is likely a slip; say which columns there are, in full only when they are few
+            raise UserError(
+                f"the column {name!r} is missing.{did_you_mean(name, table.columns)} "
+                f"This model reads: {', '.join(repr(f.columns[0]) for f in self.inputs.values())}."
+            )
+        return table.get_column(name)
+
+    def imagine(self, n: int, seed: int = 0) -> Table:
+        """n synthetic rows of inputs, in the user's words."""
+        rng = np.random.default_rng(seed)
+        return pl.DataFrame({each.columns[0]: pl.Series(each.imagine(n, rng), strict=False) for each in self.inputs.values()})
+
+    def state(self) -> dict[str, Any]:
+        def one(each: Field) -> dict[str, Any]:
+            return {
+                "field": type(each).__module__.rpartition(".")[2],
+                "columns": list(each.columns),
+                "config": configs.to_dict(each.config),
+                "state": each.state(),
+            }
+
+        return {
+            "inputs": {key: one(each) for key, each in self.inputs.items()},
+            "targets": {key: one(each) for key, each in self.targets.items()},
+            "ignored": self.ignored,
+        }
+
+    @classmethod
+    def restore(cls, state: dict[str, Any]) -> Schema:
+        def one(saved: dict[str, Any]) -> Field:
+            field_class = FIELDS[saved["field"]]
+            made = field_class(tuple(saved["columns"]), configs.build(field_class.Config, saved["config"]))
+            return made.restore(saved["state"])
+
+        return cls(
+            {key: one(saved) for key, saved in state["inputs"].items()},
+            {key: one(saved) for key, saved in state["targets"].items()},
+            state["ignored"],
+        )
+
+
+# ---------------------------------------------------------------- task
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a model must put out for one target."""
+
+    key: str
+    """The target's batch key: y0, y1, ..."""
+    kind: str
+    """classes (C logits) | binary (1 logit) | labels (one logit a label, independent) | value (1 number, z-scored)"""
+    size: int
+    loss: str = ""
+    """The task's loss by name, for models that are solved rather than stepped: mse | mae | huber | cross_entropy | bce."""
+    weights: tuple[float, ...] = ()
+    """A weight a class; empty for none."""
+    bias: tuple[float, ...] = ()
+    """Where the output should start (log odds of the classes, 0 for values), so that the first loss is that of the constant model."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """All that a model must put out: (B, size) or, for an ensemble of K members trained side by side, (B, K, size)."""
+
+    parts: tuple[Part, ...]
+
+    @property
+    def size(self) -> int:
+        return sum(part.size for part in self.parts)
+
+    def split(self, output: Tensor) -> dict[str, Tensor]:
+        """{target key: (B, K, part.size)}; a model without members has K = 1."""
+        if output.dim() == 2:
+            output = output.unsqueeze(1)
+        pieces = output.split([part.size for part in self.parts], dim=-1)
+        return {part.key: piece for part, piece in zip(self.parts, pieces, strict=True)}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How good predictions were."""
+
+    metrics: dict[str, float]
+    details: dict[str, Any] = field(default_factory=dict)
+    """For the report: confusion matrix, per class figures, ... (JSON)."""
+
+
+class Task(ABC):
+    """One question. A task knows targets, losses and what a prediction means; it knows neither models nor stages."""
+
+    Config: ClassVar[type] = NoConfig
+    Ask: ClassVar[type] = NoConfig
+    """What a prediction may ask (k, horizon, prompt): the CLI builds its options from it."""
+    baselines: ClassVar[tuple[str, ...]] = ("constant", "linear", "trees")
+
+    def __init__(self, config: Any = None):
+        self.config = config if config is not None else self.Config()
+
+    @classmethod
+    def sniff(cls, targets: Sequence[pl.Series]) -> float:
+        """0..1: would a person with these target columns ask this question?"""
+        return 0.0
+
+    @abstractmethod
+    def target_field(self, column: pl.Series) -> str:
+        """The name of the field that encodes this target column."""
+
+    @abstractmethod
+    def metrics(self, schema: Schema) -> tuple[str, ...]:
+        """Names of all metrics; the first picks the best checkpoint, the model of `auto` and the order of comparison. Never the loss."""
+
+    @abstractmethod
+    def head(self, schema: Schema) -> Head: ...
+
+    @abstractmethod
+    def loss(self, model: Model, batch: Batch, head: Head) -> tuple[Tensor, dict[str, Tensor]]:
+        """The mean loss over the batch, and what else to log. Calls the model: chunked, sampled and adversarial losses fit here."""
+
+    @abstractmethod
+    def predict(self, model: Model, batch: Batch, head: Head, ask: Any) -> Batch:
+        """Probabilities or values, (B, ...) under the target keys. Needs no target."""
+
+    @abstractmethod
+    def answers(self, predicted: Batch, schema: Schema) -> Table:
+        """Predictions in the user's words: `prediction`, and what goes with it."""
+
+    @abstractmethod
+    def measure(self, predicted: Batch, truth: Batch, schema: Schema, names: Sequence[str]) -> Measured:
+        """The metrics called `names`."""
+
+    def check(self, table: Table, targets: Sequence[str]) -> None:
+        """Raises UserError where these targets cannot be learned (one class only, an infinite number, ...)."""
+
+    def prepare(self, table: Table) -> Table:
+        """Before the split, and again at prediction."""
+        return table
+
+
+# ---------------------------------------------------------------- source
+
+
+class Source(ABC):
+    """Bytes on disk to a Table in the user's words. A source infers nothing that a field could: null tokens are not its business."""
+
+    suffixes: ClassVar[tuple[str, ...]]
+    """Lower-case endings of the file names that are ours, with the dot; the longest match wins (".csv.gz" before ".gz")."""
+    options: ClassVar[tuple[str, ...]] = ()
+    """Which of encoding and delimiter mean anything here; the reader says aloud that it ignores the others."""
+
+    def __init__(self, *, encoding: str | None = None, delimiter: str | None = None):
+        self.encoding = encoding
+        self.delimiter = delimiter
+
+    @abstractmethod
+    def read(self, path: Path) -> Table:
+        """The whole file. Raises UserError where it is damaged, or not what its name says."""
+
+    def chunks(self, path: Path, rows: int) -> Iterator[Table]:
+        """The file in tables of at most `rows` rows, in order. A source that can read piece by piece overrides this."""
+        yield from self.read(path).iter_slices(rows)
+
+
+# ---------------------------------------------------------------- model
+
+
+class Model(nn.Module):
+    """An architecture: built from (config, schema, head), called with a Batch.
+
+    Gets NaN for missing scalars and 0 for unseen ids. A model that is solved rather than stepped overrides `solve`.
+    """
+
+    Config: ClassVar[type] = NoConfig
+    accepts: ClassVar[frozenset[str]] = frozenset({"scalar", "id", "tokens"})
+    """The field kinds that it can read."""
+
+    def __init__(self, config: Any, schema: Schema, head: Head):
+        super().__init__()
+        self.config, self.head = config, head
+
+    @classmethod
+    def suits(cls, schema: Schema, head: Head) -> float:
+        """0..1: how promising for such data; `--model auto` tries those above 0, the best first. 0: only when asked for."""
+        return 0.0
+
+    @classmethod
+    def plan(cls, config: Any, schema: Schema, head: Head, n_rows: int, size: str) -> tuple[Any, dict[str, Any], dict[str, str]]:
+        """Fills what is unset: (model config, values for the unset keys of `train`, {key: why}). size: small | base | large."""
+        return config, {}, {}
+
+    def features(self, batch: Batch) -> Tensor:
+        """What stands before the last layer: (B, D) or (B, K, D)."""
+        raise NotImplementedError
+
+    def forward(self, batch: Batch) -> Tensor:
+        """(B, head.size), or (B, K, head.size) for an ensemble."""
+        raise NotImplementedError
+
+    solves: ClassVar[bool] = False
+    """Does `solve` replace the loop?"""
+
+    def solve(self, train: Batch, valid: Batch | None, clock: Clock) -> None:
+        """Fits in one go; what was learned lives in buffers or in `files`."""
+        raise NotImplementedError
+
+    def files(self) -> dict[str, str]:
+        """{file name: text} that belong in the bundle beside the tensors (LightGBM's own text)."""
+        return {}
+
+    def restore(self, files: dict[str, str]) -> None:
+        """Takes back what `files` gave."""
+
+    def flops(self) -> float:
+        """Multiply-adds times two of one example, forward. Default: two for each parameter that is a matrix."""
+        return 2.0 * sum(p.numel() for p in self.parameters() if p.dim() > 1)
+
+
+class Clock(ABC):
+    """What a solver may ask of the run: how long it may take, and whether the user pressed Ctrl-C."""
+
+    seed: int
+    threads: int
+
+    @abstractmethod
+    def seconds_left(self) -> float:
+        """Infinite where no limit was given."""
+
+
+def log_odds(counts: Sequence[float]) -> tuple[float, ...]:
+    """Logits whose softmax is the share of each class, with one imagined example a class so that none is -inf."""
+    total = sum(counts) + len(counts)
+    return tuple(math.log((count + 1) / total) for count in counts)
+
+
+def iterate(column: pl.Series, size: int) -> Iterator[pl.Series]:
+    """A column in chunks of `size` rows."""
+    return (column.slice(start, size) for start in range(0, max(len(column), 1), size))

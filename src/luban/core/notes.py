@@ -1,0 +1,21 @@
+"""What Luban says aloud while it works: one logger, on stderr. `--quiet` silences it; a library user sees nothing unless asked.
+
+A thing that was ignored, guessed or left out is said here, once, in words; nothing is ever only hinted at by a number.
+"""
+
+from __future__ import annotations
+
+import logging
+
+_LOG = logging.getLogger("luban")
+_LOG.addHandler(logging.NullHandler())
+
+
+def say(text: str) -> None:
+    """Tells the user what is being done or what was decided."""
+    _LOG.info(text)
+
+
+def warn(text: str) -> None:
+    """Tells the user what may be wrong with the data or the result."""
+    _LOG.warning(text)

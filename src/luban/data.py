@@ -1,0 +1,301 @@
+"""From a Table to a Store: choose rows and columns, split, infer the schema, fit it on the training rows, encode once.
+
+Knows neither tasks nor models by name; the task is asked what a target means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from luban import splitting
+from luban.core import config as configs
+from luban.core.contract import Batch, Field, Schema, Table, Task
+from luban.core.errors import UserError, did_you_mean, listed
+from luban.core.notes import say
+from luban.core.registry import FIELDS
+from luban.splitting import TEST, TRAIN, VALID
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    path: str | None = None
+    """The data: a file, or a built-in name (`luban data list`)."""
+    target: tuple[str, ...] = ()
+    """The column to predict; several for several answers at once."""
+    test: str | None = None
+    """A file of test rows, used for nothing but the final score."""
+    test_rows: tuple[int, ...] | None = None
+    """[start, stop): these rows are the test part, where a file has an official one inside."""
+    shares: tuple[float, ...] = (0.8, 0.1, 0.1)
+    """Shares of training, validation and test rows, where the data do not say. 80/10/10 is the usual choice."""
+    split: str | None = None
+    """The column that says train, valid or test; a column called `split` that holds such words is found by itself."""
+    split_seed: int = 0
+    """Another number draws another split. Apart from `seed`, so that runs of several seeds are tested on the same rows."""
+    group: str | None = None
+    """Rows with the same value here stay in one part (a patient, a customer)."""
+    time: str | None = None
+    """Train on the oldest rows, test on the newest, by this column."""
+    drop: tuple[str, ...] = ()
+    """Columns to leave out."""
+    encoding: str | None = None
+    """A text file's encoding; found by itself for UTF-8, UTF-16 and GB18030."""
+    delimiter: str | None = None
+    """A text file's delimiter; found by itself among , ; tab | :"""
+
+
+# ---------------------------------------------------------------- rows
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A table whose every row has a target and a part."""
+
+    table: Table
+    part: np.ndarray
+    """(N,) uint8: TRAIN, VALID or TEST."""
+    facts: dict[str, Any]
+    """For the report: how it was split, how many rows were left out."""
+
+    def of(self, part: int) -> np.ndarray:
+        """Row numbers of a part, (n,) int64."""
+        return np.flatnonzero(self.part == part)
+
+
+def with_targets(table: Table, config: DataConfig, task: Task) -> tuple[Table, int]:
+    """Leaves out rows without a target. Returns the rest and how many went."""
+    present = np.ones(table.height, bool)
+    for name in config.target:
+        column = table.get_column(name)
+        present &= ~missing(column, nan_too=task.target_field(column) != "number")
+    if not present.any():
+        raise UserError(f"the target {listed(config.target)} is empty in all {table.height:,} rows: there is nothing to learn from.")
+    left_out = int((~present).sum())
+    if left_out:
+        say(f"{left_out:,} rows have no {' / '.join(config.target)} and are left out (the first: row {int((~present).argmax()) + 1})")
+    return table.filter(pl.Series(present)), left_out
+
+
+def missing(column: pl.Series, nan_too: bool) -> np.ndarray:
+    """(N,) bool: null or a null token. A NaN counts for classes; in a number to be learned it is a mistake that the task reports."""
+    empty = column.is_null()
+    if column.dtype == pl.String:
+        tokens = ["", "na", "n/a", "#n/a", "?", "null"] + ["nan"] * nan_too
+        empty = empty | column.str.strip_chars().str.to_lowercase().is_in(tokens).fill_null(True)
+    elif nan_too and column.dtype.is_float():
+        empty = empty | column.is_nan().fill_null(True)
+    return empty.to_numpy()
+
+
+def assign(table: Table, test: Table | None, config: DataConfig, task: Task) -> Rows:
+    """Every row gets its part: by the split column, given test rows, time, group, or the row's hash within its class."""
+    table, left_out = with_targets(table, config, task)
+    facts: dict[str, Any] = {"rows": table.height, "rows_without_target": left_out}
+    part = np.full(table.height, TRAIN, np.uint8)
+    if test is not None:
+        test, _ = with_targets(test, config, task)
+        part = np.concatenate([part, np.full(test.height, TEST, np.uint8)])
+        table = _stack(table, test)
+    task.check(table, config.target)
+
+    inputs = table.drop([name for name in (*config.target, *config.drop, config.split or "split") if name in table.columns])
+    key = splitting.need_column(table, config.group, "--group").to_frame() if config.group else inputs
+    hashes = splitting.row_hash(key, config.split_seed)
+    classes = _classes(table, config, task)
+    shares = _shares(config.shares)
+
+    named = table.get_column(config.split or "split") if (config.split or "split") in table.columns else None
+    from_column = splitting.by_column(named) if named is not None else None
+    if config.split and from_column is None:
+        splitting.need_column(table, config.split, "data.split")
+        raise UserError(f"the split column {config.split!r} must say train, valid or test (or 0, 1, 2) in every row.")
+    if from_column is not None:
+        part, how = from_column, f"by the column {named.name!r}"
+    elif test is not None or config.test_rows:
+        if config.test_rows:
+            part = _rows_as_test(part, config.test_rows)
+        how = "by the given test rows"
+    elif config.time:
+        part, how = splitting.by_time(splitting.need_column(table, config.time, "--time"), shares), f"by time ({config.time})"
+    else:
+        part, how = splitting.by_hash(hashes, classes, shares), f"by {config.group}" if config.group else "by a stable hash of the row"
+    if not (part == VALID).any():
+        part = splitting.carve_valid(part, hashes, classes, shares[VALID] / (shares[TRAIN] + shares[VALID]))
+    splitting.check_parts(part)
+    splitting.announce(part, how)
+    facts["split"] = how
+    facts["copies_across_parts"] = splitting.report_duplicates(part, hashes if not config.group else splitting.row_hash(inputs))
+    return Rows(table, part, facts)
+
+
+def _classes(table: Table, config: DataConfig, task: Task) -> np.ndarray:
+    """The class of each row as a number, to split within; all 0 where targets are numbers, several, or rows go by group."""
+    if config.group or len(config.target) != 1 or task.target_field(table.get_column(config.target[0])) != "category":
+        return np.zeros(table.height, np.int64)
+    return table.get_column(config.target[0]).cast(pl.String).rank("dense").to_numpy().astype(np.int64)
+
+
+def _shares(shares: Sequence[float]) -> tuple[float, float, float]:
+    if len(shares) != 3 or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6 or shares[TRAIN] == 0 or shares[VALID] == 0:
+        raise UserError(
+            f"data.shares must be three shares (train, valid, test) that add up to 1, the first two above 0, not {list(shares)}."
+        )
+    return shares[0], shares[1], shares[2]
+
+
+def _rows_as_test(part: np.ndarray, rows: Sequence[int]) -> np.ndarray:
+    if len(rows) != 2 or not 0 <= rows[0] < rows[1] <= len(part):
+        raise UserError(f"data.test_rows must be [start, stop] within the {len(part):,} rows, not {list(rows)}.")
+    part[rows[0] : rows[1]] = TEST
+    return part
+
+
+def _stack(table: Table, test: Table) -> Table:
+    lacking = [name for name in table.columns if name not in test.columns]
+    if lacking:
+        raise UserError(f"the test file lacks the columns {listed(lacking)}.{did_you_mean(lacking[0], test.columns)}")
+    return pl.concat([table, test.select(table.columns)], how="vertical_relaxed")
+
+
+# ---------------------------------------------------------------- columns
+
+
+def infer_schema(rows: Rows, config: DataConfig, chosen: dict[str, Any], task: Task) -> Schema:
+    """Chooses a field for each column by `sniff` on the training rows, or as `chosen` says; fits all of them there."""
+    unknown = [name for name in chosen if name not in rows.table.columns]
+    if unknown:
+        raise UserError(
+            f"fields names the column {unknown[0]!r}, which the data do not have.{did_you_mean(unknown[0], rows.table.columns)}"
+        )
+    train = rows.table[rows.of(TRAIN)]
+    sample = train.gather_every(max(1, train.height // 10_000))
+    aside = {name: "decides the split" for name in (config.split, config.group) if name}
+    if rows.facts["split"].startswith("by the column"):
+        aside["split"] = "decides the split"
+    aside |= {name: "left out as asked" for name in config.drop}
+    inputs: dict[str, Field] = {}
+    ignored: dict[str, str] = {}
+    for name in train.columns:
+        if name in config.target:
+            continue
+        reason = aside.get(name) or (_unusable(train.get_column(name)) if name not in chosen else None)
+        if reason is None and chosen.get(name) == "ignore":
+            reason = "left out as asked"
+        if reason is None:
+            each = _field(sample.get_column(name), chosen.get(name))
+            reason = _names_rows(train.get_column(name), each) if name not in chosen else None
+        if reason:
+            ignored[name] = reason
+        else:
+            inputs[f"c{len(inputs)}"] = each
+    if not inputs:
+        reasons = "; ".join(f"{name!r}: {reason}" for name, reason in list(ignored.items())[:5])
+        raise UserError(
+            f"no column is left to learn from ({reasons}). To use one all the same, name its field: --set fields.COLUMN=category."
+        )
+    targets = {f"y{i}": FIELDS[task.target_field(train.get_column(name))]((name,)) for i, name in enumerate(config.target)}
+    return Schema(inputs, targets, ignored).fit(train)
+
+
+def _unusable(column: pl.Series) -> str | None:
+    """Why a column cannot help: it is empty, or says the same in each row."""
+    if missing(column, nan_too=True).all():
+        return "empty"
+    if not column.null_count() and column.n_unique() == 1:
+        return f"one value only ({str(column[0])[:40]!r})"
+    return None
+
+
+def _names_rows(column: pl.Series, each: Field) -> str | None:
+    """Why a column only names the row: a different whole number or a different code in (nearly) each."""
+    values = column.drop_nulls()
+    if len(values) < 20 or values.n_unique() < 0.98 * len(values):
+        return None
+    whole = values.cast(pl.Int64, strict=False) if values.dtype == pl.String or values.dtype.is_integer() else None
+    if whole is not None and not whole.null_count():
+        name = column.name.strip().lower()
+        named_id = name in ("", "id", "index", "row", "no", "序号", "编号") or name.endswith(("_id", " id"))
+        counted = whole.is_sorted() and whole.max() - whole.min() < 2 * len(values)  # a row number, thinned by the split, fills its range
+        return "looks like an id: a different whole number in each row" if named_id or counted else None
+    if each.kind != "scalar" and values.dtype == pl.String:
+        codes = not values.str.contains(r"\s").any() and values.str.len_chars().max() <= 64 and values.str.contains(r"[0-9]").mean() > 0.9
+        return "looks like an id: a different code in each row" if codes else None
+    return None
+
+
+def sniff_all(table: Table, leave_out: Sequence[str]) -> list[tuple[str, str, str]]:
+    """(column, field or "ignore", doubts) of each column, for a configuration to be edited."""
+    found = []
+    for name in table.columns:
+        if name in leave_out:
+            continue
+        reason = _unusable(table.get_column(name))
+        each = _field(table.get_column(name).gather_every(max(1, table.height // 10_000)), None) if reason is None else None
+        reason = reason or _names_rows(table.get_column(name), each)
+        found.append((name, "ignore", reason) if reason else (name, _name_of(each), "; ".join(each.doubts)))
+    return found
+
+
+def _name_of(each: Field) -> str:
+    return type(each).__module__.rpartition(".")[2]
+
+
+def _field(column: pl.Series, chosen: Any) -> Field:
+    """The field for a column: as chosen ("category", or {field: category, ...options}), else the one that sniffs best."""
+    if chosen is not None:
+        options = {"field": chosen} if isinstance(chosen, str) else dict(chosen)
+        if "field" not in options:
+            raise UserError(f"fields.{column.name} must be a field's name, or a mapping with the key `field`, not {chosen!r}.")
+        field_class = FIELDS[options.pop("field")]
+        return field_class((column.name,), configs.build(field_class.Config, options, f"fields.{column.name}"))
+    scores = sorted(((cls.sniff(column), name, cls) for name, cls in FIELDS.items()), key=lambda score: -score[0])
+    best, runner_up = scores[0], scores[1]
+    if best[0] <= 0:
+        raise UserError(f"the column {column.name!r} of type {column.dtype} is of no kind that can be read; leave it out with --drop.")
+    made = best[2]((column.name,))
+    if runner_up[0] > 0 and best[0] - runner_up[0] < 0.15:
+        made.doubts.append(f"could be {runner_up[1]}: --set 'fields.{column.name}={runner_up[1]}'")
+    return made
+
+
+def describe(schema: Schema) -> list[tuple[str, str, str, str]]:
+    """(column, field, facts, doubts) of each column, for people."""
+    lines = []
+    for role, fields in (("", schema.inputs), (" (target)", schema.targets)):
+        for each in fields.values():
+            facts = f"{each.size - 1:,} values" if each.kind == "id" else ""
+            facts += (", " if facts else "") + "some missing" if each.has_missing else ""
+            lines.append((each.columns[0], _name_of(each) + role, facts, "; ".join(each.doubts)))
+    return lines + [(name, "ignored", reason, "") for name, reason in schema.ignored.items()]
+
+
+# ---------------------------------------------------------------- store
+
+
+class Store:
+    """All rows encoded, resident; a batch is one gather."""
+
+    def __init__(self, columns: Batch, n_rows: int):
+        self.columns = columns
+        self.n_rows = n_rows
+
+    @classmethod
+    def encode(cls, schema: Schema, table: Table) -> Store:
+        return cls(schema.encode(table, with_target=True), table.height)
+
+    def gather(self, index: Tensor) -> Batch:
+        """Rows by number, (B,) int64, in that order."""
+        return {key: column[index] for key, column in self.columns.items()}
+
+
+def shuffled(index: Tensor, seed: int, epoch: int) -> Tensor:
+    """The order of an epoch: a pure function of (seed, epoch), so that resume needs no state."""
+    generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
+    return index[torch.randperm(len(index), generator=generator)]

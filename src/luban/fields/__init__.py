@@ -1,0 +1,1 @@
+"""Columns to tensors and back: one file a kind of column."""

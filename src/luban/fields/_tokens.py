@@ -1,0 +1,128 @@
+"""How a raw cell is read: trimmed words, numbers however they are written, and what counts as empty.
+
+Columns come as the source gave them, all text for a CSV and typed otherwise; both must give the same value for the same content,
+because a model trained on a CSV is later asked in JSON. Knows nothing of tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import polars as pl
+
+from luban.core.errors import UserError
+
+EMPTY = frozenset({"", "?", "na", "n/a", "#n/a", "nan", "null"})
+"""Empty in any column, in any letter case. "None", "无", "-" are not here: in a column of words they may be an answer ("no garage")."""
+BLANK = EMPTY | {"none", "nil", "-", "--", "—", "n.a.", "#value!", "#div/0!", "#null!", "missing", "无", "空", "缺失"}
+"""Empty in a column of numbers, dates or yes/no, where they can mean nothing else."""
+
+
+def whole(chunks: Iterable[pl.Series], name: str) -> pl.Series:
+    """The chunks as one column. Costs the memory of one column of training rows, and buys that no way of cutting can matter."""
+    chunks = list(chunks)
+    return pl.concat(chunks) if chunks else pl.Series(name, [], dtype=pl.Null)
+
+
+def words(column: pl.Series) -> pl.Series:
+    """Any column as trimmed text: 3, 3.0 and " 3" are all "3", True is "true", NaN is "NaN". Raises UserError for lists and bytes."""
+    if column.dtype.is_nested() or column.dtype in (pl.Binary, pl.Object):
+        raise UserError(f"the column {column.name!r} holds values of type {column.dtype}; text, numbers, dates and yes/no can be read. "
+                        f"Leave it out with --drop {column.name!r}, or make it text first.")  # fmt: skip
+    text = column.cast(pl.String)
+    return text.str.strip_suffix(".0") if column.dtype.is_float() else text.str.strip_chars()
+
+
+def empty(column: pl.Series, tokens: frozenset[str] = EMPTY) -> pl.Series:
+    """(N,) bool: null, NaN, or one of `tokens`."""
+    if column.dtype.is_float():
+        return column.is_null() | column.is_nan().fill_null(True)
+    if column.dtype in (pl.String, pl.Categorical, pl.Enum):
+        return words(column).str.to_lowercase().is_in(tokens).fill_null(True)
+    return column.is_null()
+
+
+def present(column: pl.Series, tokens: frozenset[str] = EMPTY) -> pl.Series:
+    """The cells that are not empty, as words; what a sniff looks at."""
+    return words(column.filter(~empty(column, tokens)))
+
+
+# ---------------------------------------------------------------- numbers
+
+
+def numbers(column: pl.Series, comma: bool = False) -> pl.Series:
+    """Float64, null where there is no number. comma: "1.234,5" is 1234.5, else "1,234.5" is."""
+    if column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null):
+        return column.cast(pl.Float64)
+    if column.dtype == pl.Duration:
+        return column.dt.total_microseconds() / 1e6
+    text = words(column)
+    if comma:
+        return _written(text, comma)
+    plain = text.cast(pl.Float64, strict=False)  # 15 ms a million; the rest of the notations cost a second
+    odd = (plain.is_null() & text.is_not_null()).arg_true()
+    return plain.scatter(odd, _written(text.gather(odd), comma)) if len(odd) else plain
+
+
+def _written(text: pl.Series, comma: bool) -> pl.Series:
+    """Currency signs, grouping, full-width digits and percent: "￥1,234", "5 €", "１２", "12%" = 0.12 (what Excel keeps for it)."""
+    point, group = (",", r"\.") if comma else (r"\.", ",")
+    grouped = rf"^[+-]?[1-9]\d{{0,2}}(?:(?:{group}\d{{3}})+|(?: \d{{3}})+)(?:{point}\d*)?$"
+    s = pl.col("s")
+    frame = text.alias("s").to_frame().lazy()
+    frame = frame.with_columns(s.str.normalize("NFKC").str.replace_all("[−–]", "-"))
+    frame = frame.with_columns(s.str.replace(r"^([+-]?)\s*[$€£¥₹₩]\s*", "${1}").str.replace(r"\s*(?:[$€£¥₹₩]|元)$", ""))
+    frame = frame.with_columns(s.str.replace(r"\s*%$", ""), percent=s.str.ends_with("%"))
+    frame = frame.with_columns(s=pl.when(s.str.contains(grouped)).then(s.str.replace_all(rf"{group}| ", ""))
+                               .when(s.str.contains(group) if comma else False).then(None).otherwise(s))  # fmt: skip
+    if comma:
+        frame = frame.with_columns(s.str.replace(",", ".", literal=True))
+    value = s.cast(pl.Float64, strict=False)
+    return frame.select(pl.when(pl.col("percent")).then(value / 100).otherwise(value)).collect().to_series()
+
+
+def decimal_comma(column: pl.Series) -> bool:
+    """Is the comma this column's decimal mark? Only where some value can be read in no other way, and none only with a point.
+
+    "1,234" alone proves nothing and is read as one thousand two hundred and thirty-four.
+    """
+    if column.dtype not in (pl.String, pl.Categorical, pl.Enum):
+        return False
+    text = words(column).drop_nulls()
+    if not text.str.contains(",", literal=True).any():
+        return False
+    by_comma, by_point = numbers(text, True).is_not_null(), numbers(text, False).is_not_null()
+    return bool((by_comma & ~by_point).any() and not (by_point & ~by_comma).any())
+
+
+# ---------------------------------------------------------------- what cannot be read
+
+
+def unread(column: pl.Series, values: pl.Series) -> pl.Series:
+    """(N,) bool: the cell holds something, and it became no value."""
+    return values.is_null() & ~empty(column, BLANK)
+
+
+def first(column: pl.Series, mask: pl.Series) -> str:
+    """Where the first marked cell is and what it holds: "row 3 has 'abc'"."""
+    row = mask.arg_true()[0]
+    return f"row {row + 1} has {str(column[row])[:60]!r}"
+
+
+def unread_in_training(column: pl.Series, values: pl.Series, name: str, wanted: str) -> list[str]:
+    """The doubt to tell of training cells that cannot be read, if there are any. Raises UserError where not one can."""
+    odd = unread(column, values)
+    if not odd.any():
+        return []
+    if values.null_count() == len(values):
+        raise UserError(f"the column {name!r} should hold {wanted}, but training {first(column, odd)}, and no other row is better. "
+                        f"Choose another field for it: --set 'fields.{name}=category'.")  # fmt: skip
+    return [f"not {wanted}, so missing: {odd.sum():,} (training {first(column, odd)})"]
+
+
+def refuse(column: pl.Series, mask: pl.Series, name: str, wanted: str) -> None:
+    """Raises UserError naming the first marked cell, if there is one."""
+    if mask.any():
+        more = f", and {mask.sum() - 1:,} more like it" if mask.sum() > 1 else ""
+        raise UserError(f"the column {name!r} should hold {wanted}, but {first(column, mask)}{more}. "
+                        "Correct the value, or leave it empty where it is not known.")  # fmt: skip

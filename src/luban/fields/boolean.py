@@ -1,0 +1,118 @@
+"""Yes or no, in many spellings, as 1.0 and 0.0; decodes to the words of the training rows.
+
+Any pair below is understood at any time: trained on yes/no, asked with true or 1, it answers. A third word is missing if the
+training rows had one too, else an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from luban.core.contract import Encoded, Field
+from luban.fields import _tokens
+
+PAIRS = (("no", "yes"), ("false", "true"), ("f", "t"), ("n", "y"), ("off", "on"), ("0", "1"),
+         ("否", "是"), ("假", "真"), ("无", "有"), ("错", "对"))  # fmt: skip
+MEANING = {word: float(side) for pair in PAIRS for side, word in enumerate(pair)}
+
+
+class Boolean(Field):
+    kind = "scalar"
+    words: tuple[Any, Any] = (False, True)
+    """How no and yes were written."""
+    share = 0.5
+    """Of yes among the training rows that say either."""
+    missing = 0.0
+    """Share of the training rows that say neither."""
+    lenient = False
+    """Did training rows hold a third word? Then it is missing later, too."""
+
+    @classmethod
+    def sniff(cls, column: pl.Series) -> float:
+        if column.dtype == pl.Boolean:
+            return 1.0
+        if not (column.dtype.is_numeric() or column.dtype in (pl.String, pl.Categorical, pl.Enum)):
+            return 0.0
+        found = set(_lower(column).drop_nulls().unique()) - (_tokens.BLANK - MEANING.keys())
+        for pair in PAIRS:
+            if found == set(pair):
+                return 0.9
+        return 0.0
+
+    def fit(self, chunks: Iterable[pl.Series], peers: dict[str, Field]) -> Boolean:
+        column = _tokens.whole(chunks, self.columns[0])
+        values = _read(column)
+        odd = _tokens.unread_in_training(column, values, self.columns[0], "yes or no")
+        self.lenient = bool(odd)
+        self.doubts += odd
+        self.missing = values.null_count() / len(values) if len(values) else 0.0
+        self.has_missing = values.null_count() > 0
+        if values.count():
+            self.share = float(values.drop_nulls().to_numpy().mean())
+            self.words = _spelling(column, values)
+            self.edges = tuple(sorted(values.unique().drop_nulls().to_list()))
+        return self
+
+    def encode(self, column: pl.Series) -> Tensor:
+        """(N,) float32: 0, 1, or NaN where missing."""
+        values = _read(column)
+        if not self.lenient:
+            _tokens.refuse(column, _tokens.unread(column, values), self.columns[0], f"{self.words[1]!r} or {self.words[0]!r}")
+        return torch.from_numpy(values.fill_null(float("nan")).to_numpy().astype(np.float32))
+
+    def decode(self, encoded: Encoded) -> list:
+        """The training rows' words: yes from .5 upwards; None for NaN."""
+        assert isinstance(encoded, Tensor)
+        return [None if value != value else self.words[value >= 0.5] for value in encoded.reshape(-1).tolist()]
+
+    def state(self) -> dict[str, Any]:
+        return {"words": list(self.words), "share": self.share, "missing": self.missing, "has_missing": self.has_missing,
+                "lenient": self.lenient, "edges": list(self.edges)}  # fmt: skip
+
+    def restore(self, state: dict[str, Any]) -> Boolean:
+        self.words, self.share, self.missing = tuple(state["words"]), state["share"], state["missing"]
+        self.has_missing, self.lenient, self.edges = state["has_missing"], state["lenient"], tuple(state["edges"])
+        return self
+
+    def imagine(self, n: int, rng: np.random.Generator) -> list:
+        """Yes and no as often as in training, missing too."""
+        yes, gone = (rng.random(n) < self.share).tolist(), (rng.random(n) < self.missing).tolist()
+        return [None if g else self.words[y] for y, g in zip(yes, gone, strict=True)]
+
+    @classmethod
+    def samples(cls) -> list[pl.Series]:
+        return [
+            pl.Series("flag", [True, False, None, True]),
+            pl.Series("会员", ["是", "否", "", "是 "]),
+            pl.Series("garage", ["有", "无", "?"]),
+            pl.Series("smoker", ["Yes", "No", "no", "Yes", "None"]),
+            pl.Series("won", ["1", "0", "NA"]),
+            pl.Series("paid", [1.0, 0.0, float("nan")]),
+        ]
+
+
+def _lower(column: pl.Series) -> pl.Series:
+    return _tokens.words(column).str.to_lowercase().str.strip_suffix(".0")
+
+
+def _read(column: pl.Series) -> pl.Series:
+    """Float64 0 and 1, null for all else."""
+    return _lower(column).replace_strict(list(MEANING), list(MEANING.values()), default=None, return_dtype=pl.Float64)
+
+
+def _spelling(column: pl.Series, values: pl.Series) -> tuple[Any, Any]:
+    """The most frequent spelling of no and of yes; of one that did not occur, its partner's. 0 and 1 are ints, from a CSV as well."""
+    if column.dtype == pl.Boolean:
+        return False, True
+    text = _tokens.words(column)
+    found = [text.filter((values == side).fill_null(False)).mode().sort() for side in (0.0, 1.0)]
+    seen = next(side for side in (0, 1) if len(found[side]))
+    pair = next(pair for pair in PAIRS if pair[seen] == _lower(found[seen])[0])
+    spelt = [found[side][0] if len(found[side]) else pair[side] for side in (0, 1)]
+    return (0, 1) if spelt in (["0", "1"], ["0.0", "1.0"]) else (spelt[0], spelt[1])

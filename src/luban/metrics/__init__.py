@@ -1,0 +1,79 @@
+"""Metrics: pure functions with a direction, one folder of files, no table.
+
+A metric is a function (truth, prediction) -> float under `@metric("max")` or `@metric("min")`; its file is its family
+(classification, regression, labels, several), its name is its name. It returns None where it has no value for these rows (ROC-AUC of a
+single class): such a metric is left out, never NaN. Names are unique within a family, and a name means one direction everywhere.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import math
+import pkgutil
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from luban.core.errors import UserError, did_you_mean, listed
+
+Function = Callable[..., float | None]
+
+
+def metric(direction: str) -> Callable[[Function], Function]:
+    """Marks a function as a metric; direction "max" or "min" says which end is good."""
+    assert direction in ("max", "min"), direction
+
+    def mark(function: Function) -> Function:
+        function.direction = direction  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+@functools.cache
+def family(name: str) -> dict[str, Any]:
+    """{metric: function} of one family, in the order of its file."""
+    found = vars(importlib.import_module(f"luban.metrics.{name}"))
+    return {key: value for key, value in found.items() if hasattr(value, "direction")}
+
+
+@functools.cache
+def names() -> tuple[str, ...]:
+    """All metrics of all families."""
+    return tuple(sorted({key for module in pkgutil.iter_modules(__path__) for key in family(module.name)}))
+
+
+@functools.cache
+def direction(name: str) -> str:
+    """max or min. `price.rmse` (a metric of one target of several) and `f1_cat` (of one class) go as rmse and f1."""
+    bare = name.rpartition(".")[2]
+    for module in pkgutil.iter_modules(__path__):
+        if bare in family(module.name):
+            return family(module.name)[bare].direction
+    if name.startswith("f1_") or ".f1_" in name:
+        return "max"
+    raise UserError(f"there is no metric {name!r}.{did_you_mean(name, names())} There are: {listed(names(), 60)}.")
+
+
+def better(name: str, a: float, b: float) -> bool:
+    """Is the value `a` of the metric better than `b`?"""
+    return a > b if direction(name) == "max" else a < b
+
+
+def compute(of: str, wanted: Sequence[str], truth: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+    """The wanted metrics of one family, as plain floats; those without a value for these rows are left out.
+
+    That is all of them where there are no rows, or where a prediction is not a finite number (a network that has just diverged).
+    """
+    known = family(of)
+    usable = len(truth) > 0 and bool(np.isfinite(predicted).all())
+    found = {}
+    for name in wanted:
+        if name not in known:
+            raise UserError(f"there is no {of} metric {name!r}.{did_you_mean(name, known)} There are: {listed(known, 60)}.")
+        value = known[name](truth, predicted) if usable else None
+        if value is not None and math.isfinite(value):
+            found[name] = float(value)
+    return found

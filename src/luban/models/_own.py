@@ -1,0 +1,97 @@
+"""The user's own network: any nn.Module that maps (B, F) floats to (B, outputs) takes the place of a model.
+
+It gets the columns as one float matrix: numbers z-scored (missing ones 0, with a 0/1 column beside), ids one-hot, tokens as shares; F
+follows from the schema alone. It is tried on two rows of zeros before training, so that a wrong shape is a sentence and not a
+traceback from the middle of an epoch. Not a plug-in (hence the underscore): it has no name, the user brings it.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from luban.core.contract import Batch, Head, Model, Schema
+from luban.core.errors import UserError
+from luban.core.notes import warn
+from luban.layers.columns import Flat
+
+
+class Own(Model):
+    """A network of the user's, built or not, as a Model. Use `adapt` or `wrap`."""
+
+    def __init__(self, config: Any, schema: Schema, head: Head, network: nn.Module | type[nn.Module]):
+        super().__init__(config, schema, head)
+        self.flat = Flat(schema, embed=False)
+        self.network = _built(network, self.flat.size, head.size) if inspect.isclass(network) else network
+        _try(self.network, self.flat.size, head)
+
+    def forward(self, batch: Batch) -> Tensor:
+        out = self.network(self.flat(batch))
+        return out.unsqueeze(1) if out.dim() == 1 else out
+
+
+def adapt(network: Any) -> type[Model]:
+    """A Model class for `network`: an nn.Module, its class (built with (n_inputs, n_outputs), or with nothing), or a Model class as it is."""
+    if inspect.isclass(network) and issubclass(network, Model):
+        return network
+    if not isinstance(network, nn.Module) and not (inspect.isclass(network) and issubclass(network, nn.Module)):
+        raise UserError(f"the model must be a torch.nn.Module or its class, not {network!r}.")
+
+    class Adapted(Own):
+        def __init__(self, config: Any, schema: Schema, head: Head):
+            super().__init__(config, schema, head, network)
+
+    Adapted.__name__ = network.__name__ if inspect.isclass(network) else type(network).__name__
+    return Adapted
+
+
+def wrap(network: Any, schema: Schema, head: Head) -> Model:
+    """`adapt`, built at once with the default options."""
+    adapted = adapt(network)
+    return adapted(adapted.Config(), schema, head)
+
+
+def _built(network: type[nn.Module], inputs: int, outputs: int) -> nn.Module:
+    parameters = [each for each in list(inspect.signature(network.__init__).parameters.values())[1:]
+                  if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]  # fmt: skip
+    needed = sum(each.default is each.empty for each in parameters)
+    if needed == 0 and len(parameters) < 2:
+        return network()
+    if needed <= 2 <= len(parameters):
+        return network(inputs, outputs)
+    names = ", ".join(each.name for each in parameters)
+    raise UserError(
+        f"{network.__name__}({names}) cannot be built here: its constructor must take (n_inputs, n_outputs) or nothing. "
+        f"Or build it yourself, for {inputs} inputs and {outputs} outputs, and give the instance."
+    )
+
+
+def _try(network: nn.Module, inputs: int, head: Head) -> None:
+    """Raises UserError where two rows of zeros do not come out as (2, head.size) floats. Leaves weights, norms and dice as they were."""
+    name = type(network).__name__
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        # eval on the network itself, which makes lazy layers know their sizes and changes nothing else; train on a copy
+        for mode, tried in (("eval", network.eval()), ("train", None)):
+            tried = tried if tried is not None else copy.deepcopy(network).train()
+            try:
+                out = tried(torch.zeros(2, inputs))
+            except (RuntimeError, TypeError, ValueError, IndexError) as error:
+                raise UserError(
+                    f"{name} failed in {mode} mode on a batch of shape (2, {inputs}), two rows of {inputs} features: "
+                    f"{str(error).strip().splitlines()[0]}. Its first layer must take {inputs} inputs."
+                ) from error
+            _check(out, name, mode, inputs, head)
+    network.train()
+
+
+def _check(out: Any, name: str, mode: str, inputs: int, head: Head) -> None:
+    must = f"(2, {head.size})" + (" or (2,)" if head.size == 1 else "")
+    got = f"shape {tuple(out.shape)} and {out.dtype}" if isinstance(out, Tensor) else type(out).__name__
+    if not isinstance(out, Tensor) or not out.is_floating_point() or out.shape not in ((2, head.size), *([(2,)] if head.size == 1 else [])):
+        raise UserError(f"{name} in {mode} mode made {got} of a (2, {inputs}) batch; it must make floats of shape {must}, logits for classes.")
+    if head.parts[0].kind == "classes" and len(head.parts) == 1 and bool(((out >= 0).all() & ((out.sum(1) - 1).abs() < 1e-4).all())):
+        warn(f"the outputs of {name} are positive and add up to 1, as if after a softmax; the loss takes logits: leave the softmax out.")

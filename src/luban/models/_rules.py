@@ -1,0 +1,26 @@
+"""Rules that the stepped models share: which options make sense, and how training is cut into batches and epochs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from luban.core.errors import UserError
+
+
+def within(config: Any, bounds: dict[str, tuple[float, float]]) -> None:
+    """Raises UserError where an option, or an item of a list of them, lies outside its bounds (both included). Unset ones pass."""
+    for name, (low, high) in bounds.items():
+        value = getattr(config, name)
+        for each in value if isinstance(value, tuple) else (value,):
+            if each is not None and not low <= each <= high:
+                raise UserError(f"model.{name} must lie between {low:g} and {high:g}, not {value!r}.")
+
+
+def rhythm(n_rows: int, steps: int) -> tuple[dict[str, int], dict[str, str]]:
+    """({batch_size, epochs}, why) for about `steps` steps: small tables get small batches, and are seen more often."""
+    batch_size = 2 ** max(4, min(8, (n_rows // 32).bit_length() - 1))
+    if n_rows > 200_000:  # a smoother gradient is as good there, and large products use the machine better
+        batch_size = 1024
+    epochs = max(5, min(100, round(steps * batch_size / max(n_rows, 1))))
+    why = {"train.batch_size": f"about 32 steps an epoch or more, from {n_rows:,} rows", "train.epochs": f"about {steps:,} steps, within 5 and 100 epochs"}
+    return {"batch_size": batch_size, "epochs": epochs}, why

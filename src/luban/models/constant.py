@@ -1,0 +1,46 @@
+"""The honest floor: always the same answer, learned from the targets alone. A model that does not beat it has learned nothing.
+
+Classes get their shares, a value its mean; or its median where the loss is mae or huber, which is what those losses ask for (nearly,
+for huber). It looks at no input, so that it takes any kind of column.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from luban.core.contract import Batch, Clock, Head, Model, Part, Schema, log_odds
+from luban.layers.targets import truth
+
+
+class Constant(Model):
+    solves = True
+
+    def __init__(self, config: Any, schema: Schema, head: Head):
+        super().__init__(config, schema, head)
+        self.register_buffer("answer", torch.zeros(head.size))
+
+    def solve(self, train: Batch, valid: Batch | None, clock: Clock) -> None:
+        self.answer.copy_(torch.tensor([number for part in self.head.parts for number in best_constant(train, part)]))
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self.answer.expand(len(next(iter(batch.values()))), -1)
+
+
+def best_constant(train: Batch, part: Part) -> list[float]:
+    """The one answer that suits the training rows best, as `part` wants it: logits or a number."""
+    y, _ = truth(train, part)
+    if part.kind == "value":
+        return [float(np.mean(y) if part.loss in ("", "mse") else np.median(y))]
+    if part.kind == "classes":
+        return list(class_log_odds(y, part.size, part.weights))
+    columns = y.T if part.kind == "labels" else [y]
+    pairs = [class_log_odds(column, 2, part.weights if part.kind == "binary" else ()) for column in columns]
+    return [yes - no for no, yes in pairs]
+
+
+def class_log_odds(y: np.ndarray, size: int, weights: tuple[float, ...]) -> tuple[float, ...]:
+    return log_odds((np.bincount(y, minlength=size) * np.array(weights or (1.0,) * size)).tolist())

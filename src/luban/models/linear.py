@@ -1,0 +1,122 @@
+"""Linear and (multinomial) logistic regression, solved by scikit-learn: the baseline that a network has to beat.
+
+Numbers enter as they are, ids one-hot, tokens as a bag of words scaled by the root of its length; all of it sparse, so that a column
+with a hundred thousand values costs what its rows cost. The answer of an id never seen in training has weight 0: an average one.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import sparse
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import HuberRegressor, LogisticRegression, Ridge
+from torch import Tensor
+from torch.nn import functional as F
+
+from luban.core.contract import Batch, Clock, Encoded, Head, Model, Part, Ragged, Schema, log_odds
+from luban.core.notes import say
+from luban.layers.columns import numbers, of_kind
+from luban.layers.targets import truth
+from luban.models._rules import within
+
+
+class Linear(Model):
+    solves = True
+
+    @dataclass(frozen=True)
+    class Config:
+        strength: float = 1.0
+        """scikit-learn's C, and 1 / alpha of ridge: the larger, the freer the weights. 1 is what everyone compares with."""
+        iterations: int = 1000
+        """Most steps of L-BFGS; Adult needs about 100."""
+
+        def __post_init__(self) -> None:
+            within(self, {"strength": (1e-12, 1e12), "iterations": (1, 1_000_000)})
+
+    def __init__(self, config: Any, schema: Schema, head: Head):
+        super().__init__(config, schema, head)
+        self.scalars = of_kind(schema, "scalar")
+        self.bags = {key: field.size for key, field in schema.inputs.items() if field.kind in ("id", "tokens")}
+        self.first = sum(field.size + field.has_missing for field in self.scalars.values())  # the first row of the bags' weights
+        self.register_buffer("weight", torch.zeros(self.first + sum(self.bags.values()), head.size))
+        self.register_buffer("bias", torch.zeros(head.size))
+
+    @classmethod
+    def suits(cls, schema: Schema, head: Head) -> float:
+        return 0.5
+
+    def solve(self, train: Batch, valid: Batch | None, clock: Clock) -> None:
+        x = self._design(train)
+        weights, biases = zip(*(self._solve_part(x, train, part) for part in self.head.parts), strict=True)
+        self.weight.copy_(torch.from_numpy(np.concatenate(weights, 1)))
+        self.bias.copy_(torch.from_numpy(np.concatenate(biases)))
+
+    def forward(self, batch: Batch) -> Tensor:
+        out, start = self.bias, self.first
+        if self.scalars:
+            out = out + numbers(batch, self.scalars) @ self.weight[:start]
+        for key, size in self.bags.items():
+            ids, offsets, scale = _bag(batch[key])
+            out = out + F.embedding_bag(ids, self.weight[start : start + size], offsets, mode="sum", include_last_offset=True) * scale
+            start += size
+        return out
+
+    def _design(self, batch: Batch) -> sparse.csr_matrix:
+        """The same features as `forward` reads, as one matrix (B, F)."""
+        blocks = [sparse.csr_matrix(numbers(batch, self.scalars).cpu().numpy())] if self.scalars else []
+        for key, size in self.bags.items():
+            ids, offsets, scale = (each.cpu().numpy() for each in _bag(batch[key]))
+            values = np.repeat(scale[:, 0], np.diff(offsets))
+            blocks.append(sparse.csr_matrix((values, ids, offsets), shape=(len(offsets) - 1, size)))
+        return sparse.hstack(blocks, format="csr").astype(np.float64)
+
+    def _solve_part(self, x: sparse.csr_matrix, train: Batch, part: Part) -> tuple[np.ndarray, np.ndarray]:
+        """(weight (F, size), bias (size,)) of one target."""
+        y, rows = truth(train, part)
+        x = x[rows]
+        if part.kind == "value":
+            made = self._ridge_or_huber(part.loss).fit(x, y)
+            return made.coef_.reshape(-1, 1), np.array([made.intercept_]).reshape(1)
+        if part.kind == "labels":
+            pairs = [self._logistic(x, column, 2, ()) for column in y.T]
+        else:
+            pairs = [self._logistic(x, y, max(part.size, 2), part.weights)]
+        if part.kind != "classes":  # one logit: that of yes over no
+            pairs = [(weight[:, 1:] - weight[:, :1], bias[1:] - bias[:1]) for weight, bias in pairs]
+        return np.concatenate([weight for weight, _ in pairs], 1), np.concatenate([bias for _, bias in pairs])
+
+    def _logistic(self, x: sparse.csr_matrix, y: np.ndarray, size: int, weights: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """Logits of `size` classes. A class without a row keeps its log odds as bias and no weight."""
+        weight, bias = np.zeros((x.shape[1], size)), np.array(log_odds(np.bincount(y, minlength=size).tolist()))
+        present = np.unique(y)
+        if len(present) > 1:
+            made = LogisticRegression(C=self.config.strength, max_iter=self.config.iterations)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                made.fit(x, y, sample_weight=np.array(weights)[y] if weights else None)
+            if made.n_iter_.max() >= self.config.iterations:
+                say(f"linear: stopped after {self.config.iterations} iterations, not wholly converged (model.iterations sets the limit).")
+            coefficients, intercepts = made.coef_.T, made.intercept_
+            if len(present) == 2:  # scikit-learn keeps the second class only; the first is its mirror
+                coefficients, intercepts = np.concatenate([0 * coefficients, coefficients], 1), np.array([0.0, intercepts[0]])
+            weight[:, present], bias[present] = coefficients, intercepts
+        return weight, bias
+
+    def _ridge_or_huber(self, loss: str) -> Ridge | HuberRegressor:
+        """huber at scikit-learn's 1.35; mae as huber at 1, its nearest: the exact one is a linear programme of minutes."""
+        if loss in ("", "mse"):
+            return Ridge(alpha=1 / self.config.strength)
+        return HuberRegressor(epsilon=1.35 if loss == "huber" else 1.0, max_iter=self.config.iterations, alpha=1e-4)
+
+
+def _bag(column: Encoded) -> tuple[Tensor, Tensor, Tensor]:
+    """(ids, offsets (B+1,), scale (B, 1)): an id is a bag of one; a text's tokens are scaled to about length 1, however many there are."""
+    if isinstance(column, Ragged):
+        lengths = (column.offsets[1:] - column.offsets[:-1]).unsqueeze(1)
+        return column.values, column.offsets, lengths.clamp(min=1) ** -0.5
+    return column, torch.arange(len(column) + 1, device=column.device), torch.ones(len(column), 1, device=column.device)

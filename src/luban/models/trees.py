@@ -1,0 +1,137 @@
+"""Gradient-boosted trees by LightGBM (Ke et al. 2017): the model to beat on tables, in seconds.
+
+One booster a target (one a label where there are many), stopped when the validation part no longer gets better. Missing numbers go in
+as NaN and ids as categories, both of which LightGBM splits natively; an id never seen in training takes the "others" branch. What
+was learned is LightGBM's own text, which any LightGBM reads; the answers come from that text from the first moment on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import lightgbm as lgb
+import numpy as np
+import torch
+from torch import Tensor
+
+from luban.core.contract import Batch, Clock, Head, Model, Part, Schema
+from luban.layers.columns import BINS, frequencies
+from luban.layers.targets import truth
+from luban.models._rules import within
+
+LOSSES = {"": "regression", "mse": "regression", "mae": "regression_l1", "huber": "huber"}
+SURE = 15.0
+"""LightGBM answers +-34 where a label had one value in all training rows; a probability of 3e-7 is as much as data ever prove."""
+
+
+class Trees(Model):
+    solves = True
+
+    @dataclass(frozen=True)
+    class Config:
+        rounds: int = 5000
+        """Most trees (for classes: times their number); early stopping ends long before on small tables."""
+        learning_rate: float = 0.05
+        """Smaller is a little better and slower: .03 and .1 differed by less than the seeds did on Adult and California."""
+        leaves: int = 31
+        """Leaves a tree."""
+        min_rows: int = 20
+        """Rows a leaf at least; fewer fit smaller tables and noise."""
+        columns: float = 0.7
+        """Share of the columns that each tree may look at: more trees that differ, each faster."""
+        l2: float = 0.0
+        """Shrinks the leaves."""
+        patience: int = 100
+        """Rounds without improvement on the validation part before it stops."""
+
+        def __post_init__(self) -> None:
+            within(self, {"rounds": (1, 1_000_000), "learning_rate": (1e-6, 1.0), "leaves": (2, 131_072), "min_rows": (0, 1_000_000_000),
+                          "columns": (0.01, 1.0), "l2": (0.0, 1e9), "patience": (1, 1_000_000)})  # fmt: skip
+
+    def __init__(self, config: Any, schema: Schema, head: Head):
+        super().__init__(config, schema, head)
+        self.columns = {key: (field.kind, field.size) for key, field in schema.inputs.items()}
+        self.boosters: dict[str, lgb.Booster] = {}  # "y0", or "y0.3" for the label number 3
+
+    @classmethod
+    def suits(cls, schema: Schema, head: Head) -> float:
+        return 0.9
+
+    def solve(self, train: Batch, valid: Batch | None, clock: Clock) -> None:
+        jobs = [(part, label) for part in self.head.parts for label in (range(part.size) if part.kind == "labels" else [None])]
+        matrices = [self._matrix(batch) for batch in (train, valid) if batch is not None]
+        texts = {}
+        for done, (part, label) in enumerate(jobs):
+            sets = [_dataset(x, batch, part, label, self._ids()) for x, batch in zip(matrices, (train, valid), strict=False)]
+            until = clock.seconds_left() * (1 - 1 / (len(jobs) - done))  # an equal share of the time for each booster
+            texts[_file(part, label)] = self._boost(part, sets, clock, until)
+        self.restore(texts)
+
+    def _boost(self, part: Part, sets: list[lgb.Dataset], clock: Clock, until: float) -> str:
+        """One booster, trained until it stops improving or only `until` seconds are left; its text."""
+        c = self.config
+        params = {
+            "objective": LOSSES[part.loss] if part.kind == "value" else "multiclass" if _many(part) else "binary",
+            "num_class": part.size if _many(part) else 1,
+            "learning_rate": c.learning_rate, "num_leaves": c.leaves, "min_data_in_leaf": c.min_rows, "lambda_l2": c.l2,
+            "feature_fraction": c.columns, "seed": clock.seed, "num_threads": clock.threads,
+            # the sums of a histogram depend on the order of adding; by rows and with a fixed number of threads it is always the same
+            "deterministic": True, "force_row_wise": True, "verbosity": -1,
+        }  # fmt: skip
+
+        def stop_in_time(env: lgb.callback.CallbackEnv) -> None:
+            if clock.seconds_left() <= until:
+                raise lgb.callback.EarlyStopException(env.iteration, env.evaluation_result_list or [])
+
+        if len(sets) == 1:  # nothing to stop by: a number of rounds that rarely overfits
+            return lgb.train(params, sets[0], min(c.rounds, 200), callbacks=[stop_in_time]).model_to_string()
+        stop = lgb.early_stopping(c.patience, verbose=False)
+        booster = lgb.train(params, sets[0], c.rounds, valid_sets=sets[1:], callbacks=[stop, stop_in_time])
+        return booster.model_to_string(num_iteration=booster.best_iteration)
+
+    def _ids(self) -> list[int]:
+        """Numbers of the matrix's columns that are categories."""
+        widths = [min(size, BINS) if kind == "tokens" else 1 if kind == "id" else size for kind, size in self.columns.values()]
+        starts = np.cumsum([0, *widths])
+        return [int(start) for start, (kind, _) in zip(starts, self.columns.values(), strict=False) if kind == "id"]
+
+    def _matrix(self, batch: Batch) -> np.ndarray:
+        """(B, F): numbers with their NaN, ids as they are, tokens as shares."""
+        made = [frequencies(batch[key], size) if kind == "tokens" else batch[key].reshape(len(batch[key]), -1)
+                for key, (kind, size) in self.columns.items()]  # fmt: skip
+        return torch.cat([each.float().cpu() for each in made], 1).numpy()
+
+    def forward(self, batch: Batch) -> Tensor:
+        x = self._matrix(batch)
+        made = []
+        for part in self.head.parts:
+            for label in range(part.size) if part.kind == "labels" else [None]:
+                raw = self.boosters[_file(part, label)].predict(x, raw_score=True, num_threads=torch.get_num_threads())
+                raw = raw.reshape(len(x), -1)
+                if part.kind == "classes" and not _many(part):
+                    made.append(np.zeros((len(x), 1)))  # the logit of the first of two classes
+                made.append(raw if part.kind == "value" else raw.clip(-SURE, SURE))
+        return torch.from_numpy(np.concatenate(made, 1)).float()
+
+    def files(self) -> dict[str, str]:
+        return {name: booster.model_to_string() for name, booster in self.boosters.items()}
+
+    def restore(self, files: dict[str, str]) -> None:
+        self.boosters = {name: lgb.Booster(model_str=text) for name, text in files.items()}
+
+
+def _many(part: Part) -> bool:
+    """More than two classes: as many trees a round. Two need one, for the logit between them."""
+    return part.kind == "classes" and part.size > 2
+
+
+def _file(part: Part, label: int | None) -> str:
+    return f"trees.{part.key}.txt" if label is None else f"trees.{part.key}.{label}.txt"
+
+
+def _dataset(x: np.ndarray, batch: Batch, part: Part, label: int | None, ids: list[int]) -> lgb.Dataset:
+    y, rows = truth(batch, part)
+    y = y if label is None else y[:, label]
+    weight = np.array(part.weights)[y] if part.weights and part.kind in ("classes", "binary") else None
+    return lgb.Dataset(x[rows], y, weight=weight, categorical_feature=ids, params={"verbosity": -1})

@@ -1,0 +1,206 @@
+"""Optimisers by name: torch's own kernels, stepped over one flat buffer where the model is small, resumable bit for bit.
+
+`build("adamw", model, lr)` groups the parameters (no weight decay on biases, norms and other 1-D weights), lays small models out
+as views of one tensor, gradients too, and wraps torch.optim. For a small network a step is Python and kernel launches, not
+arithmetic: one tensor means one kernel to step, one to clear the gradients, one to take their norm.
+Build after the model is on its device: `model.to()` afterwards would part the weights from the buffer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from luban.core.errors import UserError, did_you_mean, listed
+from luban.core.notes import warn
+
+NAMES = ("sgd", "adagrad", "rmsprop", "adam", "adamw", "muon")
+
+FLAT_LIMIT = 100_000
+"""Weights. Below it a clipped AdamW step costs .08 ms for .12 (8 tensors) or .09 for .20 (22 tensors), on one core. Above it arithmetic
+hides the calls, and a flat buffer loses some 5 %: its gradients are written twice (cleared, then added to)."""
+
+_ALIGN = 64  # elements between views: 256 bytes in float32, so that every view starts where the fastest matmul kernels want it
+
+
+def build(name: str, model: nn.Module, lr: float, *, momentum: float = 0.9, nesterov: bool = False,
+          weight_decay: float = 0.0, flat: bool | None = None) -> Optimiser:  # fmt: skip
+    """The optimiser `name` over the trainable parameters of `model`.
+
+    momentum: of sgd, rmsprop and muon; the others have their own. weight_decay: decoupled in adamw and muon, L2 in the others.
+    flat: unset decides by FLAT_LIMIT. In a flat buffer a weight that got no gradient counts as one whose gradient is 0.
+    """
+    if name not in NAMES:
+        raise UserError(f"there is no optimizer {name!r}.{did_you_mean(name, NAMES)} There are: {listed(NAMES)}.")
+    _check_momentum(name, momentum, nesterov)
+    hidden = _hidden_matrices(model) if name == "muon" else []
+    taken = {id(weight) for weight in hidden}
+    rest = {key: p for key, p in model.named_parameters() if p.requires_grad and id(p) not in taken}
+    buffers, groups = [], []
+    for members, decay in _by_decay(model, rest, weight_decay):
+        small = sum(p.numel() for p in members) <= FLAT_LIMIT
+        stepped = list(members)
+        if flat or (flat is None and small and len(members) > 1):
+            made = [_Buffer(alike) for alike in _alike(members)]
+            buffers += made
+            # channels-last and other strided weights keep their own place
+            stepped = [buffer.weights for buffer in made] + [p for p in members if not p.is_contiguous()]
+        groups.append({"params": stepped, "weight_decay": decay})
+    wrapped = [_elementwise(name, groups, lr, momentum, nesterov)] if rest else []
+    if hidden:
+        # match_rms_adamw scales the orthogonal step to the size of AdamW's, so that one lr and one weight decay serve both
+        # (Liu et al. 2025, "Muon is scalable for LLM training", arXiv:2502.16982, section 2.2)
+        wrapped.append(torch.optim.Muon(hidden, lr=lr, weight_decay=weight_decay, momentum=momentum, nesterov=True,
+                                        adjust_lr_fn="match_rms_adamw"))  # fmt: skip
+    return Optimiser(wrapped, buffers)
+
+
+class Optimiser:
+    """Steps, clears, clips; its whole state is a flat dict of tensors."""
+
+    def __init__(self, wrapped: Sequence[torch.optim.Optimizer], buffers: Sequence[_Buffer]):
+        self._wrapped = wrapped
+        self._buffers = buffers
+        self.weights = [p for one in wrapped for group in one.param_groups for p in group["params"]]
+        """What is stepped: flat buffers, or parameters where the model is large. For an average of weights: one lerp each."""
+
+    def step(self) -> None:
+        """Moves the weights by their gradients."""
+        self._gather()
+        for one in self._wrapped:
+            one.step()
+
+    def zero_grad(self) -> None:
+        for weight in self.weights:
+            weight.grad = None
+        for buffer in self._buffers:
+            buffer.weights.grad = buffer.grads.zero_()
+
+    def clip(self, most: float) -> Tensor:
+        """Scales all gradients so that their common norm is at most `most`. Returns the norm before, still on its device (no sync)."""
+        self._gather()
+        grads = [weight.grad for weight in self.weights if weight.grad is not None]
+        norm = torch.nn.utils.get_total_norm(grads)
+        # torch's own clip_grads_with_norm_ wants parameters; the constant is its guard against dividing by 0
+        torch._foreach_mul_(grads, (most / (norm + 1e-6)).clamp(max=1.0))
+        return norm
+
+    def set_lr(self, lr: float) -> None:
+        for one in self._wrapped:
+            for group in one.param_groups:
+                group["lr"] = lr
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The full state, for a safetensors file. Not copied: write it or clone it before the next step."""
+        return {f"{which}.{place}.{key}": value for which, one in enumerate(self._wrapped)
+                for place, state in one.state_dict()["state"].items() for key, value in state.items()}  # fmt: skip
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """The inverse of `tensors`, into an optimiser built alike. What follows is bit-equal to a run that was never stopped."""
+        states: list[dict[int, dict[str, Tensor]]] = [{} for _ in self._wrapped]
+        for path, value in tensors.items():
+            which, place, key = path.split(".")
+            states[int(which)].setdefault(int(place), {})[key] = value.clone()
+        for one, state in zip(self._wrapped, states, strict=True):
+            one.load_state_dict({"state": state, "param_groups": one.state_dict()["param_groups"]})
+
+    def _gather(self) -> None:
+        for buffer in self._buffers:
+            buffer.gather()
+
+
+# ---------------------------------------------------------------- one flat buffer
+
+
+class _Buffer:
+    """Parameters laid out as views of one tensor, and their gradients as views of another."""
+
+    def __init__(self, parameters: Sequence[nn.Parameter]):
+        starts, end = [], 0
+        for p in parameters:
+            starts.append(end)
+            end += -(-p.numel() // _ALIGN) * _ALIGN
+        self.weights = nn.Parameter(parameters[0].new_zeros(end))
+        self.grads = torch.zeros_like(self.weights)  # the gaps between views stay 0 in both, for ever
+        self.weights.grad = self.grads
+        self.views = []
+        for p, start in zip(parameters, starts, strict=True):
+            view = self.weights.data[start : start + p.numel()].view(p.shape)
+            view.copy_(p.data)
+            p.data = view
+            p.grad = self.grads[start : start + p.numel()].view(p.shape)
+            self.views.append((p, p.grad))
+
+    def gather(self) -> None:
+        """Takes in gradients that autograd put elsewhere: sparse ones, or those of a loop that sets .grad to None itself."""
+        for p, view in self.views:
+            if p.grad is not view:
+                if p.grad is None:
+                    view.zero_()
+                else:
+                    view.copy_(p.grad.to_dense())
+                p.grad = view
+
+
+def _alike(parameters: Iterable[nn.Parameter]) -> list[list[nn.Parameter]]:
+    """The contiguous parameters, in groups that may share a buffer: of one type, on one device."""
+    found: dict[tuple[torch.dtype, torch.device], list[nn.Parameter]] = {}
+    for p in parameters:
+        if p.is_contiguous():
+            found.setdefault((p.dtype, p.device), []).append(p)
+    return list(found.values())
+
+
+# ---------------------------------------------------------------- which parameter gets what
+
+
+def _by_decay(model: nn.Module, named: dict[str, nn.Parameter], decay: float) -> list[tuple[list[nn.Parameter], float]]:
+    """[(parameters, their weight decay)]. A bias or a scale has no direction to shrink in: decaying it only moves the function."""
+    if decay == 0:
+        return [(list(named.values()), 0.0)]
+    norms = {id(p) for module in model.modules() if "Norm" in type(module).__name__ for p in module.parameters(recurse=False)}
+    alone = {key for key, p in named.items() if p.dim() < 2 or key.endswith("bias") or id(p) in norms}
+    return [([p for key, p in named.items() if key not in alone], decay), ([p for key, p in named.items() if key in alone], 0.0)]
+
+
+def _hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
+    """Weights of all nn.Linear but the first and the last, in the order in which the model declares them.
+
+    Muon's theory is for matrices between hidden layers; embeddings, inputs and outputs do better with AdamW
+    (Jordan 2024, kellerjordan.github.io/posts/muon). Other matrices (scales of ensemble members, recurrent weights) stay with AdamW.
+    """
+    matrices = list(dict.fromkeys(module.weight for module in model.modules() if isinstance(module, nn.Linear)))
+    hidden = [weight for weight in matrices[1:-1] if weight.requires_grad]
+    if not hidden:
+        warn("muon moves the matrices between hidden layers and this model has none, so that adamw moves all of it.")
+    return hidden
+
+
+# ---------------------------------------------------------------- torch's optimisers
+
+
+def _elementwise(name: str, groups: list[dict], lr: float, momentum: float, nesterov: bool) -> torch.optim.Optimizer:
+    groups = [group for group in groups if group["params"]]
+    devices = {p.device.type for group in groups for p in group["params"]}
+    # fused: one kernel for the whole update; torch has it for these, but does not choose it by itself on a CPU
+    fused = True if devices <= {"cpu", "cuda"} else None
+    if name == "sgd":
+        return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, fused=fused)
+    if name == "adagrad":
+        return torch.optim.Adagrad(groups, lr=lr, fused=True if devices == {"cpu"} else None)
+    if name == "rmsprop":
+        return torch.optim.RMSprop(groups, lr=lr, momentum=momentum)
+    if name == "adam":
+        return torch.optim.Adam(groups, lr=lr, fused=fused)
+    return torch.optim.AdamW(groups, lr=lr, fused=fused)
+
+
+def _check_momentum(name: str, momentum: float, nesterov: bool) -> None:
+    if not 0 <= momentum < 1:
+        raise UserError(f"momentum must be at least 0 and below 1, not {momentum!r}.")
+    if nesterov and name == "sgd" and momentum == 0:
+        raise UserError("nesterov looks ahead along the momentum, which is 0 here: set train.momentum=0.9, or leave nesterov out.")
+    if nesterov and name not in ("sgd", "muon"):
+        warn(f"nesterov is left out: {name} has no such variant (sgd has it; muon always uses it).")

@@ -1,0 +1,245 @@
+"""The configuration tree, and the plan: every value that the user left open gets its number here, from data, machine and size.
+
+All rules are pure functions of what is printed, never of a stopwatch, so that a run can be repeated and resumed bit for bit; the one
+exception, a time limit, is measured once and written down as `train.steps`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from luban.core import config as configs
+from luban.core.contract import Head, Model, Schema
+from luban.core.device import cores
+from luban.core.errors import UserError
+from luban.data import DataConfig
+
+# ---------------------------------------------------------------- the tree
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    epochs: int | None = None
+    """Passes over the training rows, at most: training stops early when validation does not improve."""
+    steps: int | None = None
+    """Optimiser steps, at most; wins over epochs."""
+    batch_size: int | None = None
+    """Rows a step. Small batches generalise a little better, large ones use the machine better."""
+    lr: float | None = None
+    """Learning rate at its highest. The first thing to change when training diverges (lower) or crawls (higher)."""
+    optimizer: Literal["sgd", "adagrad", "rmsprop", "adam", "adamw", "muon"] | None = None
+    """How gradients become steps."""
+    momentum: float = 0.9
+    """For sgd (0 is plain gradient descent), rmsprop and muon."""
+    nesterov: bool = False
+    """For sgd: look ahead along the momentum."""
+    weight_decay: float | None = None
+    """Decay of matrices towards 0; biases and norms are spared."""
+    schedule: Literal["constant", "step", "cosine", "onecycle", "wsd"] | None = None
+    """How the learning rate moves. wsd (warmup, stable, decay) is the one that can be cut short without loss."""
+    warmup: float | None = None
+    """Share of the steps over which the learning rate rises from 0."""
+    clip: float | None = None
+    """Largest norm of the gradient; 0 for none."""
+    accumulate: int = 1
+    """Batches whose gradients are added before a step: a larger batch in the same memory."""
+    ema: float | None = None
+    """Decay of the moving average of the weights that is evaluated and saved; 0 for none."""
+    patience: int | None = None
+    """Stop after so many evaluations without improvement; 0 for never."""
+    eval_every: int | None = None
+    """Steps between evaluations on the validation rows."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """bf16 halves the cost of large products where the machine has them; small networks stay in fp32."""
+    threads: int | None = None
+    """Processor threads; small networks are faster with one."""
+    device: str | None = None
+    """cpu, cuda, cuda:1, mps; the best one by default."""
+    time_limit: float | None = None
+    """Seconds for the whole run, baselines included."""
+
+
+@dataclass(frozen=True)
+class Config:
+    data: DataConfig = field(default_factory=DataConfig)
+    """Which rows and columns."""
+    fields: dict[str, Any] = field(default_factory=dict)
+    """Column -> field, where the inferred one is not wanted: `age: category`, `code: ignore`."""
+    task: dict[str, Any] = field(default_factory=dict)
+    """The question: `name` and its options; found from the target by itself."""
+    model: dict[str, Any] = field(default_factory=dict)
+    """The model: `name` (`luban list models`, my.py:Net, or auto) and its options."""
+    train: TrainConfig = field(default_factory=TrainConfig)
+    """The loop."""
+    metric: str | None = None
+    """The metric that picks the best checkpoint and model; the task's first by default."""
+    size: Literal["small", "base", "large"] = "base"
+    """One dial for width, depth and length of training."""
+    baselines: tuple[str, ...] | None = None
+    """Models to show beside the result; the task's by default, none to leave them out."""
+    seed: int = 42
+    """Fixes weights, order and dropout."""
+
+
+WORDS = {
+    "data": "data.path",
+    "target": "data.target",
+    "test": "data.test",
+    "group": "data.group",
+    "time": "data.time",
+    "drop": "data.drop",
+    "task": "task.name",
+    "model": "model.name",
+    "size": "size",
+    "metric": "metric",
+    "seed": "seed",
+    "baselines": "baselines",
+    "device": "train.device",
+    "time_limit": "train.time_limit",
+}
+"""The words of `luban train` that are short for a setting."""
+
+_RECIPE_KEYS = ("must", "splits", "about", "slow")
+
+
+def from_words(words: dict[str, Any]) -> Config:
+    """A Config from words["config"] (a YAML file), then the words, then words["set"] ("a.b=value" each); later wins."""
+    values = read_yaml(Path(words["config"])) if words.get("config") else {}
+    for key in _RECIPE_KEYS:
+        values.pop(key, None)
+    for key in ("task", "model"):
+        if isinstance(values.get(key), str):
+            values[key] = {"name": values[key]}
+    for word, key in WORDS.items():
+        value = words.get(word)
+        if value is not None and value != []:
+            configs.override(values, key, value)
+    for setting in words.get("set") or []:
+        _set(values, setting)
+    if words.get("baselines") in ([], "none") or values.get("baselines") in ("none", ["none"]):
+        values["baselines"] = []
+    limit = values.get("train", {}).get("time_limit") if isinstance(values.get("train"), dict) else None
+    if limit is not None:
+        values["train"]["time_limit"] = seconds(limit)
+    return configs.build(Config, values)
+
+
+def _set(values: dict[str, Any], setting: str) -> None:
+    key, equals, text = setting.partition("=")
+    if not equals:
+        raise UserError(f"--set takes KEY=VALUE, such as train.lr=3e-4, not {setting!r}.")
+    try:
+        value = yaml.safe_load(text) if text else ""
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {setting!r}: the value is not YAML ({' '.join(str(error).split())}).") from error
+    if key in ("task", "model"):
+        key += ".name"
+    if key.startswith("fields."):  # a column's name may hold dots
+        values.setdefault("fields", {})[key.removeprefix("fields.")] = value
+    else:
+        configs.override(values, key, value)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read the configuration {path}: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path} must hold keys and values (`luban init DATA` writes such a file), not {type(values).__name__}.")
+    return values
+
+
+def to_yaml(config: Config) -> str:
+    return yaml.safe_dump(configs.to_dict(config), sort_keys=False, allow_unicode=True)
+
+
+def seconds(text: str | float) -> float:
+    """ "90", "90s", "10m", "1.5h" -> seconds."""
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    digits = str(text).strip().lower()
+    unit = units.get(digits[-1:], 1)
+    try:
+        value = float(digits.rstrip("smhd")) * unit
+    except ValueError:
+        value = -1.0
+    if not value > 0:
+        raise UserError(f"a time limit looks like 90s, 10m or 1.5h, not {text!r}.")
+    return value
+
+
+# ---------------------------------------------------------------- the plan
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A model's configuration and its training's, all filled, and why."""
+
+    model: Any
+    train: TrainConfig
+    why: dict[str, str]
+
+
+_BUDGET_SECONDS = 600
+_FLOPS_PER_CORE = 1.5e10  # what small products reach in a training loop on one core, about a sixth of the peak
+
+
+def plan(config: Config, model_class: type[Model], options: dict[str, Any], schema: Schema, head: Head, n_train: int) -> Plan:
+    """Fills the configuration of `model_class` and of its training, but for what depends on the built model (`finish`)."""
+    model_config = configs.build(model_class.Config, options, "model")
+    model_config, proposed, why = model_class.plan(model_config, schema, head, n_train, config.size)
+    train = _fill(config.train, proposed)
+    batch_size = min(256, max(16, 2 ** ((n_train // 40).bit_length() - 1)) if n_train >= 40 else n_train)
+    rules = {
+        "batch_size": (batch_size, f"about 40 steps an epoch of {n_train:,} rows, between 16 and 256"),
+        "epochs": (50, "stopped early by validation"),
+        "lr": (1e-3, "the usual for Adam"),
+        "optimizer": ("adamw", "the usual"),
+        "weight_decay": (1e-4, ""),
+        "schedule": ("cosine", ""),
+        "warmup": (0.05, ""),
+        "clip": (1.0, ""),
+        "ema": (0.0, ""),
+        "patience": (10, "evaluations without improvement"),
+    }
+    for key, (value, reason) in rules.items():
+        if getattr(train, key) is None:
+            train = dataclasses.replace(train, **{key: value})
+            why.setdefault(f"train.{key}", reason)
+    if train.batch_size > n_train:
+        train = dataclasses.replace(train, batch_size=n_train)
+        why["train.batch_size"] = "all training rows"
+    return Plan(model_config, train, {key: reason for key, reason in why.items() if reason})
+
+
+def finish(planned: Plan, config: Config, model: Model, n_train: int, n_valid: int) -> Plan:
+    """Fills what depends on the model's cost: epochs within the budget, evaluation within 5 % of the time, threads, precision."""
+    train, why = planned.train, dict(planned.why)
+    cost = 3 * model.flops()  # a row forward and backward
+    per_epoch = max(1, -(-n_train // (train.batch_size * train.accumulate)))
+    if train.steps is None and config.train.epochs is None and config.train.time_limit is None:
+        affordable = int(_BUDGET_SECONDS * cores() * _FLOPS_PER_CORE / max(cost * n_train, 1.0))
+        if affordable < train.epochs:
+            train = dataclasses.replace(train, epochs=max(1, affordable))
+            why["train.epochs"] = f"what about {_BUDGET_SECONDS // 60} minutes on {cores()} cores allow"
+    steps = train.steps or train.epochs * per_epoch
+    # a forward pass of the validation rows costs a third of a training pass over as many: 5 % of the time is one for 6.7 trained rows each
+    often = max(per_epoch, -(-int(6.7 * n_valid) // (train.batch_size * train.accumulate)))
+    values = {
+        "steps": steps,
+        "eval_every": train.eval_every or min(often, steps),
+        "threads": train.threads or (1 if cost * train.batch_size < 2e8 else cores()),
+        "precision": train.precision if train.precision != "auto" else "fp32",
+    }
+    return Plan(planned.model, dataclasses.replace(train, **values), why)
+
+
+def _fill(train: TrainConfig, proposed: dict[str, Any]) -> TrainConfig:
+    return dataclasses.replace(train, **{key: value for key, value in proposed.items() if getattr(train, key) is None})

@@ -1,0 +1,225 @@
+"""Whatever a user may call "my data" to a Table: a path, a built-in data set's name, a polars or pandas frame, plain columns or rows.
+
+Which source reads a file follows from its name's ending (the longest that a source claims), else from its first bytes. Checks that hold for
+all kinds are made here once: the file is there and readable, the table has columns and rows. pandas is never imported: a pandas frame is
+recognised by its type's name and taken apart column by column, without pyarrow; its index is dropped.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import polars as pl
+
+from luban import catalogue
+from luban.core.contract import Source, Table
+from luban.core.errors import UserError, did_you_mean, listed
+from luban.core.notes import say, warn
+from luban.core.registry import SOURCES
+
+MAGIC = {b"PAR1": "parquet", b"PK\x03\x04": "excel", b"\xd0\xcf\x11\xe0": "excel", b"{": "jsonl", b"[": "jsonl"}
+
+
+def read(data: Any, *, encoding: str | None = None, delimiter: str | None = None) -> Table:
+    """The whole of `data` as a Table with at least one column and one row. Text files give String columns; nothing is inferred here."""
+    if isinstance(data, (str, Path)):
+        path = _path(data)
+        if path is None:
+            return catalogue.table(str(data))
+        return _checked(_flat(_source(path, encoding, delimiter).read(path), set()), path.name)
+    return _checked(_flat(_from_python(data), set()), "the table")
+
+
+def chunks(data: Any, rows: int, *, encoding: str | None = None, delimiter: str | None = None) -> Iterator[Table]:
+    """The same rows as `read`, in tables of at most `rows`; files are read piece by piece where their format allows."""
+    path = _path(data) if isinstance(data, (str, Path)) else None
+    if path is None:
+        yield from read(data).iter_slices(rows)
+        return
+    yield from _some(_source(path, encoding, delimiter).chunks(path, rows), path.name)
+
+
+def read_stream(file: IO[bytes], rows: int, *, encoding: str | None = None, delimiter: str | None = None) -> Iterator[Table]:
+    """From a pipe (sys.stdin.buffer): JSON lines if it begins with { or [, else delimited text; gzip is unpacked."""
+    buffered: Any = file if hasattr(file, "peek") else io.BufferedReader(file)  # type: ignore[type-var]
+    if buffered.peek(2)[:2] == b"\x1f\x8b":
+        buffered = io.BufferedReader(gzip.GzipFile(fileobj=buffered))
+    kind = "jsonl" if buffered.peek(1).lstrip()[:1] in (b"{", b"[") else "csv"
+    yield from _some(SOURCES[kind](encoding=encoding, delimiter=delimiter).stream(buffered, rows), "the input")
+
+
+def _some(tables: Iterator[Table], name: str) -> Iterator[Table]:
+    """The tables that have rows; a UserError where none has."""
+    told: set[str] = set()
+    rows = 0
+    for table in tables:
+        rows += len(table)
+        if len(table):
+            yield _flat(table, told)
+    if not rows:
+        raise UserError(f"{name} has no rows. Give at least one row of data.")
+
+
+def _checked(table: Table, name: str) -> Table:
+    if not table.width:
+        raise UserError(f"{name} has no columns. Give a table with at least one named column.")
+    if not len(table):
+        raise UserError(f"{name} has column names ({listed(table.columns, 6)}) but no rows. Give at least one row of data.")
+    return table
+
+
+def _flat(table: Table, told: set[str]) -> Table:
+    """Lists and structs become their JSON text, as from a JSON file: no field reads them. `told`: the columns of which this was said."""
+    for column in table:
+        if column.dtype.is_nested():
+            words = [None if value is None else json.dumps(value, ensure_ascii=False, default=str) for value in column.to_list()]
+            table = table.with_columns(pl.Series(column.name, words, pl.String))
+            if column.name not in told:
+                told.add(column.name)
+                say(f"the column {column.name!r} holds lists or structs; it is read as their JSON text.")
+    return table
+
+
+# ---------------------------------------------------------------- files
+
+
+def _path(data: str | Path) -> Path | None:
+    """The file called `data`, or None where that is a built-in data set. A file goes before a data set of the same name."""
+    path = Path(data).expanduser()
+    if path.is_dir() and str(data) not in catalogue.names():
+        inside = [each.name for each in sorted(path.iterdir()) if each.is_file()]
+        raise UserError(f"{path} is a folder, not a file. Give one of its files{': ' + listed(inside, 6) if inside else ''}.")
+    if path.is_file():
+        if not os.access(path, os.R_OK):
+            raise UserError(f"{path} may not be read by this user. Change its permissions (chmod +r).")
+        if not path.stat().st_size:
+            raise UserError(f"{path} is empty. Give a file with a line of column names and a line for each row.")
+        return path
+    if str(data) in catalogue.names():
+        return None
+    try:
+        neighbours = [each.name for each in path.parent.iterdir()]
+    except OSError:
+        raise UserError(f"there is no file {str(data)!r}: the folder {str(path.parent)!r} is not there or cannot be read.") from None
+    near = did_you_mean(path.name, neighbours)
+    if near and path.parent != Path():
+        near += f" (in {path.parent})"
+    if path.suffix or len(path.parts) > 1:
+        raise UserError(f"there is no file {str(data)!r}.{near}")
+    raise UserError(
+        f"there is neither a file nor a built-in data set {str(data)!r}.{did_you_mean(path.name, catalogue.names()) or near} "
+        "`luban data list` shows the data sets."
+    )
+
+
+def _source(path: Path, encoding: str | None, delimiter: str | None) -> Source:
+    name = _claimant(path)
+    given = {key: value for key, value in (("encoding", encoding), ("delimiter", delimiter)) if value is not None}
+    for key in given.keys() - SOURCES[name].options:
+        warn(f"data.{key} is ignored for {path.name}: it has no meaning in a {name} file.")
+    return SOURCES[name](encoding=encoding, delimiter=delimiter)
+
+
+def _claimant(path: Path) -> str:
+    """The name of the source that reads this file."""
+    claims = {suffix: name for name, source in SOURCES.items() for suffix in source.suffixes}
+    fitting = [suffix for suffix in claims if path.name.lower().endswith(suffix)]
+    if fitting:
+        return claims[max(fitting, key=len)]
+    with open(path, "rb") as file:
+        head = file.read(64).lstrip()
+    for magic, name in MAGIC.items():
+        if head.startswith(magic):
+            return name
+    if path.suffix:
+        raise UserError(f"{path.name} ends in {path.suffix!r}, which Luban does not read. It reads {', '.join(sorted(claims))}.")
+    return "csv"
+
+
+# ---------------------------------------------------------------- Python
+
+
+def _from_python(data: Any) -> Table:
+    if isinstance(data, pl.DataFrame):
+        return data
+    if isinstance(data, pl.LazyFrame):
+        return data.collect()
+    if type(data).__module__.partition(".")[0] == "pandas" and hasattr(data, "columns"):
+        return _from_pandas(data)
+    if isinstance(data, Mapping):
+        return _from_columns(data)
+    if isinstance(data, Sequence) and all(isinstance(row, Mapping) for row in data):
+        names = dict.fromkeys(key for row in data for key in row)
+        return _from_columns({name: [row.get(name) for row in data] for name in names})
+    raise UserError(
+        f"data cannot be {_described(data)}. Give a path, a built-in data set's name, a polars or pandas frame, "
+        "a dict of columns or a list of row dicts."
+    )
+
+
+def _from_columns(data: Mapping[Any, Any]) -> Table:
+    """Columns of equal length; a dict whose values are all single is one row."""
+    if data and not any(_is_column(values) for values in data.values()):
+        data = {name: [value] for name, value in data.items()}
+    single = [str(name) for name, values in data.items() if not _is_column(values)]
+    if single:
+        raise UserError(f"the columns {listed(single, 6)} are single values among columns of many. Give each column as a list.")
+    lengths = {str(name): len(values) for name, values in data.items()}
+    if len(set(lengths.values())) > 1:
+        raise UserError(f"the columns are of unequal length: {', '.join(f'{name!r} {n}' for name, n in list(lengths.items())[:6])}.")
+    _refuse_twice([str(name) for name in data])
+    return pl.DataFrame([_series(str(name), values) for name, values in data.items()])
+
+
+def _is_column(values: Any) -> bool:
+    return isinstance(values, (Sequence, np.ndarray, pl.Series)) and not isinstance(values, (str, bytes))
+
+
+def _series(name: str, values: Any) -> pl.Series:
+    """One kind where polars finds one; whole numbers and fractions together are numbers, anything else mixed is text."""
+    if isinstance(values, np.ndarray) and values.dtype.kind != "O":
+        return pl.Series(name, values)
+    values = values if isinstance(values, pl.Series) else list(values)
+    try:
+        return pl.Series(name, values, strict=True)
+    except TypeError:
+        present = [value for value in values if value is not None]
+        if all(isinstance(value, (int, float, np.number)) and not isinstance(value, bool) for value in present):
+            return pl.Series(name, [None if value is None else float(value) for value in values], pl.Float64)
+        return pl.Series(name, [None if value is None else str(value) for value in values], pl.String)
+
+
+def _from_pandas(frame: Any) -> Table:
+    names = [str(name) for name in frame.columns]
+    _refuse_twice(names)
+    return pl.DataFrame([_from_pandas_column(name, frame.iloc[:, i]) for i, name in enumerate(names)])
+
+
+def _from_pandas_column(name: str, column: Any) -> pl.Series:
+    """pandas writes a missing number as NaN, so a NaN becomes null here. Times with a zone keep it."""
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iufb":
+        return pl.Series(name, column.to_numpy(), nan_to_null=True)
+    if column.dtype.kind in "mM":
+        zone = getattr(column.dtype, "tz", None)
+        plain = column.dt.tz_convert(None) if zone else column  # polars takes numpy's times, which know no zone
+        times = pl.Series(name, plain.to_numpy().astype(f"{column.dtype.kind}8[us]"))
+        return times.dt.replace_time_zone("UTC").dt.convert_time_zone(str(zone)) if zone else times
+    missing = column.isna().to_numpy()
+    return _series(name, [None if gone else value for value, gone in zip(column.astype(object).tolist(), missing, strict=True)])
+
+
+def _refuse_twice(names: list[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UserError(f"the table has two columns named {twice[0]!r}. Give each its own name.")
+
+
+def _described(data: Any) -> str:
+    return f"a {type(data).__module__}.{type(data).__qualname__}".replace("builtins.", "")

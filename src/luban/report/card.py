@@ -1,0 +1,51 @@
+"""The model card: README.md in the bundle, what a stranger needs to know before using the model. Free to edit: no hash covers it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from luban.core.contract import Schema
+
+
+def card(report: dict[str, Any], schema: Schema) -> str:
+    """Markdown with the hub's front matter."""
+    target = ", ".join(repr(each.columns[0]) for each in schema.targets.values())
+    metrics = "\n".join(f"| {name} | {value:.4f} |" for name, value in report["metrics"].items())
+    inputs = "\n".join(f"- `{each.columns[0]}`: {type(each).__module__.rpartition('.')[2]}" for each in schema.inputs.values())
+    baselines = "\n".join(f"| {name} | {values.get(report['metric'], float('nan')):.4f} |" for name, values in report["baselines"].items())
+    return f"""---
+library_name: luban
+tags: [luban, {report["task"]}]
+metrics: [{report["metric"]}]
+---
+
+# {report["model"]} for {target}
+
+Trained by luban {report["machine"]["luban"]}: task `{report["task"]}`, model `{report["model"]}`, {report["split"]} rows.
+
+{report["verdict"]}
+
+## Use
+
+```python
+import luban
+model = luban.load("this/folder")
+model.predict("rows.csv")
+```
+
+or `luban predict this/folder rows.csv -o predictions.csv`. It reads these columns:
+
+{inputs}
+
+## Test metrics
+
+| metric | value |
+|---|---|
+{metrics}
+
+## Baselines on the same test rows ({report["metric"]})
+
+| model | value |
+|---|---|
+{baselines or "| none asked for | |"}
+"""

@@ -1,0 +1,50 @@
+"""The run's clock: how much of a time limit is left, and whether the user asked to stop (Ctrl-C, SIGTERM)."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from luban.core.contract import Clock
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user asked to stop; everything needed to go on has been saved."""
+
+
+class RunClock(Clock):
+    def __init__(self, limit: float | None, seed: int, threads: int):
+        self.started = time.perf_counter()
+        self.limit = limit if limit is not None else math.inf
+        self.stop_requested = False
+        self.seed, self.threads = seed, threads
+
+    def seconds(self) -> float:
+        """Since the run (this process's part of it) began."""
+        return time.perf_counter() - self.started
+
+    def seconds_left(self) -> float:
+        return self.limit - self.seconds()
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """While open, the first Ctrl-C asks the loop to save and stop; a second one ends at once. Outside the main thread: nothing."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def request(number: int, frame) -> None:
+            if self.stop_requested:
+                raise KeyboardInterrupt
+            self.stop_requested = True
+
+        before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

@@ -1,0 +1,292 @@
+"""THE loop, once, for every model that is stepped: batches -> loss -> backward -> step -> now and then evaluate -> now and then save.
+
+Killed at any moment and resumed, it ends with the same bits on a CPU: the order of rows is a pure function of (seed, epoch), all
+other state is in the last checkpoint, and nothing that is computed depends on the time of day or on when a checkpoint was written.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from luban import optim
+from luban.bundle import forward, tensors_of
+from luban.core.contract import Head, Model, Schema, Task, to_device
+from luban.core.errors import UserError
+from luban.core.files import atomic
+from luban.core.notes import say
+from luban.data import Store, shuffled
+from luban.folders import RunFolder
+from luban.metrics import better
+from luban.optim.schedules import multiplier
+from luban.planning import TrainConfig
+from luban.stages.clock import Interrupted, RunClock
+
+
+class Hooks(Protocol):
+    """What may watch a run. No more than this, and nothing that it does can change the run."""
+
+    def on_step(self, name: str, step: int, total: int) -> None: ...
+    def on_eval(self, line: dict[str, Any]) -> None: ...
+    def on_end(self, name: str) -> None: ...
+
+
+@dataclass
+class Job:
+    """One model to be stepped, and all that it takes."""
+
+    name: str
+    model: Model
+    task: Task
+    head: Head
+    schema: Schema
+    store: Store
+    train: Tensor
+    """Row numbers, (n,) int64."""
+    valid: Tensor
+    config: TrainConfig
+    metric: str
+    seed: int
+    folder: RunFolder
+    device: torch.device
+
+
+@dataclass
+class State:
+    """Where training stands; with the tensors, all that a checkpoint holds."""
+
+    step: int = 0
+    best: float | None = None
+    best_step: int = 0
+    since_best: int = 0
+    seconds: float = 0.0
+    finished: bool = False
+
+
+# ---------------------------------------------------------------- the loop
+
+
+def fit(job: Job, clock: RunClock, hooks: Hooks) -> State:
+    """Trains job.model in place; it ends with its best weights by job.metric on the validation rows."""
+    c, model = job.config, job.model.to(job.device)
+    torch.set_num_threads(c.threads)
+    torch.manual_seed(job.seed)
+    # what is evaluated and saved: the moving average of the weights where one is kept, else the weights
+    shadow = copy.deepcopy(model) if c.ema else model
+    optimiser = optim.build(c.optimizer, model, c.lr, momentum=c.momentum, nesterov=c.nesterov, weight_decay=c.weight_decay)
+    losses = torch.zeros(c.eval_every, device=job.device)  # read once per evaluation: `.item()` each step would wait for the device
+    per_epoch = max(1, -(-len(job.train) // (c.batch_size * c.accumulate)))
+    files = Checkpoints(job.folder.checkpoints / job.name.replace("/", "_").replace(":", "_"))
+    state = files.resume(model, shadow, optimiser, losses)
+    job.folder.forget_lines(job.name, after=state.step)
+    began, due = time.perf_counter() - state.seconds, time.perf_counter() + 1.0
+    order, epoch = torch.empty(0), -1
+    model.train()
+
+    while not state.finished:
+        # ---- one step
+        if state.step // per_epoch != epoch:
+            epoch = state.step // per_epoch
+            order = shuffled(job.train, job.seed, epoch)
+        optimiser.set_lr(c.lr * multiplier(c.schedule, state.step, c.steps, c.warmup))
+        loss = torch.zeros((), device=job.device)
+        pieces = _batches(order, state.step % per_epoch, c)
+        for rows in pieces:
+            batch = to_device(job.store.gather(rows), job.device)
+            with torch.autocast(job.device.type, torch.bfloat16, enabled=c.precision == "bf16"):
+                part, _ = job.task.loss(model, batch, job.head)
+            part = part * (len(rows) / sum(map(len, pieces)))  # the mean over all pieces, as if they were one batch
+            part.backward()
+            loss += part.detach()
+        if c.clip:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), c.clip)
+        optimiser.step()
+        optimiser.zero_grad()
+        if shadow is not model:
+            _follow(shadow, model, c.ema, state.step)
+        losses[state.step % c.eval_every] = loss
+        state.step += 1
+        hooks.on_step(job.name, state.step, c.steps)
+        if state.step % 200 == 0:
+            _check_finite(losses[: (state.step - 1) % c.eval_every + 1], state.step, job)
+
+        # ---- once in a while: evaluate
+        if state.step % c.eval_every == 0 or state.step == c.steps:
+            seen = losses[: (state.step - 1) % c.eval_every + 1]
+            _check_finite(seen, state.step, job)
+            value = score(job, shadow)
+            state.seconds = time.perf_counter() - began
+            line = {
+                "model": job.name,
+                "step": state.step,
+                "epoch": round(state.step / per_epoch, 3),
+                "loss": float(seen.mean()),
+                job.metric: value,
+                "lr": c.lr * multiplier(c.schedule, state.step - 1, c.steps, c.warmup),
+                "examples_per_second": round(state.step * c.batch_size * c.accumulate / state.seconds),
+                "seconds": round(state.seconds, 3),
+            }
+            job.folder.add_line(line)
+            hooks.on_eval(line)
+            model.train()
+            if state.best is None or better(job.metric, value, state.best):
+                state.best, state.best_step, state.since_best = value, state.step, 0
+                files.save_best(shadow)
+            else:
+                state.since_best += 1
+            tired = bool(c.patience) and state.since_best >= c.patience
+            state.finished = tired or state.step == c.steps or clock.seconds_left() <= 0
+
+        # ---- once in a while: save, at most 2 % of the time
+        if state.finished or clock.stop_requested or time.perf_counter() > due:
+            before = time.perf_counter()
+            state.seconds = before - began
+            files.save(state, model, shadow, optimiser, losses)
+            due = time.perf_counter() + max(1.0, 50 * (time.perf_counter() - before))
+        if clock.stop_requested and not state.finished:
+            raise Interrupted(str(job.folder.path))
+
+    files.load_best(model)
+    hooks.on_end(job.name)
+    return state
+
+
+def _batches(order: Tensor, number: int, c: TrainConfig) -> list[Tensor]:
+    """The row numbers of step `number` of an epoch, in `accumulate` pieces; the last step takes what is left."""
+    size = c.batch_size * c.accumulate
+    return list(order[number * size : (number + 1) * size].split(c.batch_size))
+
+
+def score(job: Job, model: Model) -> float:
+    """job.metric on the validation rows."""
+    truth = job.store.gather(job.valid)
+    predicted = forward(model, job.task, job.head, {key: value for key, value in truth.items() if key in job.schema.inputs}, None)
+    measured = job.task.measure(predicted, truth, job.schema, [job.metric]).metrics
+    return measured.get(job.metric, -math.inf if better(job.metric, 1.0, 0.0) else math.inf)
+
+
+@torch.no_grad()
+def _follow(shadow: Model, model: Model, decay: float, step: int) -> None:
+    """Moves the average towards the weights; young averages move faster, so that the first steps are forgotten."""
+    weight = 1 - min(decay, (1 + step) / (10 + step))
+    torch._foreach_lerp_(list(shadow.parameters()), list(model.parameters()), weight)
+    for mine, theirs in zip(shadow.buffers(), model.buffers(), strict=True):
+        mine.copy_(theirs)
+
+
+def _check_finite(losses: Tensor, step: int, job: Job) -> None:
+    bad = ~torch.isfinite(losses)
+    if bad.any():
+        at = step - len(losses) + int(bad.nonzero()[0]) + 1
+        lr = job.config.lr
+        cause = f"the learning rate {lr:g} is probably too high: --set train.lr={lr / 10:.2g}"
+        if at == 1:
+            cause = "at the first step: the network itself gives no finite number for the first batch; look at its layers and its inputs"
+        raise UserError(
+            f"the loss of {job.name} became {float(losses[bad][0])} at step {at}; training was stopped there. Likely cause: {cause}."
+        )
+
+
+# ---------------------------------------------------------------- time
+
+
+def within(job: Job, seconds: float) -> TrainConfig:
+    """job.config with its steps cut to what fits in `seconds`, by timing a few steps on a copy. Measured once a run: see `Checkpoints`."""
+    files = Checkpoints(job.folder.checkpoints / job.name.replace("/", "_").replace(":", "_"))
+    if files.plan.exists():
+        return dataclasses.replace(job.config, **json.loads(files.plan.read_text(encoding="utf-8")))
+    c = job.config
+    each = step_seconds(job, min(2.0, seconds / 10))
+    steps = max(1, min(c.steps, int(0.9 * seconds / (1.1 * each))))  # a tenth for evaluation, a tenth for what was not measured
+    cut = {"steps": steps, "eval_every": max(1, min(c.eval_every, steps // 10))}
+    with atomic(files.plan, "w") as file:
+        file.write(json.dumps(cut))
+    if steps < c.steps:
+        say(f"{job.name}: {steps:,} of {c.steps:,} steps fit into the time limit ({each * 1000:.2g} ms a step)")
+    return dataclasses.replace(c, **cut)
+
+
+def step_seconds(job: Job, most: float) -> float:
+    """The median time of a step, from up to 30 of them or `most` seconds, on a copy of the model."""
+    c, model = job.config, copy.deepcopy(job.model).to(job.device).train()
+    torch.set_num_threads(c.threads)
+    optimiser = optim.build(c.optimizer, model, c.lr, momentum=c.momentum, nesterov=c.nesterov, weight_decay=c.weight_decay)
+    with torch.random.fork_rng():
+        marks = [time.perf_counter()]
+        while len(marks) < 3 or (len(marks) < 30 and marks[-1] - marks[0] < most):
+            for rows in _batches(job.train, 0, c):
+                job.task.loss(model, to_device(job.store.gather(rows), job.device), job.head)[0].backward()
+            optimiser.step()
+            optimiser.zero_grad()
+            marks.append(time.perf_counter())
+    return sorted(after - before for before, after in zip(marks, marks[1:], strict=False))[(len(marks) - 1) // 2]
+
+
+# ---------------------------------------------------------------- checkpoints
+
+
+class Checkpoints:
+    """checkpoints/<model>/: last.safetensors (everything), best.safetensors (weights), plan.json (what a time limit left)."""
+
+    def __init__(self, folder: Path):
+        self.last, self.best, self.plan = (folder / name for name in ("last.safetensors", "best.safetensors", "plan.json"))
+
+    def save(self, state: State, model: Model, shadow: Model, optimiser, losses: Tensor) -> None:
+        tensors = {f"model.{key}": value for key, value in tensors_of(model).items()}
+        if shadow is not model:
+            tensors |= {f"ema.{key}": value for key, value in tensors_of(shadow).items()}
+        tensors |= {f"optim.{key}": value.detach().cpu().clone() for key, value in optimiser.tensors().items()}
+        tensors |= {"losses": losses.cpu().clone(), "rng": torch.get_rng_state()}
+        _write(self.last, tensors, {"state": json.dumps(dataclasses.asdict(state))})
+
+    def save_best(self, model: Model) -> None:
+        _write(self.best, tensors_of(model), {})
+
+    def load_best(self, model: Model) -> None:
+        model.load_state_dict(_read(self.best))
+
+    def resume(self, model: Model, shadow: Model, optimiser, losses: Tensor) -> State:
+        """Puts everything back as it was at the last checkpoint; a fresh State where there is none."""
+        if not self.last.exists():
+            return State()
+        tensors = _read(self.last)
+        with safetensors.safe_open(self.last, "pt") as file:
+            state = State(**json.loads(file.metadata()["state"]))
+
+        def under(prefix: str) -> dict[str, Tensor]:
+            return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+        model.load_state_dict(under("model."))
+        if shadow is not model:
+            shadow.load_state_dict(under("ema."))
+        optimiser.load(under("optim."))
+        losses.copy_(tensors["losses"])
+        torch.set_rng_state(tensors["rng"])
+        if not state.finished:
+            say(f"going on from step {state.step:,}")
+        return state
+
+
+def _write(path: Path, tensors: dict[str, Tensor], facts: dict[str, str]) -> None:
+    with atomic(path) as file:
+        file.write(safetensors.torch.save(tensors, facts))
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load_file(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise UserError(
+            f"the checkpoint {path} cannot be read ({error}). Delete the folder {path.parent} to train this model anew."
+        ) from error

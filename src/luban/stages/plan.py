@@ -1,0 +1,91 @@
+"""What a training would be, without training: `luban plan` foresees cost, `luban init` writes the configuration to edit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from luban import reading, splitting
+from luban.core.device import pick_device
+from luban.core.errors import UserError
+from luban.core.files import write_text
+from luban.data import describe, sniff_all
+from luban.folders import RunFolder
+from luban.planning import from_words
+from luban.splitting import TRAIN, VALID
+from luban.stages.fit import Job, step_seconds
+from luban.stages.train import Draft, Prepared, draft_all, prepare
+
+
+def foresee(words: dict[str, Any]) -> Iterator[str]:
+    """Lines that say what `luban train` with the same words would do."""
+    config = from_words(words)
+    prepared = prepare(config.data.path, config)
+    yield f"{splitting.summary(prepared.rows.part)} rows; first metric {prepared.metric}"
+    for column, field, facts, doubts in describe(prepared.schema):
+        yield f"  {column:<24} {field:<20} {facts}{f'  [{doubts}]' if doubts else ''}"
+    for draft in draft_all(prepared, None):
+        yield from _one(draft, prepared)
+
+
+def _one(draft: Draft, prepared: Prepared) -> Iterator[str]:
+    yield f"model {draft.name}: " + ", ".join(f"{key} {value}" for key, value in vars(draft.plan.model).items())
+    if draft.model.solves:
+        yield "  solved in one go"
+        return
+    c, n = draft.plan.train, sum(p.numel() for p in draft.model.parameters())
+    job = Job(
+        draft.name,
+        draft.model,
+        prepared.task,
+        prepared.head,
+        prepared.schema,
+        prepared.store,
+        prepared.index(TRAIN),
+        prepared.index(VALID),
+        c,
+        prepared.metric,
+        prepared.config.seed,
+        RunFolder("."),
+        pick_device(c.device),
+    )
+    each = step_seconds(job, 1.0)
+    flops = 3 * draft.model.flops() * c.batch_size * c.accumulate
+    # weights, gradients, two moments, and a checkpoint's copy; activations of a batch at about the cost of its products
+    memory = 4 * n * 5 + 4 * flops / 6 / 100
+    yield f"  {n:,} parameters, {flops:.2e} FLOPs a step, about {memory / 1e6:.0f} MB beside the data"
+    yield f"  {c.steps:,} steps of {c.batch_size} rows at {1000 * each:.3g} ms: at most {_clock(c.steps * each * 1.05)}, less when validation stops it early"
+    for key, value in vars(c).items():
+        reason = draft.plan.why.get(f"train.{key}")
+        yield f"  train.{key} {value}" + (f": {reason}" if reason else "")
+
+
+def _clock(amount: float) -> str:
+    return f"{amount:.0f} s" if amount < 120 else f"{amount / 60:.0f} minutes"
+
+
+def draft(data: str, target: list[str], out: Path) -> Path:
+    """Writes a configuration for `data` to `out`: each column with the field that it was taken for, and the doubts."""
+    if out.exists():
+        raise UserError(f"{out} exists already; choose another file with -o.")
+    table = reading.read(data)
+    for name in target:
+        splitting.need_column(table, name, "--target")
+    lines = [
+        f"# made by `luban init {data}`; train with `luban train {out}`. All settings: `luban list settings`",
+        "data:",
+        f"  path: {_quoted(data)}",
+        f"  target: [{', '.join(map(_quoted, target))}]" + ("" if target else "  # name the column to predict, out of those below"),
+        "fields:",
+    ]
+    for name, field, doubts in sniff_all(table, leave_out=target):
+        lines.append(f"  {_quoted(name)}: {field}" + (f"  # {doubts}" if doubts else ""))
+    lines += ["model: auto  # `luban list models`", "train: {}  # e.g. {lr: 1e-3, epochs: 20}", "size: base", "seed: 42"]
+    write_text(out, "\n".join(lines) + "\n")
+    return out.resolve()
+
+
+def _quoted(name: str) -> str:
+    return json.dumps(name, ensure_ascii=False)

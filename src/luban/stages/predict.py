@@ -1,0 +1,64 @@
+"""Predictions for a file, a frame or a stream of rows, in their order; a file larger than memory goes through in chunks."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from luban import reading
+from luban.bundle import Bundle, load
+from luban.core.contract import Table
+from luban.core.errors import UserError
+from luban.core.files import atomic
+from luban.folders import find
+
+_ROWS = 50_000
+_WRITERS = {".csv": pl.DataFrame.write_csv, ".jsonl": pl.DataFrame.write_ndjson, ".ndjson": pl.DataFrame.write_ndjson}
+
+
+def predict(run: str | Path | Bundle, data: Any, *, model: Any = None) -> Table:
+    """Predictions of a run's model: a polars frame, one row for each of `data`, in their order.
+
+    run: a run folder, its model/, `last`, or a loaded Bundle. data: a path, a built-in name, a polars or pandas frame, a dict of
+    columns, or a list of rows as dicts; it needs no target. model: the user's own network, as for `luban.load`.
+    Columns: `prediction`; for classes also `confidence` and `p_<label>`. Raises UserError for a missing column or an unreadable value.
+    """
+    return (run if isinstance(run, Bundle) else load(find(run).model, model)).predict(data)
+
+
+def predict_to(run: str, data: str, out: Path | None, model: str | None = None) -> int:
+    """Streams predictions for the file `data` (or "-", standard input) to the file `out` (or standard output); returns the rows."""
+    bundle = load(find(run).model, model)
+    chunks = reading.read_stream(sys.stdin.buffer, _ROWS) if data == "-" else reading.chunks(data, _ROWS)
+    answers = bundle.predict_chunks(chunks)
+    if out is None:
+        return _write_text(answers, sys.stdout.buffer, ".csv")
+    suffix = out.suffix.lower()
+    if suffix == ".parquet":
+        return _write_parquet(answers, out)
+    if suffix not in _WRITERS:
+        raise UserError(f"predictions are written as .csv, .jsonl or .parquet, not {out.name!r}.")
+    with atomic(out) as file:
+        return _write_text(answers, file, suffix)
+
+
+def _write_text(answers: Iterator[Table], file: Any, suffix: str) -> int:
+    rows = 0
+    for answer in answers:
+        # the header once, then only rows
+        options = {"include_header": rows == 0} if suffix == ".csv" else {}
+        _WRITERS[suffix](answer, file, **options)
+        rows += answer.height
+    return rows
+
+
+def _write_parquet(answers: Iterator[Table], out: Path) -> int:
+    """Parquet has its index at the end, so the answers (a few numbers a row) are gathered first."""
+    table = pl.concat(list(answers))
+    with atomic(out) as file:
+        table.write_parquet(file)
+    return table.height

@@ -1,0 +1,92 @@
+"""Everything before a model: read, choose the question, split, infer the schema, encode, look for leaks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from luban import reading, splitting
+from luban.checks import report_leaks
+from luban.core import config as configs
+from luban.core.contract import Head, Schema, Table, Task
+from luban.core.errors import UserError, did_you_mean, listed
+from luban.core.notes import say
+from luban.core.registry import TASKS
+from luban.data import Rows, Store, assign, describe, infer_schema
+from luban.planning import Config
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that is known before a model is."""
+
+    config: Config
+    task: Task
+    rows: Rows
+    schema: Schema
+    store: Store
+    head: Head
+    metric: str
+    findings: list[dict[str, Any]]
+    print: str
+    """A fingerprint of the data, so that a run is not resumed on others."""
+
+    def index(self, part: int) -> Tensor:
+        return torch.from_numpy(self.rows.of(part))
+
+
+def prepare(data: Any, config: Config) -> Prepared:
+    """Reads, splits, infers, encodes: everything before a model."""
+    if data is None:
+        raise UserError("no data were given: name a file, a built-in set (`luban data list`), or data.path in the configuration.")
+    table = reading.read(data, encoding=config.data.encoding, delimiter=config.data.delimiter)
+    if not config.data.target:
+        raise UserError(f"name the column to predict: --target COLUMN. There are: {listed(table.columns, 40)}.")
+    for name in config.data.target:
+        splitting.need_column(table, name, "--target")
+    for name in config.data.drop:
+        splitting.need_column(table, name, "--drop")
+        if name in config.data.target:
+            raise UserError(f"{name!r} is both the target and to be dropped.")
+    task = _task(table, config)
+    table = task.prepare(table)
+    test = task.prepare(reading.read(config.data.test, encoding=config.data.encoding)) if config.data.test else None
+    rows = assign(table, test, config.data, task)
+    schema = infer_schema(rows, config.data, config.fields, task)
+    _print_schema(schema)
+    store = Store.encode(schema, rows.table)
+    metrics = task.metrics(schema)
+    if config.metric and config.metric not in metrics:
+        raise UserError(
+            f"--metric {config.metric!r} is not one of this task's.{did_you_mean(config.metric, metrics)} There are: {listed(metrics, 40)}."
+        )
+    findings = report_leaks(schema, store, rows)
+    fingerprint = f"{int(splitting.row_hash(rows.table).sum(dtype='uint64')):016x}"
+    return Prepared(config, task, rows, schema, store, task.head(schema), config.metric or metrics[0], findings, fingerprint)
+
+
+def _task(table: Table, config: Config) -> Task:
+    options = dict(config.task)
+    name = options.pop("name", None)
+    columns = [table.get_column(target) for target in config.data.target]
+    if name is None:
+        scores = sorted(((cls.sniff(columns), name) for name, cls in TASKS.items()), reverse=True)
+        name = scores[0][1]
+        say(
+            f"task: {name}"
+            + (f" (could be {scores[1][1]}: --task {scores[1][1]})" if scores[0][0] - scores[1][0] < 0.3 and scores[1][0] > 0 else "")
+        )
+    task_class = TASKS[name]
+    return task_class(configs.build(task_class.Config, options, "task"))
+
+
+def _print_schema(schema: Schema) -> None:
+    lines = describe(schema)
+    width = min(32, max(len(line[0]) for line in lines))
+    for name, field, facts, doubts in lines[:40]:
+        say(f"  {name[:width]:<{width}}  {field:<18} {facts}" + (f"  [{doubts}]" if doubts else ""))
+    if len(lines) > 40:
+        say(f"  ... and {len(lines) - 40} more columns")

@@ -1,0 +1,42 @@
+"""What a target column is like: classes or amounts, empty or not. Looks at raw columns, before any field is fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from luban.core.errors import UserError, listed
+from luban.fields import _tokens
+
+FEW = 20
+"""Whole numbers are classes up to so many different ones, and where each has 5 rows on average; above, they are amounts."""
+
+
+def discrete(column: pl.Series) -> bool:
+    """Would a person call these values classes? All words are; so are two numbers, and few different whole ones (1.0 is whole)."""
+    if column.dtype.is_temporal():
+        return False
+    text = _tokens.present(column)
+    values = _tokens.numbers(text, _tokens.decimal_comma(text)).drop_nulls()
+    if len(values) < 0.95 * len(text) or column.dtype == pl.Boolean:
+        return True
+    distinct = values.n_unique()
+    whole = bool((values.is_finite() & (values == values.floor())).all())
+    return distinct <= 2 or (whole and distinct <= FEW and 5 * distinct <= len(values))
+
+
+def yes_or_no(column: pl.Series) -> bool:
+    """Only 0 and 1, or true and false; one of the two alone will do: a label may be rare."""
+    return set(_tokens.present(column).str.to_lowercase().unique()) <= {"0", "1", "0.0", "1.0", "true", "false"}
+
+
+def need_one(targets: Sequence[str], question: str) -> None:
+    if len(targets) != 1:
+        raise UserError(f"{question} has one target, not {len(targets)} ({listed(targets)}). For several at once: --task several, or "
+                        "--task multilabel where each of them is yes or no.")  # fmt: skip
+
+
+def need_several(targets: Sequence[str], question: str) -> None:
+    if len(targets) < 2:
+        raise UserError(f"{question} needs at least two targets, not {listed(targets)}. Name more of them: --target A --target B.")

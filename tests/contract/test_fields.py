@@ -1,0 +1,183 @@
+"""What every field must do, whoever wrote it: each column of `samples()` of each registered field goes through the same mill."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from luban.core import config as configs
+from luban.core.contract import Field, Ragged
+from luban.core.errors import UserError
+from luban.core.registry import FIELDS
+
+CASES = [pytest.param(cls, column, id=f"{name}-{column.name}") for name, cls in FIELDS.items() for column in cls.samples()]
+CLASSES = [pytest.param(cls, id=name) for name, cls in FIELDS.items()]
+
+
+def fitted(cls: type[Field], *chunks: pl.Series) -> Field:
+    return cls((chunks[0].name,)).fit(chunks, {})
+
+
+def same(a, b) -> bool:
+    """Bit-equal, NaN included."""
+    if isinstance(a, Ragged):
+        return torch.equal(a.values, b.values) and torch.equal(a.offsets, b.offsets)
+    return a.dtype == b.dtype and a.shape == b.shape and a.numpy().tobytes() == b.numpy().tobytes()
+
+
+@pytest.mark.parametrize("cls, column", CASES)
+def test_shape_and_kind(cls, column):
+    field = fitted(cls, column)
+    encoded = field.encode(column)
+    assert len(encoded) == len(column)
+    if field.kind == "scalar":
+        assert encoded.dtype == torch.float32
+        assert encoded.shape == ((len(column),) if field.size == 1 else (len(column), field.size))
+        assert not encoded.isinf().any()
+        assert encoded.isnan().any() == field.has_missing
+        assert list(field.edges) == sorted(set(np.float32(field.edges).tolist()))
+        assert not field.edges or (encoded[~encoded.isnan()].min() == field.edges[0] and encoded[~encoded.isnan()].max() == field.edges[-1])
+    else:
+        ids = encoded.values if field.kind == "tokens" else encoded
+        assert ids.dtype == torch.int64
+        assert ids.min() >= 1 and ids.max() < field.size  # 0 is for what training never saw
+
+
+@pytest.mark.parametrize("cls, column", CASES)
+def test_decode_gives_back_the_value(cls, column):
+    """The user's word may be spelt otherwise ("$5" -> 5.0, "2024/1/5" -> a date), but it means the same and stays as it is."""
+    field = fitted(cls, column)
+    encoded = field.encode(column)
+    decoded = field.decode(encoded)
+    assert len(decoded) == len(column)
+    if not getattr(field, "invertible", True):
+        assert decoded == [None] * len(column)
+        return
+    again = field.encode(pl.Series(column.name, decoded, strict=False))
+    assert torch.allclose(again.double(), encoded.double(), rtol=1e-5, atol=1e-6, equal_nan=True)
+    typed = column.drop_nulls().to_list()
+    if column.dtype.is_integer() or column.dtype == pl.Boolean or isinstance(column.dtype, pl.Date):
+        assert [value for value in decoded if value is not None] == typed
+
+
+@pytest.mark.parametrize("cls, column", CASES)
+def test_state_travels_as_json(cls, column):
+    field = fitted(cls, column)
+    state = json.loads(json.dumps(field.state(), allow_nan=False))
+    config = configs.build(cls.Config, json.loads(json.dumps(configs.to_dict(field.config))))
+    restored = cls(field.columns, config).restore(state)
+    assert same(restored.encode(column), field.encode(column))
+    assert restored.decode(restored.encode(column)) == field.decode(field.encode(column))
+    assert (restored.size, restored.edges, restored.has_missing) == (field.size, field.edges, field.has_missing)
+    assert restored.state() == field.state()
+
+
+@pytest.mark.parametrize("cls, column", CASES)
+def test_one_row_equals_the_row_in_a_batch(cls, column):
+    field = fitted(cls, column)
+    batch = field.encode(column)
+    for i in range(len(column)):
+        assert same(field.encode(column.slice(i, 1)), batch[torch.tensor([i])])
+
+
+@pytest.mark.parametrize("cls, column", CASES)
+def test_text_of_a_typed_value_encodes_alike(cls, column):
+    """A model trained on a CSV is asked in JSON, and the reverse."""
+    if column.dtype in (pl.String, pl.Categorical):
+        return
+    field = fitted(cls, column)
+    if isinstance(column.dtype, pl.Datetime) and column.dtype.time_zone:
+        column = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+    as_text = column.cast(pl.String)
+    assert same(field.encode(as_text), field.encode(column))
+    assert same(fitted(cls, as_text).encode(as_text), fitted(cls, column).encode(column))
+
+
+@pytest.mark.parametrize("cls, column", CASES)
+def test_chunks_do_not_matter(cls, column):
+    whole = fitted(cls, column).state()
+    for cut in range(len(column) + 1):
+        assert fitted(cls, column.slice(0, cut), column.slice(cut)).state() == whole
+
+
+@pytest.mark.parametrize("cls, column", CASES)
+def test_imagined_rows_are_understood(cls, column):
+    field = fitted(cls, column)
+    made = field.imagine(50, np.random.default_rng(0))
+    assert made == field.imagine(50, np.random.default_rng(0))
+    assert json.loads(json.dumps(made, allow_nan=False)) == made  # golden rows are kept as JSON
+    encoded = field.encode(pl.Series(column.name, made, strict=False))
+    assert len(encoded) == 50
+    if field.kind == "id":
+        assert (encoded > 0).all()
+    if field.kind == "scalar" and not field.has_missing:
+        assert not encoded.isnan().any()
+
+
+@pytest.mark.parametrize("cls, column", CASES)
+def test_missing_values_at_prediction(cls, column):
+    """Null, a null token and NaN are missing, whether or not the training rows had any."""
+    for training in (column, column.drop_nulls().slice(0, 1)):
+        field = fitted(cls, training)
+        if isinstance(training.dtype, pl.Datetime) and training.dtype.time_zone:
+            continue
+        for asked in ([None], [""], [" NA "], ["?"], [float("nan")], ["null"]):
+            encoded = field.encode(pl.Series(column.name, asked))
+            assert same(encoded, field.encode(pl.Series(column.name, [None], dtype=pl.String)))
+            assert field.decode(encoded) == [None]
+            if field.kind == "scalar":
+                assert encoded.isnan().all()
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+@pytest.mark.parametrize("dtype", [pl.Null, pl.String, pl.Float64])
+@pytest.mark.parametrize("n", [0, 3])
+def test_empty_and_all_missing_columns(cls, dtype, n):
+    """The schema leaves such columns out, but nothing may break where a user insists."""
+    column = pl.Series("c", [None] * n, dtype=dtype)
+    field = fitted(cls, column)
+    assert len(field.encode(column)) == n
+    assert field.decode(field.encode(column)) == [None] * n
+    assert field.has_missing == (n > 0)
+    assert field.doubts == []
+    assert cls(("c",)).restore(json.loads(json.dumps(field.state(), allow_nan=False))).size == field.size
+    assert len(field.encode(pl.Series("c", field.imagine(5, np.random.default_rng(0)), strict=False))) == 5
+    assert 0 <= cls.sniff(column) <= 1
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_fit_without_a_chunk(cls):
+    assert len(cls(("c",)).fit([], {}).encode(pl.Series("c", [], dtype=pl.String))) == 0
+
+
+@pytest.mark.parametrize("cls, column", CASES)
+def test_values_that_cannot_be(cls, column):
+    """Lists are refused by name. A strange word is unseen or hashed; elsewhere an error that names column, row and value."""
+    field = fitted(cls, column)
+    with pytest.raises(UserError, match=f"'{column.name}'.*List"):
+        field.encode(pl.Series(column.name, [[1, 2]]))
+    strange = pl.Series(column.name, [None, "§ zebra", "§ zebra"])
+    if field.kind == "scalar":
+        with pytest.raises(UserError, match=f"'{column.name}'.*row 2 has '§ zebra', and 1 more"):
+            field.encode(strange)
+        # where training rows had such cells too, they are missing then and later
+        lenient = fitted(cls, pl.concat([column.cast(pl.String), strange])) if column.dtype == pl.String else None
+        if lenient is not None:
+            assert lenient.encode(strange).isnan().all()
+            assert "§ zebra" in " ".join(lenient.doubts)
+        with pytest.raises(UserError, match=r"row 2 has '§ zebra'.*fields"):
+            fitted(cls, strange)
+    elif field.kind == "id":
+        assert field.encode(strange)[1:].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("cls, column", CASES)
+def test_sniff_is_a_share_for_any_column(cls, column):
+    for _, other in FIELDS.items():
+        assert 0 <= other.sniff(column) <= 1
+    assert cls.sniff(pl.Series("c", [[1], [2]])) == 0
+    assert cls.sniff(pl.Series("c", [b"\x00"])) == 0

@@ -1,0 +1,104 @@
+"""kill -9 at any moment, then --resume: on a CPU the final weights have the same bits as those of the run that was never killed."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+COMMAND = ["train", "adult", "--target", "income", "--model", "mlp", "--baselines", "none", "--set", "train.epochs=12", "--set", "model.dropout=0.1",
+           "--set", "train.ema=0.99", "--set", "train.eval_every=20", "--set", "train.patience=0", "--set", "data.shares=[0.2,0.02,0.78]"]  # fmt: skip
+
+
+def start(folder, *more):
+    return subprocess.Popen([sys.executable, "-m", "luban", *COMMAND, "--out", str(folder), *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process):
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    return out
+
+
+def kill_after(folder, lines):
+    """Starts or resumes the run and kills it once metrics.jsonl holds `lines` lines. Returns False where it finished before."""
+    process = start(folder, "--resume")
+    metrics = folder / "metrics.jsonl"
+    while process.poll() is None:
+        if metrics.exists() and metrics.read_text().count("\n") >= lines:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            return True
+        time.sleep(0.002)
+    assert process.returncode == 0
+    return False
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The run that was never killed."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    finish(start(folder))
+    return folder
+
+
+def same_bits(folder, whole):
+    for name in ("model.safetensors", "golden.json", "schema.json"):
+        assert (folder / "model" / name).read_bytes() == (whole / "model" / name).read_bytes(), name
+
+
+def metrics_of(folder):
+    import json
+
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{key: line[key] for key in ("step", "loss", "accuracy", "lr")} for line in lines]
+
+
+def killed_and_resumed(folder, whole, kills, rng):
+    total = (whole / "metrics.jsonl").read_text().count("\n")
+    for _ in range(kills):
+        if not kill_after(folder, rng.randint(1, total - 1)):
+            break
+    finish(start(folder, "--resume"))
+    same_bits(folder, whole)
+    assert metrics_of(folder) == metrics_of(whole)
+
+
+def test_killed_twice_ends_with_the_same_bits(tmp_path, whole):
+    killed_and_resumed(tmp_path / "run", whole, 2, random.Random(int(os.environ.get("LUBAN_SEED", 1))))
+
+
+@pytest.mark.slow
+def test_killed_twenty_times_ends_with_the_same_bits(tmp_path, whole):
+    rng = random.Random(7)
+    for run in range(20):
+        killed_and_resumed(tmp_path / f"run{run}", whole, 1, rng)
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, whole):
+    folder = tmp_path / "run"
+    process = start(folder)
+    while not (folder / "metrics.jsonl").exists() or (folder / "metrics.jsonl").read_text().count("\n") < 3:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "--resume" in err and "Traceback" not in err
+    assert (folder / "checkpoints" / "mlp" / "last.safetensors").exists()
+    finish(start(folder, "--resume"))
+    same_bits(folder, whole)
+
+
+def test_resume_of_a_finished_run_says_so(whole):
+    process = start(whole, "--resume")
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0 and "finished" in err and out.strip().endswith(str(whole))
+
+
+def test_resume_with_other_words_is_refused(whole, tmp_path):
+    kill_after(tmp_path / "run", 2)
+    process = start(tmp_path / "run", "--resume", "--set", "train.lr=0.5")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2 and "train.lr" in err
