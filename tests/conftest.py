@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+torch.set_num_threads(1)  # tiny tensors; more threads only wait for each other
 
 DATA = Path(os.environ.get("LUBAN_DATA") or Path(__file__).parents[2] / "shared" / "data")
 

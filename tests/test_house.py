@@ -179,7 +179,8 @@ def test_plug_ins_import_downwards_only(family):
 
 
 def test_nobody_imports_the_command_line():
-    assert [module for module, imports in TOP_IMPORTS.items() if room(module) != "cli" for each in imports if room(each) == "cli"] == []
+    inside = ("cli", "__main__")
+    assert [module for module, imports in TOP_IMPORTS.items() if room(module) not in inside for each in imports if room(each) == "cli"] == []
 
 
 def test_stages_name_no_plug_in():

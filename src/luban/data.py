@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from luban import splitting
+from luban.core import cells
 from luban.core import config as configs
 from luban.core.contract import Batch, Field, Schema, Table, Task
 from luban.core.errors import UserError, did_you_mean, listed
@@ -85,17 +86,14 @@ def with_targets(table: Table, config: DataConfig, task: Task) -> tuple[Table, i
 
 def missing(column: pl.Series, nan_too: bool) -> np.ndarray:
     """(N,) bool: null or a null token. A NaN counts for classes; in a number to be learned it is a mistake that the task reports."""
-    empty = column.is_null()
-    if column.dtype == pl.String:
-        tokens = ["", "na", "n/a", "#n/a", "?", "null"] + ["nan"] * nan_too
-        empty = empty | column.str.strip_chars().str.to_lowercase().is_in(tokens).fill_null(True)
-    elif nan_too and column.dtype.is_float():
-        empty = empty | column.is_nan().fill_null(True)
-    return empty.to_numpy()
+    if nan_too:
+        return cells.empty(column).to_numpy()
+    return (column.is_null() if column.dtype.is_float() else cells.empty(column, cells.EMPTY - {"nan"})).to_numpy()
 
 
 def assign(table: Table, test: Table | None, config: DataConfig, task: Task) -> Rows:
     """Every row gets its part: by the split column, given test rows, time, group, or the row's hash within its class."""
+    task.check(table, config.target)  # before rows are left out, so that it can name them by their number in the file
     table, left_out = with_targets(table, config, task)
     facts: dict[str, Any] = {"rows": table.height, "rows_without_target": left_out}
     part = np.full(table.height, TRAIN, np.uint8)
@@ -103,7 +101,7 @@ def assign(table: Table, test: Table | None, config: DataConfig, task: Task) -> 
         test, _ = with_targets(test, config, task)
         part = np.concatenate([part, np.full(test.height, TEST, np.uint8)])
         table = _stack(table, test)
-    task.check(table, config.target)
+        task.check(table, config.target)
 
     inputs = table.drop([name for name in (*config.target, *config.drop, config.split or "split") if name in table.columns])
     key = splitting.need_column(table, config.group, "--group").to_frame() if config.group else inputs

@@ -175,7 +175,8 @@ def _from_columns(data: Mapping[Any, Any]) -> Table:
     if len(set(lengths.values())) > 1:
         raise UserError(f"the columns are of unequal length: {', '.join(f'{name!r} {n}' for name, n in list(lengths.items())[:6])}.")
     _refuse_twice([str(name) for name in data])
-    return pl.DataFrame([_series(str(name), values) for name, values in data.items()])
+    # a dict, not a list: in a list polars gives a column called "" another name
+    return pl.DataFrame({str(name): _series(str(name), values) for name, values in data.items()})
 
 
 def _is_column(values: Any) -> bool:
@@ -199,7 +200,7 @@ def _series(name: str, values: Any) -> pl.Series:
 def _from_pandas(frame: Any) -> Table:
     names = [str(name) for name in frame.columns]
     _refuse_twice(names)
-    return pl.DataFrame([_from_pandas_column(name, frame.iloc[:, i]) for i, name in enumerate(names)])
+    return pl.DataFrame({name: _from_pandas_column(name, frame.iloc[:, i]) for i, name in enumerate(names)})
 
 
 def _from_pandas_column(name: str, column: Any) -> pl.Series:

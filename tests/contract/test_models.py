@@ -38,7 +38,15 @@ def _table() -> pl.DataFrame:
     })  # fmt: skip
 
 
-FIELD_OF = {"年龄": "number", "income.usd": "number", "城市": "category", "shop": "category", "member": "boolean", "seen": "date", "评论": "text"}
+FIELD_OF = {
+    "年龄": "number",
+    "income.usd": "number",
+    "城市": "category",
+    "shop": "category",
+    "member": "boolean",
+    "seen": "date",
+    "评论": "text",
+}
 TABLE = _table()
 SCHEMA = Schema({f"c{i}": FIELDS[field]((name,)) for i, (name, field) in enumerate(FIELD_OF.items())}, {}).fit(TABLE)
 INPUTS = SCHEMA.encode(TABLE, with_target=False)
@@ -111,6 +119,11 @@ def stepped(request) -> str:
     return request.param
 
 
+@pytest.fixture(params=[name for name in MODELS.names() if MODELS[name].solves and name != "constant"])
+def solved(request) -> str:
+    return request.param
+
+
 @pytest.mark.parametrize("kind", HEADS)
 def test_answers_are_finite_and_of_the_heads_shape(name, kind):
     out = trained(name, HEADS[kind])(rows(slice(0, 5)))
@@ -118,13 +131,12 @@ def test_answers_are_finite_and_of_the_heads_shape(name, kind):
     assert torch.isfinite(out).all()
 
 
-@pytest.mark.parametrize("kind", ["classes", "binary", "value"])
-def test_solved_models_beat_or_equal_the_constant(name, kind):
+@pytest.mark.parametrize("kind", HEADS)
+def test_solved_models_beat_the_constant(solved, kind):
     head, held_out = HEADS[kind], rows(slice(300, ROWS))
-    if not MODELS[name].solves:
-        pytest.skip("is stepped by the loop")
     floor = loss_of(head, trained("constant", head)(held_out), held_out)
-    assert loss_of(head, trained(name, head)(held_out), held_out) <= floor
+    # of the four labels one is noise and one never occurs: there the floor is hard to beat
+    assert loss_of(head, trained(solved, head)(held_out), held_out) < {"labels": 1.0, "several": 0.8}.get(kind, 0.7) * floor
 
 
 def test_first_loss_is_that_of_the_constant_model(stepped):
@@ -132,7 +144,7 @@ def test_first_loss_is_that_of_the_constant_model(stepped):
         head, batch = HEADS[kind], rows(slice(0, ROWS))
         floor = {"classes": -sum(n / ROWS * math.log(n / ROWS) for n in COUNTS), "value": 1.0,
                  "binary": -(YES * math.log(YES) + (1 - YES) * math.log(1 - YES))}[kind]  # fmt: skip
-        assert abs(float(loss_of(head, built(stepped, head)(batch), batch)) - floor) < 0.25
+        assert abs(loss_of(head, built(stepped, head)(batch), batch).item() - floor) < 0.25
 
 
 def test_overfits_one_batch(stepped):
@@ -144,7 +156,7 @@ def test_overfits_one_batch(stepped):
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    assert float(loss_of(head, model.eval()(batch), batch)) < 0.05
+    assert loss_of(head, model.eval()(batch), batch).item() < 0.05
 
 
 def test_every_parameter_gets_a_gradient(stepped):

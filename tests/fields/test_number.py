@@ -7,13 +7,13 @@ import polars as pl
 import pytest
 import torch
 
+from luban.core import cells
 from luban.core.errors import UserError
-from luban.fields import _tokens
 from luban.fields.number import Number
 
 
-def read(*cells: str, comma: bool = False) -> list:
-    return _tokens.numbers(pl.Series("c", cells), comma).to_list()
+def read(*raw: str, comma: bool = False) -> list:
+    return cells.numbers(pl.Series("c", raw), comma).to_list()
 
 
 def fit(values, **kwargs) -> Number:
@@ -34,8 +34,8 @@ def test_notations(cell, value):
 def test_decimal_comma_only_where_nothing_else_can_be_meant():
     assert read("1.234,5", "1,5", "1.234", "0,123", "-7,25 €", "12,5%", comma=True) == [1234.5, 1.5, 1234, 0.123, -7.25, 0.125]
     assert read("1.5", "1,234.5", comma=True) == [None, None]
-    for cells, comma in ((["1,5", "2"], True), (["1,234", "2"], False), (["1.234,5"], True), (["1,5", "1,234.5"], False), (["1.5"], False)):
-        assert _tokens.decimal_comma(pl.Series(cells)) == comma
+    for raw, comma in ((["1,5", "2"], True), (["1,234", "2"], False), (["1.234,5"], True), (["1,5", "1,234.5"], False), (["1.5"], False)):
+        assert cells.decimal_comma(pl.Series(raw)) == comma
     field = fit(["1.234,5", "0,5"])
     assert field.decode(field.encode(pl.Series([1234.5, 0.5]))) == pytest.approx([1234.5, 0.5])
     assert "decimal mark" in field.doubts[0]

@@ -22,7 +22,9 @@ ONE, THREE = Head((Part("y0", "binary", 1),)), Head((Part("y0", "classes", 3),))
 class Net(nn.Module):
     def __init__(self, n_inputs, n_outputs, width=8):
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(n_inputs, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Dropout(0.5), nn.Linear(width, n_outputs))
+        self.layers = nn.Sequential(
+            nn.Linear(n_inputs, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Dropout(0.5), nn.Linear(width, n_outputs)
+        )
 
     def forward(self, x):
         return self.layers(x)

@@ -14,8 +14,8 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from luban.core import cells
 from luban.core.contract import Encoded, Field
-from luban.fields import _tokens
 
 PAIRS = (("no", "yes"), ("false", "true"), ("f", "t"), ("n", "y"), ("off", "on"), ("0", "1"),
          ("否", "是"), ("假", "真"), ("无", "有"), ("错", "对"))  # fmt: skip
@@ -39,16 +39,16 @@ class Boolean(Field):
             return 1.0
         if not (column.dtype.is_numeric() or column.dtype in (pl.String, pl.Categorical, pl.Enum)):
             return 0.0
-        found = set(_lower(column).drop_nulls().unique()) - (_tokens.BLANK - MEANING.keys())
+        found = set(_lower(column).drop_nulls().unique()) - (cells.BLANK - MEANING.keys())
         for pair in PAIRS:
             if found == set(pair):
                 return 0.9
         return 0.0
 
     def fit(self, chunks: Iterable[pl.Series], peers: dict[str, Field]) -> Boolean:
-        column = _tokens.whole(chunks, self.columns[0])
+        column = cells.whole(chunks, self.columns[0])
         values = _read(column)
-        odd = _tokens.unread_in_training(column, values, self.columns[0], "yes or no")
+        odd = cells.unread_in_training(column, values, self.columns[0], "yes or no")
         self.lenient = bool(odd)
         self.doubts += odd
         self.missing = values.null_count() / len(values) if len(values) else 0.0
@@ -63,7 +63,7 @@ class Boolean(Field):
         """(N,) float32: 0, 1, or NaN where missing."""
         values = _read(column)
         if not self.lenient:
-            _tokens.refuse(column, _tokens.unread(column, values), self.columns[0], f"{self.words[1]!r} or {self.words[0]!r}")
+            cells.refuse(column, cells.unread(column, values), self.columns[0], f"{self.words[1]!r} or {self.words[0]!r}")
         return torch.from_numpy(values.fill_null(float("nan")).to_numpy().astype(np.float32))
 
     def decode(self, encoded: Encoded) -> list:
@@ -98,7 +98,7 @@ class Boolean(Field):
 
 
 def _lower(column: pl.Series) -> pl.Series:
-    return _tokens.words(column).str.to_lowercase().str.strip_suffix(".0")
+    return cells.words(column).str.to_lowercase().str.strip_suffix(".0")
 
 
 def _read(column: pl.Series) -> pl.Series:
@@ -110,7 +110,7 @@ def _spelling(column: pl.Series, values: pl.Series) -> tuple[Any, Any]:
     """The most frequent spelling of no and of yes; of one that did not occur, its partner's. 0 and 1 are ints, from a CSV as well."""
     if column.dtype == pl.Boolean:
         return False, True
-    text = _tokens.words(column)
+    text = cells.words(column)
     found = [text.filter((values == side).fill_null(False)).mode().sort() for side in (0.0, 1.0)]
     seen = next(side for side in (0, 1) if len(found[side]))
     pair = next(pair for pair in PAIRS if pair[seen] == _lower(found[seen])[0])

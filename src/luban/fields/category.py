@@ -17,8 +17,8 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from luban.core import cells
 from luban.core.contract import Encoded, Field
-from luban.fields import _tokens
 
 NAMES = r"(?i:(?:^|[_ .-])(?:id|zip|zip_?code|postcode|postal_code))$|[a-z]I[dD]$|编号$|代码$|邮编$"
 """Whole numbers in a column so called are names, not amounts: userId, customer_id, zip code."""
@@ -51,11 +51,11 @@ class Category(Field):
             return 0.95
         if column.dtype == pl.Boolean:
             return 0.6
-        text = _tokens.present(column)
+        text = cells.present(column)
         if column.dtype.is_temporal() or not len(text):
             return 0.1
         distinct = text.n_unique()
-        values = _tokens.numbers(text).drop_nulls()
+        values = cells.numbers(text).drop_nulls()
         if len(values) >= 0.95 * len(text):
             if text.str.contains(r"^0\d|^\d{16}").any():
                 return 0.75
@@ -66,10 +66,10 @@ class Category(Field):
         return 0.8 if distinct <= 50 or distinct < 0.2 * len(text) else 0.5
 
     def fit(self, chunks: Iterable[pl.Series], peers: dict[str, Field]) -> Category:
-        column = _tokens.whole(chunks, self.columns[0])
-        gone = _tokens.empty(column)
+        column = cells.whole(chunks, self.columns[0])
+        gone = cells.empty(column)
         self.missing, self.has_missing = int(gone.sum()), bool(gone.any())
-        text = _tokens.words(column.filter(~gone))
+        text = cells.words(column.filter(~gone))
         keys = _keys(text, _kind(column, text))
         table = pl.DataFrame({"key": keys}).group_by("key").len("count").sort("count", "key", descending=[True, False])
         kept = table.filter(pl.col("count") >= self.config.min_count).head(self.config.max_size).sort("key")
@@ -86,14 +86,14 @@ class Category(Field):
 
     def encode(self, column: pl.Series) -> Tensor:
         """(N,) int64; 0 for a word that was not seen in training."""
-        gone = _tokens.empty(column)
+        gone = cells.empty(column)
         unknown = len(self.words) + 1 if self.missing else 0
         if not self.words:
             return torch.from_numpy(gone.to_numpy() * np.int64(unknown))
         kind = type(self.words[0])
         if column.dtype == pl.Boolean and kind is not bool:  # a CSV's "True", or its 1, is asked as JSON's true
             column = column.replace_strict([False, True], self._spelt_bools(), return_dtype=pl.String)
-        keys = _keys(_tokens.words(column), kind)
+        keys = _keys(cells.words(column), kind)
         words = pl.Series(self.words, dtype=keys.dtype, strict=False)
         ids = keys.replace_strict(words, pl.Series(range(1, len(words) + 1), dtype=pl.Int64), default=0, return_dtype=pl.Int64)
         return torch.from_numpy(np.where(gone.to_numpy(), unknown, ids.fill_null(0).to_numpy()))

@@ -17,8 +17,8 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from luban.core import cells
 from luban.core.contract import Encoded, Field
-from luban.fields import _tokens
 
 DAY = 86_400
 FIRST, LAST = -719_162, 2_932_896
@@ -59,17 +59,17 @@ class Date(Field):
             return 1.0
         if column.dtype != pl.String and not column.dtype.is_integer():
             return 0.0
-        text = _tokens.present(column, _tokens.BLANK)
+        text = cells.present(column, cells.BLANK)
         if not len(text) or read(text.head(100), False).count() + read(text.head(100), True).count() == 0:
             return 0.0  # most columns end here, for the price of a hundred rows
         share = max(read(text, day_first).count() for day_first in (False, True)) / len(text)
         return (0.9 if text.str.contains(r"^\d+$").any() else 0.95) if share >= 0.95 else 0.0
 
     def fit(self, chunks: Iterable[pl.Series], peers: dict[str, Field]) -> Date:
-        column = _tokens.whole(chunks, self.columns[0])
+        column = cells.whole(chunks, self.columns[0])
         self.day_first = self._order(column) if self.config.day_first is None else self.config.day_first
         times = read(column, self.day_first)
-        odd = _tokens.unread_in_training(column, times, self.columns[0], "dates such as 2024-01-31")
+        odd = cells.unread_in_training(column, times, self.columns[0], "dates such as 2024-01-31")
         self.lenient = bool(odd)
         self.doubts += odd
         self.missing = times.null_count() / len(times) if len(times) else 0.0
@@ -98,7 +98,7 @@ class Date(Field):
         day and its sine and cosine. All NaN where missing."""
         times = read(column, self.day_first)
         if not self.lenient:
-            _tokens.refuse(column, _tokens.unread(column, times), self.columns[0], "dates such as 2024-01-31")
+            cells.refuse(column, cells.unread(column, times), self.columns[0], "dates such as 2024-01-31")
         seconds = times.dt.epoch("s").fill_null(0).to_numpy()
         day, second = seconds // DAY, seconds % DAY
         month, weekday = times.dt.month().fill_null(1).to_numpy(), times.dt.weekday().fill_null(1).to_numpy()
@@ -160,7 +160,7 @@ def read(column: pl.Series, day_first: bool) -> pl.Series:
         return column.cast(pl.Datetime("us")).dt.truncate("1s")
     if column.dtype in (pl.Date, pl.Null):
         return column.cast(pl.Datetime("us"))
-    text = _tokens.words(column)
+    text = cells.words(column)
     times = text.str.to_datetime("%Y-%m-%d %H:%M:%S", strict=False, time_unit="us")  # the common forms at 15 ms a million
     times = times.zip_with(times.is_not_null(), text.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us")))
     times = times.zip_with(text.str.contains(r"^\d{4}-"), pl.Series([None], dtype=times.dtype))  # 24-01-05 would be the year 24

@@ -15,8 +15,8 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from luban.core import cells
 from luban.core.contract import Encoded, Field
-from luban.fields import _tokens
 
 BINS = 128
 FARTHEST = 1e100
@@ -45,8 +45,8 @@ class Number(Field):
             return 0.5 if column.dtype == pl.Duration else 0.0
         if not (column.dtype.is_numeric() or column.dtype == pl.String):
             return 0.0
-        text = _tokens.present(column, _tokens.BLANK)
-        values = _tokens.numbers(text, _tokens.decimal_comma(column)).drop_nulls()
+        text = cells.present(column, cells.BLANK)
+        values = cells.numbers(text, cells.decimal_comma(column)).drop_nulls()
         if not len(text) or len(values) < 0.95 * len(text):
             return 0.0
         if text.str.contains(r"^0\d|^\d{16}").any():
@@ -56,15 +56,15 @@ class Number(Field):
         return 0.8 if column.dtype.is_numeric() else 0.85
 
     def fit(self, chunks: Iterable[pl.Series], peers: dict[str, Field]) -> Number:
-        column = _tokens.whole(chunks, self.columns[0])
-        self.comma = _tokens.decimal_comma(column)
-        values = _tokens.numbers(column, self.comma)
-        odd = _tokens.unread_in_training(column, values, self.columns[0], "numbers")
+        column = cells.whole(chunks, self.columns[0])
+        self.comma = cells.decimal_comma(column)
+        values = cells.numbers(column, self.comma)
+        odd = cells.unread_in_training(column, values, self.columns[0], "numbers")
         self.lenient = bool(odd)
         self.doubts += odd
         far = values.fill_nan(None).abs() >= FARTHEST
         if far.any():
-            self.doubts.append(f"infinite, so missing: {far.sum():,} (training {_tokens.first(column, far)})")
+            self.doubts.append(f"infinite, so missing: {far.sum():,} (training {cells.first(column, far)})")
         if self.comma:
             self.doubts.append("the comma is read as the decimal mark")
         x = _finite(values)
@@ -81,9 +81,9 @@ class Number(Field):
 
     def encode(self, column: pl.Series) -> Tensor:
         """(N,) float32, NaN where missing."""
-        values = _tokens.numbers(column, self.comma)
+        values = cells.numbers(column, self.comma)
         if not self.lenient:
-            _tokens.refuse(column, _tokens.unread(column, values), self.columns[0], "numbers")
+            cells.refuse(column, cells.unread(column, values), self.columns[0], "numbers")
         return torch.from_numpy(self._scaled(_finite(values)))
 
     def _scaled(self, x: np.ndarray) -> np.ndarray:

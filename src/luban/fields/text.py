@@ -19,9 +19,9 @@ import numpy as np
 import polars as pl
 import torch
 
+from luban.core import cells
 from luban.core.contract import Encoded, Field, Ragged, iterate
 from luban.core.errors import UserError
-from luban.fields import _tokens
 
 SPACELESS = ((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x2E80, 0x2FDF), (0x3040, 0x30FF), (0x31F0, 0x31FF),
              (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x3FFFF))  # fmt: skip
@@ -57,7 +57,7 @@ class Text(Field):
     def sniff(cls, column: pl.Series) -> float:
         if column.dtype != pl.String:
             return 0.0
-        text = _tokens.present(column)
+        text = cells.present(column)
         if not len(text):
             return 0.0
         units = text.str.head(200).str.count_matches(UNITS).to_numpy().mean()
@@ -67,7 +67,7 @@ class Text(Field):
         return 0.6 if units >= 2 and distinct >= 0.5 else 0.05
 
     def fit(self, chunks: Iterable[pl.Series], peers: dict[str, Field]) -> Text:
-        gone = _tokens.empty(_tokens.whole(chunks, self.columns[0]))
+        gone = cells.empty(cells.whole(chunks, self.columns[0]))
         self.missing = int(gone.sum()) / max(len(gone), 1)
         self.has_missing = bool(gone.any())
         return self
@@ -110,8 +110,8 @@ class Text(Field):
 
 def _ids(column: pl.Series, config: Text.Config) -> tuple[torch.Tensor, torch.Tensor]:
     """(values, row lengths) of a few rows. All steps are over the codepoints of all rows at once, no Python per row."""
-    text = _tokens.words(column)
-    text = pl.select(pl.when(_tokens.empty(column)).then(pl.lit("")).otherwise(text)).to_series()
+    text = cells.words(column)
+    text = pl.select(pl.when(cells.empty(column)).then(pl.lit("")).otherwise(text)).to_series()
     text = text.str.head(8 * config.longest).str.normalize("NFKC").str.to_lowercase() + "\n"
     codes = np.frombuffer("".join(text).encode("utf-32-le"), np.uint32)
     row_of_code = np.repeat(np.arange(len(text)), text.str.len_chars().to_numpy())

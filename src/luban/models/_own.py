@@ -18,6 +18,7 @@ from luban.core.contract import Batch, Head, Model, Schema
 from luban.core.errors import UserError
 from luban.core.notes import warn
 from luban.layers.columns import Flat
+from luban.models._rules import training
 
 
 class Own(Model):
@@ -29,13 +30,17 @@ class Own(Model):
         self.network = _built(network, self.flat.size, head.size) if inspect.isclass(network) else network
         _try(self.network, self.flat.size, head)
 
+    @classmethod
+    def plan(cls, config: Any, schema: Schema, head: Head, n_rows: int, size: str) -> tuple[Any, dict[str, Any], dict[str, str]]:
+        return config, *training(n_rows)
+
     def forward(self, batch: Batch) -> Tensor:
         out = self.network(self.flat(batch))
         return out.unsqueeze(1) if out.dim() == 1 else out
 
 
 def adapt(network: Any) -> type[Model]:
-    """A Model class for `network`: an nn.Module, its class (built with (n_inputs, n_outputs), or with nothing), or a Model class as it is."""
+    """A Model class for `network`: an nn.Module, its class (built with (n_inputs, n_outputs), or with nothing); a Model class as it is."""
     if inspect.isclass(network) and issubclass(network, Model):
         return network
     if not isinstance(network, nn.Module) and not (inspect.isclass(network) and issubclass(network, nn.Module)):
@@ -92,6 +97,8 @@ def _check(out: Any, name: str, mode: str, inputs: int, head: Head) -> None:
     must = f"(2, {head.size})" + (" or (2,)" if head.size == 1 else "")
     got = f"shape {tuple(out.shape)} and {out.dtype}" if isinstance(out, Tensor) else type(out).__name__
     if not isinstance(out, Tensor) or not out.is_floating_point() or out.shape not in ((2, head.size), *([(2,)] if head.size == 1 else [])):
-        raise UserError(f"{name} in {mode} mode made {got} of a (2, {inputs}) batch; it must make floats of shape {must}, logits for classes.")
-    if head.parts[0].kind == "classes" and len(head.parts) == 1 and bool(((out >= 0).all() & ((out.sum(1) - 1).abs() < 1e-4).all())):
+        raise UserError(
+            f"{name} in {mode} mode made {got} of a (2, {inputs}) batch; it must make floats of shape {must}, logits for classes."
+        )
+    if head.parts[0].kind == "classes" and len(head.parts) == 1 and bool((out >= 0).all() & ((out.sum(1) - 1).abs() < 1e-4).all()):
         warn(f"the outputs of {name} are positive and add up to 1, as if after a softmax; the loss takes logits: leave the softmax out.")

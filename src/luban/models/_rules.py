@@ -22,5 +22,19 @@ def rhythm(n_rows: int, steps: int) -> tuple[dict[str, int], dict[str, str]]:
     if n_rows > 200_000:  # a smoother gradient is as good there, and large products use the machine better
         batch_size = 1024
     epochs = max(5, min(100, round(steps * batch_size / max(n_rows, 1))))
-    why = {"train.batch_size": f"about 32 steps an epoch or more, from {n_rows:,} rows", "train.epochs": f"about {steps:,} steps, within 5 and 100 epochs"}
+    why = {
+        "train.batch_size": f"about 32 steps an epoch or more, from {n_rows:,} rows",
+        "train.epochs": f"about {steps:,} steps, within 5 and 100 epochs",
+    }
     return {"batch_size": batch_size, "epochs": epochs}, why
+
+
+def training(n_rows: int) -> tuple[dict[str, Any], dict[str, str]]:
+    """How a plain network is trained, one of ours or the user's own."""
+    train, why = rhythm(n_rows, 2_600)
+    if n_rows < 2_000:
+        train["lr"], why["train.lr"] = 1e-2, "few steps an epoch, and a small network"
+    else:
+        train["lr"], why["train.lr"] = 3e-3, "the usual for AdamW at this width"
+    train |= {"optimizer": "adamw", "weight_decay": 1e-4, "schedule": "cosine", "warmup": 0.05, "clip": 1.0, "ema": 0.0, "patience": 0}
+    return train, why

@@ -14,11 +14,13 @@ from torch import Tensor, nn
 from luban.core.contract import Batch, Head, Model, Schema
 from luban.layers.columns import Flat
 from luban.layers.heads import output_layer
-from luban.models._rules import rhythm, within
+from luban.models._rules import training, within
 
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh, "leaky_relu": nn.LeakyReLU, "elu": nn.ELU,
                "selu": nn.SELU, "sigmoid": nn.Sigmoid, "softplus": nn.Softplus, "identity": nn.Identity}  # fmt: skip
 NORMS = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
+
+SIZES = {"small": (64,), "base": (128, 128), "large": (512, 512, 512)}
 
 
 class MLP(Model):
@@ -51,12 +53,16 @@ class MLP(Model):
         self.hidden = nn.Sequential(*layers)
         self.output = output_layer(width, head)
 
+    @classmethod
+    def plan(cls, config: Any, schema: Schema, head: Head, n_rows: int, size: str) -> tuple[Any, dict[str, Any], dict[str, str]]:
+        train, why = training(n_rows)
+        if config.hidden is not None:
+            return config, train, why
+        hidden = (32,) if n_rows < 2_000 else SIZES[size]
+        return replace(config, hidden=hidden), train, {**why, "model.hidden": f"by size {size} and {n_rows:,} rows"}
+
     def features(self, batch: Batch) -> Tensor:
         return self.hidden(self.flat(batch))  # (B, D)
 
     def forward(self, batch: Batch) -> Tensor:
         return self.output(self.features(batch))
-
-    @classmethod
-    def plan(cls, config, schema, head, n_rows, size):
-        return replace(config, hidden=config.hidden if config.hidden is not None else (128, 128)), {}, {}

@@ -7,6 +7,7 @@ was learned is LightGBM's own text, which any LightGBM reads; the answers come f
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +65,8 @@ class Trees(Model):
         texts = {}
         for done, (part, label) in enumerate(jobs):
             sets = [_dataset(x, batch, part, label, self._ids()) for x, batch in zip(matrices, (train, valid), strict=False)]
-            until = clock.seconds_left() * (1 - 1 / (len(jobs) - done))  # an equal share of the time for each booster
+            left = clock.seconds_left()
+            until = left - left / (len(jobs) - done) if math.isfinite(left) else 0.0  # an equal share of the time for each booster
             texts[_file(part, label)] = self._boost(part, sets, clock, until)
         self.restore(texts)
 

@@ -171,8 +171,8 @@ def _hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
     Muon's theory is for matrices between hidden layers; embeddings, inputs and outputs do better with AdamW
     (Jordan 2024, kellerjordan.github.io/posts/muon). Other matrices (scales of ensemble members, recurrent weights) stay with AdamW.
     """
-    matrices = list(dict.fromkeys(module.weight for module in model.modules() if isinstance(module, nn.Linear)))
-    hidden = [weight for weight in matrices[1:-1] if weight.requires_grad]
+    linear = {id(module.weight) for module in model.modules() if isinstance(module, nn.Linear)}
+    hidden = [p for p in [p for p in model.parameters() if id(p) in linear][1:-1] if p.requires_grad]
     if not hidden:
         warn("muon moves the matrices between hidden layers and this model has none, so that adamw moves all of it.")
     return hidden

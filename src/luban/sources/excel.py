@@ -36,4 +36,4 @@ class Excel(Source):
         for i, column in enumerate(columns):
             if column.name in (other.name for other in columns[:i]):
                 raise UserError(f"{path.name} has two columns named {column.name!r} in sheet {sheets[0]!r}. Give each its own name.")
-        return pl.DataFrame(columns)
+        return pl.DataFrame({column.name: column for column in columns})

@@ -113,7 +113,7 @@ def _table(rows: list[Row], columns: dict[str, bool]) -> Table:
     for row in rows:
         for key in row:
             columns.setdefault(key, False)
-    return pl.DataFrame([_column(key, [row.get(key) for row in rows], columns) for key in columns])
+    return pl.DataFrame({key: _column(key, [row.get(key) for row in rows], columns) for key in columns})
 
 
 def _column(name: str, values: list[Any], columns: dict[str, bool]) -> pl.Series:

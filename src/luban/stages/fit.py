@@ -110,7 +110,7 @@ def fit(job: Job, clock: RunClock, hooks: Hooks) -> State:
             part.backward()
             loss += part.detach()
         if c.clip:
-            torch.nn.utils.clip_grad_norm_(model.parameters(), c.clip)
+            optimiser.clip(c.clip)
         optimiser.step()
         optimiser.zero_grad()
         if shadow is not model:

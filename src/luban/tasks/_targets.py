@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from luban.core import cells
 from luban.core.errors import UserError, listed
-from luban.fields import _tokens
 
 FEW = 20
 """Whole numbers are classes up to so many different ones, and where each has 5 rows on average; above, they are amounts."""
@@ -17,8 +17,8 @@ def discrete(column: pl.Series) -> bool:
     """Would a person call these values classes? All words are; so are two numbers, and few different whole ones (1.0 is whole)."""
     if column.dtype.is_temporal():
         return False
-    text = _tokens.present(column)
-    values = _tokens.numbers(text, _tokens.decimal_comma(text)).drop_nulls()
+    text = cells.present(column)
+    values = cells.numbers(text, cells.decimal_comma(text)).drop_nulls()
     if len(values) < 0.95 * len(text) or column.dtype == pl.Boolean:
         return True
     distinct = values.n_unique()
@@ -28,7 +28,7 @@ def discrete(column: pl.Series) -> bool:
 
 def yes_or_no(column: pl.Series) -> bool:
     """Only 0 and 1, or true and false; one of the two alone will do: a label may be rare."""
-    return set(_tokens.present(column).str.to_lowercase().unique()) <= {"0", "1", "0.0", "1.0", "true", "false"}
+    return set(cells.present(column).str.to_lowercase().unique()) <= {"0", "1", "0.0", "1.0", "true", "false"}
 
 
 def need_one(targets: Sequence[str], question: str) -> None:

@@ -19,10 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from luban.core import cells
 from luban.core.contract import Batch, Head, Measured, Model, Part, Schema, Table, Task, log_odds
 from luban.core.errors import UserError, listed
 from luban.core.notes import warn
-from luban.fields import _tokens
 from luban.metrics import compute, family
 from luban.tasks._targets import discrete, need_one
 
@@ -143,14 +143,14 @@ class Classify(Task):
             warn(f"{(~known).sum():,} rows have a {field.columns[0]!r} that the training rows did not have; they are not judged.")
         if len(names) > 1 and left_out:
             details["left_out"] = left_out
-            warn(f"no value on these {len(y):,} rows for {listed(left_out)} (a class is absent here); left out.")
+            warn(f"no value on these {len(y):,} rows for {listed(left_out)} (a class is absent, or an answer is not finite); left out.")
         return Measured({name: found[name] for name in names if name in found}, details)
 
     def check(self, table: Table, targets: Sequence[str]) -> None:
         need_one(targets, "classify")
         name, column = targets[0], table.get_column(targets[0])
-        filled = ~_tokens.empty(column)
-        text = _tokens.words(column.filter(filled))
+        filled = ~cells.empty(column)
+        text = cells.words(column.filter(filled))
         counts = text.value_counts(sort=True)
         if not len(text):
             raise UserError(f"the target {name!r} is empty in all {len(column):,} rows: there is nothing to learn from.")
@@ -158,7 +158,7 @@ class Classify(Task):
             raise UserError(f"the target {name!r} has one class only ({counts[0, 0]!r}, in {len(text):,} rows): nothing to tell apart. "
                             "Add rows of another class, or choose another target.")  # fmt: skip
         too_many = f"the target {name!r} has {counts.height:,} different values in {len(text):,} rows"
-        amounts = not _tokens.numbers(text).null_count()
+        amounts = not cells.numbers(text).null_count()
         if len(text) >= 20 and counts.height > len(text) / 2:
             hint = "If it is an amount: --task regress." if amounts else "Choose another target."
             raise UserError(f"{too_many}: most rows would be a class of their own, which cannot be learned. {hint}")
@@ -166,10 +166,9 @@ class Classify(Task):
             hint = "If it is an amount: --task regress. " if amounts else ""
             raise UserError(f"{too_many}, more than {self.config.max_classes:,} classes. {hint}If it is what you want: "
                             f"--set task.max_classes={counts.height}.")  # fmt: skip
-        single = counts.filter(pl.col("count") == 1)[:, 0].sort()
+        single = text.is_unique().arg_true()
         if len(single):
-            rows = filled.arg_true()
-            where = ", ".join(f"{label!r} (row {rows[text.index_of(label)] + 1})" for label in single[:5])
+            where = ", ".join(f"{text[i]!r} (row {filled.arg_true()[i] + 1})" for i in single[:5])
             more = f" and {len(single) - 5} more" if len(single) > 5 else ""
             warn(f"a class of {name!r} with a single row cannot be both learned and tested: {where}{more}. "
                  "Add rows of it, merge it with another, or leave it out.")  # fmt: skip

@@ -16,11 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from luban.core import cells
 from luban.core.contract import Batch, Head, Measured, Model, Part, Schema, Table, Task, log_odds
 from luban.core.errors import UserError, listed
 from luban.core.notes import warn
 from luban.core.registry import FIELDS
-from luban.fields import _tokens
 from luban.metrics import compute, family
 from luban.tasks._targets import need_several, yes_or_no
 
@@ -81,12 +81,12 @@ class Multilabel(Task):
         left_out = [name for name in names if name not in found]
         if len(names) > 1 and left_out:
             details["left_out"] = left_out
-            warn(f"no value on these {len(y):,} rows for {listed(left_out)} (no row has the label here); left out.")
+            warn(f"no value on these {len(y):,} rows for {listed(left_out)} (no row has the label, or an answer is not finite); left out.")
         return Measured({name: found[name] for name in names if name in found}, details)
 
     def check(self, table: Table, targets: Sequence[str]) -> None:
         need_several(targets, "multilabel")
-        constant = [name for name in targets if _tokens.present(table.get_column(name)).n_unique() < 2]
+        constant = [name for name in targets if cells.present(table.get_column(name)).n_unique() < 2]
         if len(constant) == len(targets):
             raise UserError(f"the targets {listed(targets)} have one value each: there is nothing to learn. Choose other targets.")
         if constant:

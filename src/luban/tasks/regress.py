@@ -16,11 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from luban.core import cells
 from luban.core.contract import Batch, Head, Measured, Model, Part, Schema, Table, Task
 from luban.core.errors import UserError, listed
 from luban.core.notes import warn
 from luban.core.registry import FIELDS
-from luban.fields import _tokens
 from luban.metrics import compute, family
 from luban.tasks._targets import discrete, need_one
 
@@ -31,7 +31,7 @@ class Regress(Task):
         loss: Literal["mse", "mae", "huber"] = "mse"
         """mse aims at the mean, as RMSE and R2 judge; mae at the median; huber in between, where a few targets are far off."""
         delta: float = 1.0
-        """huber: where squared becomes absolute, in standard deviations of the target. The textbooks' 1.345 counts those of the residuals, which are smaller."""
+        """huber: where square turns into absolute, in standard deviations of the target. Smaller is nearer to mae."""
 
     @classmethod
     def sniff(cls, targets: Sequence[pl.Series]) -> float:
@@ -94,7 +94,7 @@ class Regress(Task):
         name, column = targets[0], table.get_column(targets[0])
         # empty cells are no mistake, their rows are left out; a NaN that was written is: something upstream went wrong
         floats = column.dtype.is_float()
-        blank = (column.is_null() if floats else _tokens.empty(column, _tokens.EMPTY - {"nan"})).to_numpy()
+        blank = (column.is_null() if floats else cells.empty(column, cells.EMPTY - {"nan"})).to_numpy()
         if blank.all():
             raise UserError(f"the target {name!r} is empty in all {len(column):,} rows: there is nothing to learn from.")
         z = FIELDS["number"]((name,)).fit([column], {}).encode(column).numpy()
