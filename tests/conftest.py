@@ -1,16 +1,26 @@
 """What many tests need: a home of their own, the real data where they lie, and the command line as a user calls it."""
 
+import contextlib
+import io
+import logging
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import torch
 
-torch.set_num_threads(1)  # tiny tensors; more threads only wait for each other
+from luban.cli import main
 
 DATA = Path(os.environ.get("LUBAN_DATA") or Path(__file__).parents[2] / "shared" / "data")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def first_home(tmp_path_factory):
+    """For what a module trains once for all its tests, before `home` is there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LUBAN_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -32,10 +42,38 @@ def real_data():
 def luban_cli(tmp_path):
     """luban_cli("train", "x.csv", ...) -> the finished process, run in an empty folder."""
 
-    def call(*arguments, code=0, stdin=None, env=None):
+    def call(*arguments, code=0, stdin=None, env=None, preexec=None):
         done = subprocess.run([sys.executable, "-m", "luban", *map(str, arguments)], cwd=tmp_path, capture_output=True, text=True,
-                              input=stdin, env={**os.environ, **(env or {})}, timeout=300)  # fmt: skip
+                              input=stdin, env={**os.environ, **(env or {})}, timeout=300, preexec_fn=preexec)  # fmt: skip
         assert done.returncode == code, f"{arguments} exited with {done.returncode}:\n{done.stdout}\n{done.stderr}"
         return done
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def luban_in():
+    """luban_in(folder, "train", "x.csv", ...): the same command line inside this process, which saves the seconds of importing torch.
+
+    What is not an error that the command line words is raised, and so fails the test.
+    """
+
+    def call(folder, *arguments, code=0, stdin=b""):
+        out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+        log = logging.getLogger("luban")
+        with (
+            contextlib.chdir(folder),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            pytest.MonkeyPatch.context() as patch,
+        ):
+            patch.setattr(sys, "argv", ["luban", *map(str, arguments)])
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+            patch.setattr(log, "handlers", [])
+            with pytest.raises(SystemExit) as stop:
+                main.run()
+        texts = [stream.buffer.getvalue().decode() for stream in (out, err)]
+        assert stop.value.code == code, f"{arguments} exited with {stop.value.code}:\n{texts[0]}\n{texts[1]}"
+        return subprocess.CompletedProcess(arguments, stop.value.code, *texts)
 
     return call

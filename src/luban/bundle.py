@@ -28,8 +28,9 @@ from torch import Tensor
 from luban import reading
 from luban.core import config as configs
 from luban.core.contract import Batch, Head, Model, Ragged, Schema, Table, Task, to_device
-from luban.core.errors import UserError
+from luban.core.errors import UserError, listed
 from luban.core.files import read_json, sha256, write_json, write_text
+from luban.core.notes import say
 from luban.core.registry import MODELS, TASKS
 from luban.folders import home
 from luban.models._own import adapt
@@ -55,17 +56,22 @@ class Bundle:
         data: a path, a built-in name, a polars or pandas frame, a dict of columns, or a list of rows as dicts.
         Raises UserError for a missing column or a value that cannot be understood.
         """
-        table = self.task.prepare(reading.read(data))
-        pieces = [self._answer(table.slice(start, _CHUNK), ask) for start in range(0, table.height, _CHUNK)]
-        return _concat(pieces)
+        return _concat(list(self._answers(self.task.prepare(reading.read(data)).iter_slices(_CHUNK), ask)))
 
     def predict_chunks(self, chunks: Iterator[Table], ask: Any = None) -> Iterator[Table]:
         """The same over a stream of tables, one answer for each."""
-        return (self._answer(self.task.prepare(chunk), ask) for chunk in chunks)
+        return self._answers(map(self.task.prepare, chunks), ask)
 
-    def _answer(self, table: Table, ask: Any) -> Table:
-        encoded = self.schema.encode(table, with_target=False)
-        return self.task.answers(forward(self.model, self.task, self.head, encoded, ask), self.schema)
+    def _answers(self, tables: Iterator[Table], ask: Any) -> Iterator[Table]:
+        """An answer for each table. Columns that training did not have are ignored, and named once."""
+        known = {each.columns[0] for each in (*self.schema.inputs.values(), *self.schema.targets.values())} | self.schema.ignored.keys()
+        for table in tables:
+            extra = [name for name in table.columns if name not in known]
+            if extra:
+                say(f"ignored: {listed(extra)}, which the model was not trained with.")
+                known.update(extra)
+            encoded = self.schema.encode(table, with_target=False)
+            yield self.task.answers(forward(self.model, self.task, self.head, encoded, ask), self.schema)
 
     # ---------------------------------------------------------------- save
 

@@ -104,8 +104,11 @@ def assign(table: Table, test: Table | None, config: DataConfig, task: Task) -> 
         task.check(table, config.target)
 
     inputs = table.drop([name for name in (*config.target, *config.drop, config.split or "split") if name in table.columns])
-    key = splitting.need_column(table, config.group, "--group").to_frame() if config.group else inputs
-    hashes = splitting.row_hash(key, config.split_seed)
+    twins = splitting.row_hash(inputs, config.split_seed)  # rows with equal inputs have equal ones
+    if config.group:
+        hashes = splitting.row_hash(splitting.need_column(table, config.group, "--group").to_frame(), config.split_seed)
+    else:
+        hashes = splitting.told_apart(twins)
     classes = _classes(table, config, task)
     shares = _shares(config.shares)
 
@@ -129,7 +132,7 @@ def assign(table: Table, test: Table | None, config: DataConfig, task: Task) -> 
     splitting.check_parts(part)
     splitting.announce(part, how)
     facts["split"] = how
-    facts["copies_across_parts"] = splitting.report_duplicates(part, hashes if not config.group else splitting.row_hash(inputs))
+    facts["copies_across_parts"] = splitting.report_duplicates(part, twins)
     return Rows(table, part, facts)
 
 
@@ -167,11 +170,8 @@ def _stack(table: Table, test: Table) -> Table:
 
 def infer_schema(rows: Rows, config: DataConfig, chosen: dict[str, Any], task: Task) -> Schema:
     """Chooses a field for each column by `sniff` on the training rows, or as `chosen` says; fits all of them there."""
-    unknown = [name for name in chosen if name not in rows.table.columns]
-    if unknown:
-        raise UserError(
-            f"fields names the column {unknown[0]!r}, which the data do not have.{did_you_mean(unknown[0], rows.table.columns)}"
-        )
+    for name in chosen:
+        splitting.need_column(rows.table, name, "fields")
     train = rows.table[rows.of(TRAIN)]
     sample = train.gather_every(max(1, train.height // 10_000))
     aside = {name: "decides the split" for name in (config.split, config.group) if name}
@@ -248,7 +248,7 @@ def _name_of(each: Field) -> str:
 def _field(column: pl.Series, chosen: Any) -> Field:
     """The field for a column: as chosen ("category", or {field: category, ...options}), else the one that sniffs best."""
     if chosen is not None:
-        options = {"field": chosen} if isinstance(chosen, str) else dict(chosen)
+        options = {"field": chosen} if isinstance(chosen, str) else dict(chosen) if isinstance(chosen, dict) else {}
         if "field" not in options:
             raise UserError(f"fields.{column.name} must be a field's name, or a mapping with the key `field`, not {chosen!r}.")
         field_class = FIELDS[options.pop("field")]

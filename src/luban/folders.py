@@ -98,7 +98,7 @@ def _memory() -> Path:
 
 
 def find(run: str | Path) -> RunFolder:
-    """The run folder that `run` names: a folder, its model/ inside, a name under runs/, or `last`."""
+    """The run folder that `run` names: a folder, its model/ inside or copied elsewhere, a name under runs/, or `last`."""
     if str(run) == "last":
         memory = _memory()
         if memory.exists() and (path := Path(memory.read_text(encoding="utf-8"))).is_dir():
@@ -110,7 +110,12 @@ def find(run: str | Path) -> RunFolder:
     for path in (Path(run), RUNS / run):
         if path.is_dir():
             path = path.resolve()
-            return RunFolder(path.parent if path.name == "model" and (path / "luban.json").exists() else path)
+            if not (path / "luban.json").exists():
+                return RunFolder(path)
+            # a bundle: inside its run, or copied elsewhere under any name
+            folder = RunFolder(path.parent if path.name == "model" and (path.parent / "config.yaml").exists() else path)
+            folder.model = path
+            return folder
     names = [folder.path.name for folder in all_runs()]
     raise UserError(f"there is no run {str(run)!r}.{did_you_mean(str(run), names)} `luban runs` lists those under {RUNS}/.")
 

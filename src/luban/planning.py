@@ -193,11 +193,11 @@ _FLOPS_PER_CORE = 1.5e10  # what small products reach in a training loop on one 
 
 def plan(config: Config, model_class: type[Model], options: dict[str, Any], schema: Schema, head: Head, n_train: int) -> Plan:
     """Fills the configuration of `model_class` and of its training, but for what depends on the built model (`finish`)."""
-    model_config = configs.build(model_class.Config, options, "model")
+    model_config: Any = configs.build(model_class.Config, options, "model")
     model_config, proposed, why = model_class.plan(model_config, schema, head, n_train, config.size)
     train = _fill(config.train, proposed)
     batch_size = min(256, max(16, 2 ** ((n_train // 40).bit_length() - 1)) if n_train >= 40 else n_train)
-    rules = {
+    rules: dict[str, tuple[Any, str]] = {
         "batch_size": (batch_size, f"about 40 steps an epoch of {n_train:,} rows, between 16 and 256"),
         "epochs": (50, "stopped early by validation"),
         "lr": (1e-3, "the usual for Adam"),
@@ -211,7 +211,7 @@ def plan(config: Config, model_class: type[Model], options: dict[str, Any], sche
     }
     for key, (value, reason) in rules.items():
         if getattr(train, key) is None:
-            train = dataclasses.replace(train, **{key: value})
+            train = _fill(train, {key: value})
             why.setdefault(f"train.{key}", reason)
     if train.batch_size > n_train:
         train = dataclasses.replace(train, batch_size=n_train)
@@ -232,7 +232,7 @@ def finish(planned: Plan, config: Config, model: Model, n_train: int, n_valid: i
     steps = train.steps or train.epochs * per_epoch
     # a forward pass of the validation rows costs a third of a training pass over as many: 5 % of the time is one for 6.7 trained rows each
     often = max(per_epoch, -(-int(6.7 * n_valid) // (train.batch_size * train.accumulate)))
-    values = {
+    values: dict[str, Any] = {
         "steps": steps,
         "eval_every": train.eval_every or min(often, steps),
         "threads": train.threads or (1 if cost * train.batch_size < 2e8 else cores()),

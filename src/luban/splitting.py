@@ -11,9 +11,11 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
+from luban.core import cells
 from luban.core.contract import Table
 from luban.core.errors import UserError, did_you_mean, listed
 from luban.core.notes import say, warn
+from luban.core.registry import FIELDS
 
 TRAIN, VALID, TEST = 0, 1, 2
 PARTS = ("train", "valid", "test")
@@ -77,6 +79,23 @@ def _finalise(x: np.ndarray) -> np.ndarray:
     return x ^ (x >> np.uint64(31))
 
 
+def told_apart(hashes: np.ndarray) -> np.ndarray:
+    """The same hashes, (N,) uint64; but where more than half of the rows are copies of others, each copy gets a hash of its own.
+
+    In a table of so few distinct rows, keeping copies together would put whole patterns out of training's sight.
+    """
+    if len(np.unique(hashes)) >= 0.5 * len(hashes):
+        return hashes
+    warn("more than half of the rows are copies of others; copies may stand in several parts, so the test flatters.")
+    order = np.argsort(hashes, kind="stable")
+    sorted_hashes = hashes[order]
+    first = np.concatenate([[True], sorted_hashes[1:] != sorted_hashes[:-1]])
+    run = np.arange(len(hashes)) - np.maximum.accumulate(np.where(first, np.arange(len(hashes)), 0))
+    copies = np.empty(len(hashes), np.uint64)
+    copies[order] = run.astype(np.uint64)
+    return _finalise(hashes + copies * _MULTIPLIER)
+
+
 # ---------------------------------------------------------------- the parts
 
 
@@ -86,16 +105,6 @@ def by_hash(hashes: np.ndarray, classes: np.ndarray, fractions: Sequence[float])
     hashes: (N,) uint64; classes: (N,) integers, all 0 where there are none. Within a class the smallest hashes are tested, the next
     validated. A class of one row is trained on.
     """
-    if len(np.unique(hashes)) < 0.5 * len(hashes):
-        # a table of few distinct rows: keeping copies together would put whole patterns out of training's sight
-        warn("more than half of the rows are copies of others; copies may stand in several parts, so the test flatters.")
-        order = np.argsort(hashes, kind="stable")
-        sorted_hashes = hashes[order]
-        first = np.concatenate([[True], sorted_hashes[1:] != sorted_hashes[:-1]])
-        run = np.arange(len(hashes)) - np.maximum.accumulate(np.where(first, np.arange(len(hashes)), 0))
-        copies = np.empty(len(hashes), np.uint64)
-        copies[order] = run.astype(np.uint64)
-        hashes = _finalise(hashes + copies * _MULTIPLIER)
     unique, first_row, back = np.unique(hashes, return_index=True, return_inverse=True)
     group = classes[first_row]
     order = np.lexsort((unique, group))
@@ -111,11 +120,12 @@ def by_hash(hashes: np.ndarray, classes: np.ndarray, fractions: Sequence[float])
 
 def by_time(column: pl.Series, fractions: Sequence[float]) -> np.ndarray:
     """The oldest rows train, the newest are tested. Rows of one moment stay together."""
-    values = column.rank("dense").to_numpy()
-    if column.null_count():
-        raise UserError(
-            f"the time column {column.name!r} is empty in row {int(np.isnan(values).argmax()) + 1}; fill it or leave out --time."
-        )
+    moments = _moments(column)
+    if moments.null_count():
+        row = int(moments.is_null().arg_max() or 0)
+        what = "is empty" if column[row] is None else f"has {str(column[row])[:60]!r}, which is no time,"
+        raise UserError(f"the time column {column.name!r} {what} in row {row + 1}; correct it or leave out --time.")
+    values = moments.rank("dense").to_numpy()
     later = np.sort(values)
     n = len(values)
     first_valid, first_test = (
@@ -123,6 +133,17 @@ def by_time(column: pl.Series, fractions: Sequence[float]) -> np.ndarray:
         later[min(int(n * (fractions[TRAIN] + fractions[VALID])), n - 1)],
     )
     return np.where(values >= first_test, TEST, np.where(values >= first_valid, VALID, TRAIN)).astype(np.uint8)
+
+
+def _moments(column: pl.Series) -> pl.Series:
+    """Text as the numbers or dates that it spells, for as text 10 comes before 9; null where there is neither."""
+    if column.dtype != pl.String:
+        return column
+    numbers = cells.numbers(column)
+    if numbers.null_count() == column.null_count():
+        return numbers
+    date = FIELDS["date"]((column.name,))
+    return pl.Series(column.name, date.decode(date.fit([column], {}).encode(column))) if date.sniff(column) else numbers
 
 
 def by_column(column: pl.Series) -> np.ndarray | None:
@@ -142,10 +163,10 @@ def carve_valid(part: np.ndarray, hashes: np.ndarray, classes: np.ndarray, fract
 
 def need_column(table: Table, name: str, option: str) -> pl.Series:
     if name not in table.columns:
-        raise UserError(
-            f"{option} names the column {name!r}, which the data do not have.{did_you_mean(name, table.columns)} "
-            f"There are: {listed(table.columns)}."
-        )
+        there = f"There are: {listed(table.columns)}."
+        if table.width == 1:
+            there = f"There is only {table.columns[0]!r}; if that is several, name what divides them, e.g. --set data.delimiter=^"
+        raise UserError(f"{option} names the column {name!r}, which the data do not have.{did_you_mean(name, table.columns)} {there}")
     return table.get_column(name)
 
 
@@ -155,7 +176,7 @@ def check_parts(part: np.ndarray) -> None:
     if not counts[TRAIN] or not counts[VALID]:
         raise UserError(
             f"the split leaves {counts[TRAIN]} rows to train on and {counts[VALID]} to validate on; both need at least one. "
-            "Give more rows, or other shares: --set data.shares=[0.6,0.2,0.2]."
+            "Give more rows (or groups), or other shares: --set data.shares=[0.6,0.2,0.2]."
         )
 
 

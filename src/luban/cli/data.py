@@ -12,7 +12,7 @@ def data() -> None:
     """List, fetch and look at data."""
 
 
-@data.command("list")
+@data.command("list", epilog="\b\nExample:\n  luban data list")
 def list_() -> None:
     """The built-in data sets."""
     from luban import catalogue
@@ -29,14 +29,13 @@ def get(name: str, out: Path | None) -> None:
     """Write the data set NAME as a CSV file."""
     from luban import catalogue
     from luban.core.errors import UserError
-    from luban.core.files import atomic
+    from luban.core.files import write_text
 
     out = out or Path(f"{name}.csv")
     table = catalogue.table(name)
     if out.exists():
         raise UserError(f"{out} exists already; choose another file with -o.")
-    with atomic(out) as file:
-        table.write_csv(file)
+    write_text(out, table.write_csv())
     click.echo(str(out.resolve()))
 
 

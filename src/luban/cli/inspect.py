@@ -20,10 +20,7 @@ def list_(kind: str, name: str | None) -> None:
     if kind == "settings":
         _settings()
     elif kind == "metrics":
-        from luban.metrics import METRICS
-
-        for metric in METRICS.names():
-            click.echo(f"{metric:<24} {METRICS.about(metric)}")
+        _metrics()
     elif name:
         _knobs(getattr(registry, kind.upper())[name].Config, f"{kind.rstrip('s')}.")
     else:
@@ -41,6 +38,16 @@ def _first_line(package: str, name: str) -> str:
         return "(installed by another package)"
     with open(spec.origin, encoding="utf-8") as file:
         return (ast.get_docstring(ast.parse(file.read())) or "").partition("\n")[0]
+
+
+def _metrics() -> None:
+    import pkgutil
+
+    from luban import metrics
+
+    for module in pkgutil.iter_modules(metrics.__path__):
+        for name, function in metrics.family(module.name).items():
+            click.echo(f"{name:<20} {function.direction}  {module.name:<16} {(function.__doc__ or '').partition(chr(10))[0]}")
 
 
 def _settings() -> None:
@@ -66,7 +73,7 @@ def _knobs(config: Any, prefix: str, leave_out: tuple[str, ...] = ()) -> None:
         click.echo(f"{prefix + field.name:<20} {texts.get(field.name, '')}{default}")
 
 
-@click.command()
+@click.command(epilog="\b\nExample:\n  luban env")
 def env() -> None:
     """The machine and the versions, for a bug report."""
     from luban.core.device import describe

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import traceback
 
 import click
 
@@ -73,9 +74,12 @@ def run() -> None:
     except (KeyboardInterrupt, click.Abort) as stop:  # click turns the first into the second
         click.echo(str(stop.__cause__ or stop) or "stopped.", err=True)
         code = 130
+    except click.exceptions.NoArgsIsHelpError as asked:  # `luban` alone: someone looks around
+        asked.show()
+        code = 2
     except (UserError, click.ClickException, OSError) as error:
         if debug:
-            raise
+            traceback.print_exc()
         click.echo(f"error: {_paragraph(error)}", err=True)
         code = 2
     sys.exit(code if isinstance(code, int) else 0)

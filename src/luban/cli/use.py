@@ -24,12 +24,13 @@ def evaluate(run: str, data: str, split: str | None, model: str | None, as_json:
     from luban.folders import find
     from luban.stages.evaluate import evaluate as score
 
-    measured = score(run, data, split=split, model=model)
+    measured, path = score(run, data, split=split, model=model), str(find(run).path)
     if as_json:
-        click.echo(json.dumps({"run": str(find(run).path), "metrics": measured.metrics}, ensure_ascii=False))
+        click.echo(json.dumps({"run": path, "metrics": measured.metrics}, ensure_ascii=False))
         return
     for name, value in measured.metrics.items():
         click.echo(f"{name:<24} {value:.6g}")
+    click.echo(path)
 
 
 @click.command(

@@ -57,7 +57,7 @@ class Ragged:
 
 
 Encoded = Tensor | Ragged
-Batch = dict[str, Encoded]
+Batch = dict[str, Any]  # of Encoded; a type checker cannot know which key is which
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

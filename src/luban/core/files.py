@@ -21,7 +21,8 @@ def atomic(path: Path, mode: str = "wb") -> Iterator[IO]:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}. Choose another place, or free this one.") from error
+        why = "its folder is a file" if isinstance(error, (FileExistsError, NotADirectoryError)) else error.strerror
+        raise UserError(f"cannot write {path}: {why}. Choose another place, or free this one.") from error
     try:
         # mkstemp makes files private (0600); a result should be as readable as any other file that the user makes
         os.chmod(temporary, 0o666 & ~_umask())
@@ -32,7 +33,9 @@ def atomic(path: Path, mode: str = "wb") -> Iterator[IO]:
         os.replace(temporary, path)
     except OSError as error:
         Path(temporary).unlink(missing_ok=True)
-        raise UserError(f"could not write {path}: {error.strerror}. Nothing was left half written; free the disk and try again.") from error
+        raise UserError(
+            f"could not write {path}: {error.strerror}. Nothing was left half written; free the disk or choose another place."
+        ) from error
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise

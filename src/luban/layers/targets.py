@@ -6,12 +6,14 @@ rows); floats are the answers themselves, NaN where there is none.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from luban.core.contract import Batch, Part
+from luban.core.contract import Part
 
 
-def truth(batch: Batch, part: Part) -> tuple[np.ndarray, np.ndarray]:
+def truth(batch: dict[str, Any], part: Part) -> tuple[np.ndarray, np.ndarray]:
     """(answers, rows that have one): (n,) classes from 0 for classes and binary, (n, size) 0/1 for labels, (n,) numbers for a value."""
     tensor = batch[part.key].cpu()
     y = tensor.reshape(len(tensor), part.size if part.kind == "labels" else 1).double().numpy()

@@ -16,15 +16,15 @@ def within(config: Any, bounds: dict[str, tuple[float, float]]) -> None:
                 raise UserError(f"model.{name} must lie between {low:g} and {high:g}, not {value!r}.")
 
 
-def rhythm(n_rows: int, steps: int) -> tuple[dict[str, int], dict[str, str]]:
+def rhythm(n_rows: int, steps: int) -> tuple[dict[str, Any], dict[str, str]]:
     """({batch_size, epochs}, why) for about `steps` steps: small tables get small batches, and are seen more often."""
     batch_size = 2 ** max(4, min(8, (n_rows // 32).bit_length() - 1))
     if n_rows > 200_000:  # a smoother gradient is as good there, and large products use the machine better
         batch_size = 1024
-    epochs = max(5, min(100, round(steps * batch_size / max(n_rows, 1))))
+    epochs = max(10, min(100, round(steps * batch_size / max(n_rows, 1))))
     why = {
         "train.batch_size": f"about 32 steps an epoch or more, from {n_rows:,} rows",
-        "train.epochs": f"about {steps:,} steps, within 5 and 100 epochs",
+        "train.epochs": f"about {steps:,} steps, between 10 and 100 epochs",
     }
     return {"batch_size": batch_size, "epochs": epochs}, why
 

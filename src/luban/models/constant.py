@@ -18,6 +18,7 @@ from luban.layers.targets import truth
 
 class Constant(Model):
     solves = True
+    answer: Tensor
 
     def __init__(self, config: Any, schema: Schema, head: Head):
         super().__init__(config, schema, head)

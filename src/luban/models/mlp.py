@@ -41,7 +41,8 @@ class MLP(Model):
     def __init__(self, config: Any, schema: Schema, head: Head):
         super().__init__(config, schema, head)
         self.flat = Flat(schema)
-        layers, width = [], self.flat.size
+        layers: list[nn.Module] = []
+        width = self.flat.size
         for wide in config.hidden:
             layers.append(nn.Linear(width, wide))
             if config.norm != "none":

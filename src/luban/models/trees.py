@@ -61,10 +61,11 @@ class Trees(Model):
 
     def solve(self, train: Batch, valid: Batch | None, clock: Clock) -> None:
         jobs = [(part, label) for part in self.head.parts for label in (range(part.size) if part.kind == "labels" else [None])]
-        matrices = [self._matrix(batch) for batch in (train, valid) if batch is not None]
+        parts = [train] if valid is None else [train, valid]
+        matrices = [self._matrix(batch) for batch in parts]
         texts = {}
         for done, (part, label) in enumerate(jobs):
-            sets = [_dataset(x, batch, part, label, self._ids()) for x, batch in zip(matrices, (train, valid), strict=False)]
+            sets = [_dataset(x, batch, part, label, self._ids()) for x, batch in zip(matrices, parts, strict=True)]
             left = clock.seconds_left()
             until = left - left / (len(jobs) - done) if math.isfinite(left) else 0.0  # an equal share of the time for each booster
             texts[_file(part, label)] = self._boost(part, sets, clock, until)
@@ -98,7 +99,7 @@ class Trees(Model):
         starts = np.cumsum([0, *widths])
         return [int(start) for start, (kind, _) in zip(starts, self.columns.values(), strict=False) if kind == "id"]
 
-    def _matrix(self, batch: Batch) -> np.ndarray:
+    def _matrix(self, batch: dict[str, Any]) -> np.ndarray:
         """(B, F): numbers with their NaN, ids as they are, tokens as shares."""
         made = [frequencies(batch[key], size) if kind == "tokens" else batch[key].reshape(len(batch[key]), -1)
                 for key, (kind, size) in self.columns.items()]  # fmt: skip
@@ -109,8 +110,8 @@ class Trees(Model):
         made = []
         for part in self.head.parts:
             for label in range(part.size) if part.kind == "labels" else [None]:
-                raw = self.boosters[_file(part, label)].predict(x, raw_score=True, num_threads=torch.get_num_threads())
-                raw = raw.reshape(len(x), -1)
+                booster = self.boosters[_file(part, label)]
+                raw = np.asarray(booster.predict(x, raw_score=True, num_threads=torch.get_num_threads())).reshape(len(x), -1)
                 if part.kind == "classes" and not _many(part):
                     made.append(np.zeros((len(x), 1)))  # the logit of the first of two classes
                 made.append(raw if part.kind == "value" else raw.clip(-SURE, SURE))

@@ -100,7 +100,7 @@ def _dialect(first: bytes, delimiter: str | None, name: str) -> Dialect:
     if delimiter is not None:
         wanted = WORDS.get(delimiter, delimiter)
         if len(wanted) != 1 or not wanted.isascii() or wanted in '"\r\n':
-            raise UserError(f"the delimiter {delimiter!r} must be one ASCII character, such as , ; | or tab.")
+            raise UserError(f"the delimiter {delimiter!r} must be one ASCII character, or comma, tab, semicolon, pipe, space.")
         _, dialect = max(_judged(lines, wanted), key=lambda each: each[0])
         if wanted not in lines[0]:
             best = max(itertools.chain.from_iterable(_judged(lines, each) for each in DELIMITERS), key=lambda each: each[0])

@@ -42,7 +42,10 @@ def evaluate(run: str | Path | Bundle, data: Any, *, split: str | None = None, m
     if not table.height:
         raise UserError("no row is left to score: the target is empty in all of them.")
     say(f"scoring {table.height:,} rows")
-    return measure(bundle, bundle.schema.encode(table, with_target=True))
+    measured = measure(bundle, bundle.schema.encode(table, with_target=True))
+    if not measured.metrics:
+        raise UserError("none of these rows can be judged: their targets are none that the model was trained with. Give other rows.")
+    return measured
 
 
 def _part_of(table: Table, split: str | None, bundle: Bundle, settings: DataConfig, data: Any) -> Table:
@@ -50,9 +53,9 @@ def _part_of(table: Table, split: str | None, bundle: Bundle, settings: DataConf
         raise UserError(f"--split is one of train, valid, test, not {split!r}.{did_you_mean(split, PARTS)}")
     name = settings.split or "split"
     part = splitting.by_column(table.get_column(name)) if name in table.columns else None
-    if (part is None and settings.path and str(Path(str(data)).resolve()) == settings.path) or (part is None and data == settings.path):
+    if part is None and isinstance(data, (str, Path)) and settings.path and Path(data).resolve() == Path(settings.path).resolve():
         # the file that the run was trained on: its rows must not be scored as if they were new, unless asked for
-        test = reading.read(settings.test) if settings.test else None
+        test = bundle.task.prepare(reading.read(settings.test, encoding=settings.encoding)) if settings.test else None
         rows = assign(table, test, settings, bundle.task)
         table, part = rows.table, rows.part
     if part is None:

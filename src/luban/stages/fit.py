@@ -209,7 +209,7 @@ def within(job: Job, seconds: float) -> TrainConfig:
     c = job.config
     each = step_seconds(job, min(2.0, seconds / 10))
     steps = max(1, min(c.steps, int(0.9 * seconds / (1.1 * each))))  # a tenth for evaluation, a tenth for what was not measured
-    cut = {"steps": steps, "eval_every": max(1, min(c.eval_every, steps // 10))}
+    cut: dict[str, Any] = {"steps": steps, "eval_every": max(1, min(c.eval_every, steps // 10))}
     with atomic(files.plan, "w") as file:
         file.write(json.dumps(cut))
     if steps < c.steps:

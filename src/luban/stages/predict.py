@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,14 +52,17 @@ def _write_text(answers: Iterator[Table], file: Any, suffix: str) -> int:
     for answer in answers:
         # the header once, then only rows
         options = {"include_header": rows == 0} if suffix == ".csv" else {}
-        _WRITERS[suffix](answer, file, **options)
+        # as text first: polars' own writing would hide a full disk in an error of its own
+        file.write(_WRITERS[suffix](answer, **options).encode())
         rows += answer.height
+    file.flush()
     return rows
 
 
 def _write_parquet(answers: Iterator[Table], out: Path) -> int:
     """Parquet has its index at the end, so the answers (a few numbers a row) are gathered first."""
-    table = pl.concat(list(answers))
+    table, whole = pl.concat(list(answers)), io.BytesIO()
+    table.write_parquet(whole)
     with atomic(out) as file:
-        table.write_parquet(file)
+        file.write(whole.getbuffer())
     return table.height

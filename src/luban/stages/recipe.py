@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from luban.core.errors import UserError
+from luban.core.errors import UserError, did_you_mean, listed
 from luban.core.notes import say
 from luban.metrics import better
 from luban.planning import read_yaml
@@ -57,6 +57,8 @@ def run(words: dict[str, Any], hooks: Hooks) -> Outcome:
     means = {name: sum(each.metrics[name] for each in runs) / splits for name in shared}
     missed = tuple(name for name, figure in must.items() if name not in means or better(name, float(figure), means[name]))
     for name, figure in must.items():
-        say(f"{'missed' if name in missed else 'reached'}: {name} {means.get(name, float('nan')):.4f}, must be {figure}")
+        if name in means:
+            say(f"{'missed' if name in missed else 'reached'}: {name} {means[name]:.4f}, must be {figure}")
+        else:
+            say(f"missed: there is no metric {name!r} here.{did_you_mean(name, means)} There are: {listed(means, 40)}")
     return Outcome(runs[-1], means, missed)
-
