@@ -60,7 +60,7 @@ def luban_in():
 
     def call(folder, *arguments, code=0, stdin=b""):
         out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
-        log = logging.getLogger("luban")
+        log, level = logging.getLogger("luban"), logging.getLogger("luban").level
         with (
             contextlib.chdir(folder),
             contextlib.redirect_stdout(out),
@@ -72,6 +72,7 @@ def luban_in():
             patch.setattr(log, "handlers", [])
             with pytest.raises(SystemExit) as stop:
                 main.run()
+        log.setLevel(level)
         texts = [stream.buffer.getvalue().decode() for stream in (out, err)]
         assert stop.value.code == code, f"{arguments} exited with {stop.value.code}:\n{texts[0]}\n{texts[1]}"
         return subprocess.CompletedProcess(arguments, stop.value.code, *texts)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from importlib import metadata
@@ -33,7 +32,7 @@ from luban.core.files import read_json, sha256, write_json, write_text
 from luban.core.notes import say
 from luban.core.registry import MODELS, TASKS
 from luban.folders import home
-from luban.models._own import adapt
+from luban.layers.own import adapt
 
 FORMAT = 1
 _TOLERANCE = 1e-4
@@ -89,7 +88,7 @@ class Bundle:
             hashes = {file.name: sha256(file) for file in sorted(draft.iterdir()) if file.name != "README.md"}
             write_json(draft / "luban.json", _signed({**self.info, "format": FORMAT, "luban": metadata.version("luban"), "files": hashes}))
             shutil.rmtree(path, ignore_errors=True)
-            os.replace(draft, path)
+            draft.replace(path)
         except OSError as error:
             raise UserError(
                 f"could not save the model in {path}: {error.strerror}. Free the disk or choose another place by --out."

@@ -15,9 +15,10 @@ import yaml
 
 from luban.core import config as configs
 from luban.core.contract import Head, Model, Schema
-from luban.core.device import cores
+from luban.core.device import cores, fast_bf16, pick_device
 from luban.core.errors import UserError
 from luban.data import DataConfig
+from luban.layers.rules import training
 
 # ---------------------------------------------------------------- the tree
 
@@ -189,34 +190,20 @@ class Plan:
 
 _BUDGET_SECONDS = 600
 _FLOPS_PER_CORE = 1.5e10  # what small products reach in a training loop on one core, about a sixth of the peak
+_BF16_FLOPS = 3e8  # a step; below it the casts cost more than they save (a tabm step on Adult, 1e9, takes .55 of its fp32 time)
 
 
 def plan(config: Config, model_class: type[Model], options: dict[str, Any], schema: Schema, head: Head, n_train: int) -> Plan:
     """Fills the configuration of `model_class` and of its training, but for what depends on the built model (`finish`)."""
     model_config: Any = configs.build(model_class.Config, options, "model")
     model_config, proposed, why = model_class.plan(model_config, schema, head, n_train, config.size)
-    train = _fill(config.train, proposed)
-    batch_size = min(256, max(16, 2 ** ((n_train // 40).bit_length() - 1)) if n_train >= 40 else n_train)
-    rules: dict[str, tuple[Any, str]] = {
-        "batch_size": (batch_size, f"about 40 steps an epoch of {n_train:,} rows, between 16 and 256"),
-        "epochs": (50, "stopped early by validation"),
-        "lr": (1e-3, "the usual for Adam"),
-        "optimizer": ("adamw", "the usual"),
-        "weight_decay": (1e-4, ""),
-        "schedule": ("cosine", ""),
-        "warmup": (0.05, ""),
-        "clip": (1.0, ""),
-        "ema": (0.0, ""),
-        "patience": (10, "evaluations without improvement"),
-    }
-    for key, (value, reason) in rules.items():
-        if getattr(train, key) is None:
-            train = _fill(train, {key: value})
-            why.setdefault(f"train.{key}", reason)
+    usual, reasons = training(n_train)
+    train = _fill(_fill(config.train, proposed), usual)
+    why = {**reasons, **why}
     if train.batch_size > n_train:
         train = dataclasses.replace(train, batch_size=n_train)
         why["train.batch_size"] = "all training rows"
-    return Plan(model_config, train, {key: reason for key, reason in why.items() if reason})
+    return Plan(model_config, train, why)
 
 
 def finish(planned: Plan, config: Config, model: Model, n_train: int, n_valid: int) -> Plan:
@@ -236,8 +223,12 @@ def finish(planned: Plan, config: Config, model: Model, n_train: int, n_valid: i
         "steps": steps,
         "eval_every": train.eval_every or min(often, steps),
         "threads": train.threads or (1 if cost * train.batch_size < 2e8 else cores()),
-        "precision": train.precision if train.precision != "auto" else "fp32",
+        "precision": train.precision,
     }
+    if train.precision == "auto":
+        pays = cost * train.batch_size > _BF16_FLOPS and fast_bf16(pick_device(train.device))
+        values["precision"] = "bf16" if pays else "fp32"
+        why["train.precision"] = "large products, and the machine multiplies bf16 faster" if pays else "small products, or no fast bf16 here"
     return Plan(planned.model, dataclasses.replace(train, **values), why)
 
 

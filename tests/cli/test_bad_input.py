@@ -19,12 +19,9 @@ RNG = random.Random(0)
 LINES = [f"{RNG.random():.3f},{RNG.choice('uvw')},{RNG.choice(['yes', 'no'])}" for _ in range(60)]
 GOOD = "a,b,y\n" + "\n".join(LINES) + "\n"
 AMOUNTS = "a,b,y\n" + "".join(f"{RNG.random():.3f},{RNG.choice('uvw')},{100 * RNG.random():.3f}\n" for _ in range(80))
-CODES = [f"{i * 7919 % 9973}-{i}" for i in range(60)]
-IDS = (
-    ",".join(f"id{i}" for i in range(200))
-    + ",y\n"
-    + "".join(",".join([f"{code}x{i}" for i in range(200)] + ["pq"[n % 2]]) + "\n" for n, code in enumerate(CODES))
-)
+ID_NAMES = [f"id{i}" for i in range(200)]
+ID_ROWS = [[*(f"{n * 7919 % 9973}x{i}" for i in range(200)), "pq"[n % 2]] for n in range(60)]
+IDS = "\n".join(",".join(row) for row in [[*ID_NAMES, "y"], *ID_ROWS]) + "\n"
 
 
 def everything(folder):

@@ -10,13 +10,16 @@ from torch import nn
 
 from luban.core.contract import Head, Model, Part
 from luban.core.errors import UserError
-from luban.core.registry import MODELS
-from luban.models._own import adapt, wrap
+from luban.layers.own import adapt
 
 X = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
 X[0, 1] = np.nan
 SCHEMA, BATCH = numeric(X)  # 3 numbers and a flag: 4 features
 ONE, THREE = Head((Part("y0", "binary", 1),)), Head((Part("y0", "classes", 3),))
+
+
+def wrap(network, schema, head):
+    return adapt(network)(None, schema, head)
 
 
 class Net(nn.Module):
@@ -42,7 +45,6 @@ class Lazy(nn.Module):
 def test_a_class_is_built_with_its_sizes():
     model = wrap(Net, SCHEMA, THREE)
     assert isinstance(model, Model) and model(BATCH).shape == (20, 3)
-    assert "own" not in MODELS.names() and "_own" not in MODELS.names()
 
 
 def test_a_class_without_arguments_may_answer_flat():

@@ -36,8 +36,8 @@ def _version(ctx: click.Context, parameter: click.Parameter, value: bool) -> Non
 @click.group(
     cls=Verbs,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
-    epilog="\b\nExamples:\n  luban train adult --target income\n  luban evaluate last adult\n  luban predict last new.csv -o predictions.csv\n\n"
-    "Every command takes --debug, which shows the traceback of an error.",
+    epilog="\b\nExamples:\n  luban train adult --target income\n  luban evaluate last adult\n"
+    "  luban predict last new.csv -o predictions.csv\n\nEvery command takes --debug, which shows the traceback of an error.",
 )
 @click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Print the version.")
 def luban() -> None:

@@ -67,7 +67,7 @@ def diff(one: str, other: str) -> None:
     from luban.planning import read_yaml
 
     def flat(values: dict, prefix: str = "") -> dict:
-        pairs = {}
+        pairs: dict = {}
         for key, value in values.items():
             pairs |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
         return pairs

@@ -62,7 +62,8 @@ def _with(options: list) -> Any:
 
 
 @click.command(
-    epilog="\b\nExamples:\n  luban train data.csv --target label\n  luban train houses.parquet -t price --time-limit 10m --out runs/houses\n"
+    epilog="\b\nExamples:\n  luban train data.csv --target label\n"
+    "  luban train houses.parquet -t price --time-limit 10m --out runs/houses\n"
     "  luban train visits.xlsx -t ill --group patient --drop ward\n  luban train data.csv -t y --model mlp --set model.hidden=[64,64] "
     "--set train.lr=1e-3\n  luban train data.csv -t y --model my.py:Net\n  luban train recipes/adult.yaml\n\n"
     "Ctrl-C saves and stops; the same command with --resume goes on."
@@ -109,7 +110,7 @@ def train(**options: Any) -> int:
 
 def _words(options: dict[str, Any]) -> dict[str, Any]:
     """The command's options as the words of `luban.train`."""
-    words = {key: list(value) if isinstance(value, tuple) else value for key, value in options.items()}
+    words: dict[str, Any] = {key: list(value) if isinstance(value, tuple) else value for key, value in options.items()}
     words["set"] = words.pop("sets")
     if words.get("baselines"):
         words["baselines"] = [] if words["baselines"] == "none" else words["baselines"].split(",")

@@ -25,12 +25,12 @@ def atomic(path: Path, mode: str = "wb") -> Iterator[IO]:
         raise UserError(f"cannot write {path}: {why}. Choose another place, or free this one.") from error
     try:
         # mkstemp makes files private (0600); a result should be as readable as any other file that the user makes
-        os.chmod(temporary, 0o666 & ~_umask())
+        Path(temporary).chmod(0o666 & ~_umask())
         with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8", newline=None if "b" in mode else "") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        Path(temporary).replace(path)
     except OSError as error:
         Path(temporary).unlink(missing_ok=True)
         raise UserError(

@@ -22,7 +22,7 @@ from luban.core.contract import Batch, Clock, Encoded, Head, Model, Part, Ragged
 from luban.core.notes import say
 from luban.layers.columns import numbers, of_kind
 from luban.layers.targets import truth
-from luban.models._rules import within
+from luban.layers.rules import within
 
 
 class Linear(Model):

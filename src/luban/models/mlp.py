@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from luban.core.contract import Batch, Head, Model, Schema
 from luban.layers.columns import Flat
 from luban.layers.heads import output_layer
-from luban.models._rules import training, within
+from luban.layers.rules import training, within
 
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh, "leaky_relu": nn.LeakyReLU, "elu": nn.ELU,
                "selu": nn.SELU, "sigmoid": nn.Sigmoid, "softplus": nn.Softplus, "identity": nn.Identity}  # fmt: skip

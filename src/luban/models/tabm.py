@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from luban.core.contract import Batch, Head, Model, Schema
 from luban.layers.columns import Flat
 from luban.layers.heads import starting_bias
-from luban.models._rules import rhythm, within
+from luban.layers.rules import rhythm, within
 
 SIZES = {"small": (8, 64, 2), "base": (16, 128, 2), "large": (32, 256, 3)}
 """k, width, depth. A row of Adult costs .13, .63 and 5.7 million multiply-adds forward. California: RMSE .433 in 10 s of one core

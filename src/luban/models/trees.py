@@ -19,7 +19,7 @@ from torch import Tensor
 from luban.core.contract import Batch, Clock, Head, Model, Part, Schema
 from luban.layers.columns import BINS, frequencies
 from luban.layers.targets import truth
-from luban.models._rules import within
+from luban.layers.rules import within
 
 LOSSES = {"": "regression", "mse": "regression", "mae": "regression_l1", "huber": "huber"}
 SURE = 15.0

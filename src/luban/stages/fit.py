@@ -140,11 +140,11 @@ def fit(job: Job, clock: RunClock, hooks: Hooks) -> State:
             job.folder.add_line(line)
             hooks.on_eval(line)
             model.train()
-            if state.best is None or better(job.metric, value, state.best):
-                state.best, state.best_step, state.since_best = value, state.step, 0
+            gained = state.best is None or better(job.metric, value, state.best)
+            state.since_best = 0 if gained else state.since_best + 1
+            if gained or value == state.best:  # on a tie the later one: it has learned longer, worth .01 where few rows validate
+                state.best, state.best_step = value, state.step
                 files.save_best(shadow)
-            else:
-                state.since_best += 1
             tired = bool(c.patience) and state.since_best >= c.patience
             state.finished = tired or state.step == c.steps or clock.seconds_left() <= 0
 

@@ -56,7 +56,8 @@ def _one(draft: Draft, prepared: Prepared) -> Iterator[str]:
     # weights, gradients, two moments, and a checkpoint's copy; activations of a batch at about the cost of its products
     memory = 4 * n * 5 + 4 * flops / 6 / 100
     yield f"  {n:,} parameters, {flops:.2e} FLOPs a step, about {memory / 1e6:.0f} MB beside the data"
-    yield f"  {c.steps:,} steps of {c.batch_size} rows at {1000 * each:.3g} ms: at most {_clock(c.steps * each * 1.05)}, less when validation stops it early"
+    longest = _clock(c.steps * each * 1.05)
+    yield f"  {c.steps:,} steps of {c.batch_size} rows at {1000 * each:.3g} ms: at most {longest}, less when validation stops it early"
     for key, value in vars(c).items():
         reason = draft.plan.why.get(f"train.{key}")
         yield f"  train.{key} {value}" + (f": {reason}" if reason else "")

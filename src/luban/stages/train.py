@@ -25,7 +25,7 @@ from luban.core.registry import MODELS
 from luban.data import describe as describe_schema
 from luban.folders import RunFolder, new_run, remember
 from luban.metrics import better
-from luban.models._own import adapt
+from luban.layers.own import adapt
 from luban.planning import Config, Plan, finish, from_words, plan, to_yaml
 from luban.report.card import card
 from luban.splitting import PARTS, TEST, TRAIN, VALID

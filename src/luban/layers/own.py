@@ -2,7 +2,7 @@
 
 It gets the columns as one float matrix: numbers z-scored (missing ones 0, with a 0/1 column beside), ids one-hot, tokens as shares; F
 follows from the schema alone. It is tried on two rows of zeros before training, so that a wrong shape is a sentence and not a
-traceback from the middle of an epoch. Not a plug-in (hence the underscore): it has no name, the user brings it.
+traceback from the middle of an epoch. Not a plug-in: it has no name, the user brings it.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from luban.core.contract import Batch, Head, Model, Schema
 from luban.core.errors import UserError
 from luban.core.notes import warn
 from luban.layers.columns import Flat
-from luban.models._rules import training
+from luban.layers.rules import training
 
 
 class Own(Model):
-    """A network of the user's, built or not, as a Model. Use `adapt` or `wrap`."""
+    """A network of the user's, built or not, as a Model. Made by `adapt`."""
 
     def __init__(self, config: Any, schema: Schema, head: Head, network: nn.Module | type[nn.Module]):
         super().__init__(config, schema, head)
@@ -52,12 +52,6 @@ def adapt(network: Any) -> type[Model]:
 
     Adapted.__name__ = network.__name__ if inspect.isclass(network) else type(network).__name__
     return Adapted
-
-
-def wrap(network: Any, schema: Schema, head: Head) -> Model:
-    """`adapt`, built at once with the default options."""
-    adapted = adapt(network)
-    return adapted(adapted.Config(), schema, head)
 
 
 def _built(network: type[nn.Module], inputs: int, outputs: int) -> nn.Module:
