@@ -114,7 +114,7 @@ def test_one_file_each(plug_ins, tmp_path):
     assert "colour" in FIELDS.names() and "plain" in MODELS.names() and "count" in TASKS.names()
     rng = np.random.default_rng(0)
     colours = rng.integers(0, 256, (400, 3))
-    table = pl.DataFrame({"paint": ["#%02x%02x%02x" % tuple(row) for row in colours], "red": colours[:, 0] / 25.5})
+    table = pl.DataFrame({"paint": [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in colours], "red": colours[:, 0] / 25.5})
     run = luban.train(table, target="red", task="count", model="plain", out=tmp_path / "run", set={"train.lr": 0.05, "train.epochs": 60})
     assert run.report["columns"][0]["field"] == "colour"
     assert run.metrics["mae"] < 0.3  # red is a linear function of the colour, from 0 to 10

@@ -124,6 +124,10 @@ def from_words(words: dict[str, Any]) -> Config:
         _set(values, setting)
     if words.get("baselines") in ([], "none") or values.get("baselines") in ("none", ["none"]):
         values["baselines"] = []
+    data = values.get("data") if isinstance(values.get("data"), dict) else {}
+    for key in ("path", "test"):  # absolute, so that the run can be repeated and evaluated from any folder; a built-in name stays
+        if isinstance(data.get(key), str) and Path(data[key]).exists():
+            data[key] = str(Path(data[key]).resolve())
     limit = values.get("train", {}).get("time_limit") if isinstance(values.get("train"), dict) else None
     if limit is not None:
         values["train"]["time_limit"] = seconds(limit)
@@ -135,9 +139,11 @@ def _set(values: dict[str, Any], setting: str) -> None:
     if not equals:
         raise UserError(f"--set takes KEY=VALUE, such as train.lr=3e-4, not {setting!r}.")
     try:
-        value = yaml.safe_load(text) if text else ""
-    except yaml.YAMLError as error:
-        raise UserError(f"--set {setting!r}: the value is not YAML ({' '.join(str(error).split())}).") from error
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        value = text
+    if value is None and text not in ("", "null", "~"):  # YAML reads `|` and `#` as nothing
+        value = text
     if key in ("task", "model"):
         key += ".name"
     if key.startswith("fields."):  # a column's name may hold dots
@@ -228,7 +234,7 @@ def finish(planned: Plan, config: Config, model: Model, n_train: int, n_valid: i
     if train.precision == "auto":
         pays = cost * train.batch_size > _BF16_FLOPS and fast_bf16(pick_device(train.device))
         values["precision"] = "bf16" if pays else "fp32"
-        why["train.precision"] = "large products, and the machine multiplies bf16 faster" if pays else "small products, or no fast bf16 here"
+        why["train.precision"] = "large products, and the machine has fast bf16" if pays else "small products, or no fast bf16 here"
     return Plan(planned.model, dataclasses.replace(train, **values), why)
 
 

@@ -176,9 +176,7 @@ WORDS = {
 
 
 @pytest.mark.parametrize("words", WORDS, ids=" ".join)
-def test_words_of_train_that_cannot_be(run, refused, words, request):
-    if "--device" in words or "--baselines" in words:
-        request.applymarker(pytest.mark.xfail(reason="train finds these out only after the run folder was begun"))
+def test_words_of_train_that_cannot_be(run, refused, words):
     refused("train", "good.csv", *words, *(QUICK if "--model" not in words and "model.hidden=[3]" not in words else ()), says=WORDS[words])
 
 

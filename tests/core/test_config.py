@@ -61,7 +61,9 @@ def test_every_knob_of_every_plug_in_is_explained():
 def test_words_win_over_the_file_and_settings_over_words(tmp_path):
     file = tmp_path / "c.yaml"
     file.write_text("model: mlp\ntrain: {lr: 1e-3, epochs: 3}\nseed: 1\n")
-    made = from_words({"config": str(file), "seed": 2, "target": ["y"], "set": ["train.lr=5e-4", "fields.a.b=category", "model.hidden=[4]"]})
+    settings = ["train.lr=5e-4", "fields.a.b=category", "model.hidden=[4]", "data.delimiter=|"]
+    made = from_words({"config": str(file), "seed": 2, "target": ["y"], "set": settings})
+    assert made.data.delimiter == "|"
     assert (made.seed, made.train.lr, made.train.epochs, made.data.target) == (2, 5e-4, 3, ("y",))
     assert made.fields == {"a.b": "category"} and made.model == {"name": "mlp", "hidden": [4]}
 

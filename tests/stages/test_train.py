@@ -130,7 +130,8 @@ def test_a_leak_is_told_before_training(tmp_path, caplog):
 
 
 def test_nothing_is_left_by_a_run_that_could_not_start(tmp_path):
-    for words in ({"target": "diagnosys"}, {"model": "mpl"}, {"set": {"model.hiden": [4]}}, {"set": {"train.lr": "fast"}}, {"metric": "acuracy"}):
+    wrong = {"target": "diagnosys"}, {"model": "mpl"}, {"metric": "acuracy"}, {"set": {"model.hiden": [4]}}, {"set": {"train.lr": "fast"}}
+    for words in wrong:
         with pytest.raises(UserError):
             quick(tmp_path, **words)
     assert list(tmp_path.iterdir()) == []
@@ -140,6 +141,7 @@ def test_several_targets_at_once(tmp_path):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(600, 3))
     table = pl.DataFrame({"a": x[:, 0], "b": x[:, 1], "c": x[:, 2], "price": x @ [1, 2, 0], "kind": np.where(x[:, 2] > 0, "up", "down")})
-    run = luban.train(table, target=["price", "kind"], model="mlp", baselines=["constant", "linear"], out=tmp_path / "run", set={"train.epochs": 20})
+    words = {"target": ["price", "kind"], "model": "mlp", "baselines": ["constant", "linear"], "set": {"train.epochs": 20}}
+    run = luban.train(table, out=tmp_path / "run", **words)
     assert run.metrics["kind.accuracy"] > 0.9 and run.metrics["price.r2"] > 0.9
     assert {"prediction_price", "prediction_kind", "p_kind_up"} <= set(run.predict(table).columns)

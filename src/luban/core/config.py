@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import itertools
 import textwrap
 import types
 import typing
@@ -23,7 +24,7 @@ def build(cls: type[T], values: dict[str, Any], where: str = "") -> T:
     if not isinstance(values, dict):
         raise UserError(f"{where or 'the configuration'} must be a mapping of keys to values, not {values!r}.")
     hints = typing.get_type_hints(cls)
-    names = [field.name for field in dataclasses.fields(cls)]
+    names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
     made = {}
     for key, value in values.items():
         path = f"{where}.{key}" if where else str(key)
@@ -66,7 +67,7 @@ def docs(cls: type) -> dict[str, str]:
             body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0].body  # type: ignore[attr-defined]
         except (OSError, TypeError, SyntaxError):
             continue
-        for statement, follower in zip(body, body[1:], strict=False):
+        for statement, follower in itertools.pairwise(body):
             if isinstance(statement, ast.AnnAssign) and isinstance(follower, ast.Expr) and isinstance(follower.value, ast.Constant):
                 found[statement.target.id] = " ".join(str(follower.value.value).split())  # type: ignore[union-attr]
     return found

@@ -290,7 +290,7 @@ class Task(ABC):
     def measure(self, predicted: Batch, truth: Batch, schema: Schema, names: Sequence[str]) -> Measured:
         """The metrics called `names`."""
 
-    def check(self, table: Table, targets: Sequence[str]) -> None:
+    def check(self, table: Table, targets: Sequence[str]) -> None:  # noqa: B027 - most tasks can learn from anything
         """Raises UserError where these targets cannot be learned (one class only, an infinite number, ...)."""
 
     def prepare(self, table: Table) -> Table:

@@ -18,7 +18,7 @@ def pick_device(name: str | None) -> torch.device:
         device = torch.device(name or best)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"the device {name!r} cannot be used here: {str(error).splitlines()[0]} Try --device {best}.") from error
+        raise UserError(f"the device {name!r} is not to be had here. Try --device {best}, the best one on this machine.") from error
     return device
 
 

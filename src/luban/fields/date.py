@@ -89,8 +89,8 @@ class Date(Field):
         readable = [read(column, day_first) for day_first in (False, True)]
         if readable[0].count() == readable[1].count() and not readable[0].equals(readable[1]):
             example = column.filter((readable[0] != readable[1]).fill_null(False))[0]
-            self.doubts.append(f"{example!r} is read month first: if the day is first, --set 'fields.{self.columns[0]}.field=date' "
-                               f"--set 'fields.{self.columns[0]}.day_first=true'")  # fmt: skip
+            name = self.columns[0]
+            self.doubts.append(f"{example!r} is read month first; if the day is: --set 'fields.{name}={{field: date, day_first: true}}'")
         return readable[1].count() > readable[0].count()
 
     def encode(self, column: pl.Series) -> Tensor:
@@ -165,7 +165,7 @@ def read(column: pl.Series, day_first: bool) -> pl.Series:
     times = times.zip_with(times.is_not_null(), text.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us")))
     times = times.zip_with(text.str.contains(r"^\d{4}-"), pl.Series([None], dtype=times.dtype))  # 24-01-05 would be the year 24
     for form in FORMS:
-        rest = (times.is_null() & text.is_not_null()).arg_true()
+        rest = (times.is_null() & text.str.contains(form)).arg_true()
         if len(rest):
             times = times.scatter(rest, _by_form(text.gather(rest), form, day_first))
     return times

@@ -21,8 +21,8 @@ from torch.nn import functional as F
 from luban.core.contract import Batch, Clock, Encoded, Head, Model, Part, Ragged, Schema, log_odds
 from luban.core.notes import say
 from luban.layers.columns import numbers, of_kind
-from luban.layers.targets import truth
 from luban.layers.rules import within
+from luban.layers.targets import truth
 
 
 class Linear(Model):

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from luban.core.contract import Batch, Clock, Head, Model, Part, Schema
 from luban.layers.columns import BINS, frequencies
-from luban.layers.targets import truth
 from luban.layers.rules import within
+from luban.layers.targets import truth
 
 LOSSES = {"": "regression", "mse": "regression", "mae": "regression_l1", "huber": "huber"}
 SURE = 15.0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
 import json
 import math
 import time
@@ -32,6 +33,9 @@ from luban.metrics import better
 from luban.optim.schedules import multiplier
 from luban.planning import TrainConfig
 from luban.stages.clock import Interrupted, RunClock
+
+_SAVE_EVERY = 0.2
+"""Seconds between checkpoints at least; more where one costs over 2 % of that."""
 
 
 class Hooks(Protocol):
@@ -90,7 +94,7 @@ def fit(job: Job, clock: RunClock, hooks: Hooks) -> State:
     files = Checkpoints(job.folder.checkpoints / job.name.replace("/", "_").replace(":", "_"))
     state = files.resume(model, shadow, optimiser, losses)
     job.folder.forget_lines(job.name, after=state.step)
-    began, due = time.perf_counter() - state.seconds, time.perf_counter() + 1.0
+    began, due = time.perf_counter() - state.seconds, time.perf_counter() + _SAVE_EVERY
     order, epoch = torch.empty(0), -1
     model.train()
 
@@ -153,7 +157,7 @@ def fit(job: Job, clock: RunClock, hooks: Hooks) -> State:
             before = time.perf_counter()
             state.seconds = before - began
             files.save(state, model, shadow, optimiser, losses)
-            due = time.perf_counter() + max(1.0, 50 * (time.perf_counter() - before))
+            due = time.perf_counter() + max(_SAVE_EVERY, 50 * (time.perf_counter() - before))
         if clock.stop_requested and not state.finished:
             raise Interrupted(str(job.folder.path))
 
@@ -230,7 +234,7 @@ def step_seconds(job: Job, most: float) -> float:
             optimiser.step()
             optimiser.zero_grad()
             marks.append(time.perf_counter())
-    return sorted(after - before for before, after in zip(marks, marks[1:], strict=False))[(len(marks) - 1) // 2]
+    return sorted(after - before for before, after in itertools.pairwise(marks))[(len(marks) - 1) // 2]
 
 
 # ---------------------------------------------------------------- checkpoints

@@ -24,8 +24,8 @@ from luban.core.notes import say
 from luban.core.registry import MODELS
 from luban.data import describe as describe_schema
 from luban.folders import RunFolder, new_run, remember
-from luban.metrics import better
 from luban.layers.own import adapt
+from luban.metrics import better
 from luban.planning import Config, Plan, finish, from_words, plan, to_yaml
 from luban.report.card import card
 from luban.splitting import PARTS, TEST, TRAIN, VALID
@@ -94,7 +94,7 @@ def train(
     network = model if model is not None and not isinstance(model, str) else None
     name = f"python:{getattr(network, '__name__', type(network).__name__)}" if network is not None else model
     words = {
-        "data": _place(data),
+        "data": str(data) if isinstance(data, (str, Path)) else None,
         "target": [target] if isinstance(target, str) else target,
         "test": test,
         "group": group,
@@ -114,13 +114,6 @@ def train(
     return _run(data, from_words(words), out, resume, network, hooks or Silent())
 
 
-def _place(data: Any) -> str | None:
-    """Where the data lie, absolute for a file, so that the configuration can be run again from anywhere; None for a frame."""
-    if not isinstance(data, (str, Path)):
-        return None
-    return str(Path(data).resolve()) if Path(data).exists() else str(data)
-
-
 def _run(data: Any, config: Config, out: str | Path | None, resume: bool, network: Any, hooks: Hooks) -> Run:
     """`train` with its words gathered into a Config."""
     clock = RunClock(config.train.time_limit, config.seed, config.train.threads or cores())
@@ -129,12 +122,17 @@ def _run(data: Any, config: Config, out: str | Path | None, resume: bool, networ
         return _finished(RunFolder(out))
     prepared = prepare(config.data.path if data is None else data, config)
     drafts = draft_all(prepared, network)
+    pick_device(config.train.device)
+    baselines = _baseline_names(prepared)
     folder = _begin(prepared, out, resume)
 
     with clock.listening():
         trained = {draft.name: _train(draft, prepared, folder, clock, hooks) for draft in _cheap_first(drafts)}
         chosen = _choose(trained, prepared)
-        others = _baselines(trained, prepared, folder, clock, hooks)
+        for name in baselines:
+            if name not in trained:
+                trained[name] = _train(_draft(name, prepared, None, {}), prepared, folder, clock, hooks)
+        others = trained if config.baselines != () else {}
     return _conclude(chosen, others, prepared, folder, clock)
 
 
@@ -236,9 +234,8 @@ def _train(draft: Draft, prepared: Prepared, folder: RunFolder, clock: RunClock,
             planned = dataclasses.replace(planned, train=job.config)
         say(f"training {name}: {sum(p.numel() for p in model.parameters()):,} parameters, {_said(planned)} on {device}")
         state = fit(job, clock, hooks)
-        say(
-            f"{name}: best {prepared.metric} {state.best:.4f} on validation, at step {state.best_step:,} of {state.step:,}, {state.seconds:.1f} s"
-        )
+        steps = f"step {state.best_step:,} of {state.step:,}, {state.seconds:.1f} s"
+        say(f"{name}: best {prepared.metric} {state.best:.4f} on validation, {steps}")
         torch.set_num_threads(cores())
         model.cpu()
     info = {
@@ -276,15 +273,11 @@ def _table(trained: dict[str, Trained], metric: str) -> str:
     return ", ".join(f"{each.name} {each.valid.metrics.get(metric, float('nan')):.4f} ({each.seconds:.1f} s)" for each in trained.values())
 
 
-def _baselines(trained: dict[str, Trained], prepared: Prepared, folder: RunFolder, clock: RunClock, hooks: Hooks) -> dict[str, Trained]:
-    """Every model to stand beside the chosen one: what auto tried, and the task's baselines."""
-    wanted = prepared.config.baselines
+def _baseline_names(prepared: Prepared) -> list[str]:
+    """The models to stand beside the chosen one: those asked for, else the task's own that can read the columns."""
     kinds = {each.kind for each in prepared.schema.inputs.values()}
-    names = prepared.task.baselines if wanted is None else wanted
-    for name in names:
-        if name not in trained and kinds <= MODELS[name].accepts:
-            trained[name] = _train(_draft(name, prepared, None, {}), prepared, folder, clock, hooks)
-    return trained if wanted != () else {}
+    names = prepared.task.baselines if prepared.config.baselines is None else prepared.config.baselines
+    return [name for name in names if kinds <= MODELS[name].accepts]
 
 
 # ---------------------------------------------------------------- the end
