@@ -142,7 +142,7 @@ def _set(values: dict[str, Any], setting: str) -> None:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         value = text
-    if value is None and text not in ("", "null", "~"):  # YAML reads `|` and `#` as nothing
+    if value in (None, "") and text in ("|", ">", "#"):  # delimiters that YAML reads as nothing
         value = text
     if key in ("task", "model"):
         key += ".name"

@@ -101,6 +101,8 @@ def trained(name: str, head: Head):
     model = built(name, head)
     if model.solves:
         model.solve(rows(slice(0, 300)), rows(slice(300, ROWS)), Patient())
+    if model.joins:
+        model.adopt([trained(member["name"], head) for member in model.config.members])
     return model.eval()
 
 
@@ -114,7 +116,7 @@ def name(request) -> str:
     return request.param
 
 
-@pytest.fixture(params=[name for name in MODELS.names() if not MODELS[name].solves])
+@pytest.fixture(params=[name for name in MODELS.names() if not MODELS[name].solves and not MODELS[name].joins])
 def stepped(request) -> str:
     return request.param
 

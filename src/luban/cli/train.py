@@ -129,6 +129,7 @@ def plan(**options: Any) -> None:
     """Say what `train` would do with DATA: columns, model, FLOPs, memory, time. Trains nothing."""
     from luban.stages.plan import foresee
 
+    logging.getLogger("luban").setLevel(logging.WARNING)  # what the notes would say is in the plan
     for line in foresee(_words(options)):
         click.echo(line)
 
@@ -139,6 +140,6 @@ def plan(**options: Any) -> None:
 @click.option("--out", "-o", default="luban.yaml", metavar="FILE", help="Where to write. [luban.yaml]")
 def init(data: str, target: tuple[str, ...], out: str) -> None:
     """Write a configuration for DATA, with each column as it was understood, to be edited."""
-    from luban.stages.plan import draft
+    from luban.stages.plan import write_draft
 
-    click.echo(str(draft(data, list(target), Path(out))))
+    click.echo(str(write_draft(data, list(target), Path(out))))

@@ -364,6 +364,13 @@ class Model(nn.Module):
         """Fits in one go; what was learned lives in buffers or in `files`."""
         raise NotImplementedError
 
+    joins: ClassVar[bool] = False
+    """Is it made of models that were trained apart? Then config.members names them, each a dict with `name` and settings."""
+
+    def adopt(self, members: Sequence[Model]) -> None:
+        """Takes the trained models in the order of config.members."""
+        raise NotImplementedError
+
     def files(self) -> dict[str, str]:
         """{file name: text} that belong in the bundle beside the tensors (LightGBM's own text)."""
         return {}

@@ -11,6 +11,7 @@ import dataclasses
 import itertools
 import json
 import math
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,16 +24,18 @@ from torch import Tensor
 
 from luban import optim
 from luban.bundle import forward, tensors_of
-from luban.core.contract import Head, Model, Schema, Task, to_device
+from luban.core.contract import Model, to_device
 from luban.core.errors import UserError
 from luban.core.files import atomic
 from luban.core.notes import say
-from luban.data import Store, shuffled
+from luban.data import shuffled
 from luban.folders import RunFolder
 from luban.metrics import better
 from luban.optim.schedules import multiplier
 from luban.planning import TrainConfig
+from luban.splitting import TRAIN, VALID
 from luban.stages.clock import Interrupted, RunClock
+from luban.stages.prepare import Prepared
 
 _SAVE_EVERY = 0.2
 """Seconds between checkpoints at least; more where one costs over 2 % of that."""
@@ -52,18 +55,14 @@ class Job:
 
     name: str
     model: Model
-    task: Task
-    head: Head
-    schema: Schema
-    store: Store
-    train: Tensor
-    """Row numbers, (n,) int64."""
-    valid: Tensor
+    data: Prepared
     config: TrainConfig
-    metric: str
-    seed: int
     folder: RunFolder
     device: torch.device
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder.checkpoints / re.sub(r"[^\w.-]", "_", self.name)
 
 
 @dataclass
@@ -82,16 +81,17 @@ class State:
 
 
 def fit(job: Job, clock: RunClock, hooks: Hooks) -> State:
-    """Trains job.model in place; it ends with its best weights by job.metric on the validation rows."""
-    c, model = job.config, job.model.to(job.device)
+    """Trains job.model in place; it ends with its best weights by job.data.metric on the validation rows."""
+    c, data, model = job.config, job.data, job.model.to(job.device)
+    train = data.index(TRAIN)
     torch.set_num_threads(c.threads)
-    torch.manual_seed(job.seed)
+    torch.manual_seed(data.config.seed)
     # what is evaluated and saved: the moving average of the weights where one is kept, else the weights
     shadow = copy.deepcopy(model) if c.ema else model
     optimiser = optim.build(c.optimizer, model, c.lr, momentum=c.momentum, nesterov=c.nesterov, weight_decay=c.weight_decay)
     losses = torch.zeros(c.eval_every, device=job.device)  # read once per evaluation: `.item()` each step would wait for the device
-    per_epoch = max(1, -(-len(job.train) // (c.batch_size * c.accumulate)))
-    files = Checkpoints(job.folder.checkpoints / job.name.replace("/", "_").replace(":", "_"))
+    per_epoch = max(1, -(-len(train) // (c.batch_size * c.accumulate)))
+    files = Checkpoints(job.checkpoints)
     state = files.resume(model, shadow, optimiser, losses)
     job.folder.forget_lines(job.name, after=state.step)
     began, due = time.perf_counter() - state.seconds, time.perf_counter() + _SAVE_EVERY
@@ -102,14 +102,14 @@ def fit(job: Job, clock: RunClock, hooks: Hooks) -> State:
         # ---- one step
         if state.step // per_epoch != epoch:
             epoch = state.step // per_epoch
-            order = shuffled(job.train, job.seed, epoch)
+            order = shuffled(train, data.config.seed, epoch)
         optimiser.set_lr(c.lr * multiplier(c.schedule, state.step, c.steps, c.warmup))
         loss = torch.zeros((), device=job.device)
         pieces = _batches(order, state.step % per_epoch, c)
         for rows in pieces:
-            batch = to_device(job.store.gather(rows), job.device)
+            batch = to_device(data.store.gather(rows), job.device)
             with torch.autocast(job.device.type, torch.bfloat16, enabled=c.precision == "bf16"):
-                part, _ = job.task.loss(model, batch, job.head)
+                part, _ = data.task.loss(model, batch, data.head)
             part = part * (len(rows) / sum(map(len, pieces)))  # the mean over all pieces, as if they were one batch
             part.backward()
             loss += part.detach()
@@ -136,7 +136,7 @@ def fit(job: Job, clock: RunClock, hooks: Hooks) -> State:
                 "step": state.step,
                 "epoch": round(state.step / per_epoch, 3),
                 "loss": float(seen.mean()),
-                job.metric: value,
+                job.data.metric: value,
                 "lr": c.lr * multiplier(c.schedule, state.step - 1, c.steps, c.warmup),
                 "examples_per_second": round(state.step * c.batch_size * c.accumulate / state.seconds),
                 "seconds": round(state.seconds, 3),
@@ -144,7 +144,7 @@ def fit(job: Job, clock: RunClock, hooks: Hooks) -> State:
             job.folder.add_line(line)
             hooks.on_eval(line)
             model.train()
-            gained = state.best is None or better(job.metric, value, state.best)
+            gained = state.best is None or better(job.data.metric, value, state.best)
             state.since_best = 0 if gained else state.since_best + 1
             if gained or value == state.best:  # on a tie the later one: it has learned longer, worth .01 where few rows validate
                 state.best, state.best_step = value, state.step
@@ -173,11 +173,12 @@ def _batches(order: Tensor, number: int, c: TrainConfig) -> list[Tensor]:
 
 
 def score(job: Job, model: Model) -> float:
-    """job.metric on the validation rows."""
-    truth = job.store.gather(job.valid)
-    predicted = forward(model, job.task, job.head, {key: value for key, value in truth.items() if key in job.schema.inputs}, None)
-    measured = job.task.measure(predicted, truth, job.schema, [job.metric]).metrics
-    return measured.get(job.metric, -math.inf if better(job.metric, 1.0, 0.0) else math.inf)
+    """The first metric on the validation rows; where it has no value, the worst that there is."""
+    data = job.data
+    truth = data.store.gather(data.index(VALID))
+    predicted = forward(model, data.task, data.head, {key: value for key, value in truth.items() if key in data.schema.inputs}, None)
+    measured = data.task.measure(predicted, truth, data.schema, [data.metric]).metrics
+    return measured.get(data.metric, -math.inf if better(data.metric, 1.0, 0.0) else math.inf)
 
 
 @torch.no_grad()
@@ -207,7 +208,7 @@ def _check_finite(losses: Tensor, step: int, job: Job) -> None:
 
 def within(job: Job, seconds: float) -> TrainConfig:
     """job.config with its steps cut to what fits in `seconds`, by timing a few steps on a copy. Measured once a run: see `Checkpoints`."""
-    files = Checkpoints(job.folder.checkpoints / job.name.replace("/", "_").replace(":", "_"))
+    files = Checkpoints(job.checkpoints)
     if files.plan.exists():
         return dataclasses.replace(job.config, **json.loads(files.plan.read_text(encoding="utf-8")))
     c = job.config
@@ -223,14 +224,16 @@ def within(job: Job, seconds: float) -> TrainConfig:
 
 def step_seconds(job: Job, most: float) -> float:
     """The median time of a step, from up to 30 of them or `most` seconds, on a copy of the model."""
-    c, model = job.config, copy.deepcopy(job.model).to(job.device).train()
+    c, data, model = job.config, job.data, copy.deepcopy(job.model).to(job.device).train()
     torch.set_num_threads(c.threads)
     optimiser = optim.build(c.optimizer, model, c.lr, momentum=c.momentum, nesterov=c.nesterov, weight_decay=c.weight_decay)
+    marks = [time.perf_counter()]
     with torch.random.fork_rng():
-        marks = [time.perf_counter()]
-        while len(marks) < 3 or (len(marks) < 30 and marks[-1] - marks[0] < most):
-            for rows in _batches(job.train, 0, c):
-                job.task.loss(model, to_device(job.store.gather(rows), job.device), job.head)[0].backward()
+        while len(marks) < 4 or (len(marks) < 30 and marks[-1] - marks[0] < most):
+            for rows in _batches(data.index(TRAIN), 0, c):
+                with torch.autocast(job.device.type, torch.bfloat16, enabled=c.precision == "bf16"):
+                    loss, _ = data.task.loss(model, to_device(data.store.gather(rows), job.device), data.head)
+                loss.backward()
             optimiser.step()
             optimiser.zero_grad()
             marks.append(time.perf_counter())

@@ -14,52 +14,43 @@ from luban.core.files import write_text
 from luban.data import describe, sniff_all
 from luban.folders import RunFolder
 from luban.planning import from_words
-from luban.splitting import TRAIN, VALID
+from luban.stages.candidates import Draft, draft, draft_all, name_of
 from luban.stages.fit import Job, step_seconds
-from luban.stages.train import Draft, Prepared, draft_all, prepare
+from luban.stages.prepare import Prepared, prepare
 
 
 def foresee(words: dict[str, Any]) -> Iterator[str]:
     """Lines that say what `luban train` with the same words would do."""
     config = from_words(words)
     prepared = prepare(config.data.path, config)
-    yield f"{splitting.summary(prepared.rows.part)} rows; first metric {prepared.metric}"
+    yield f"task {name_of(prepared.task)}; {splitting.summary(prepared.rows.part)} rows; first metric {prepared.metric}"
     for column, field, facts, doubts in describe(prepared.schema):
         yield f"  {column:<24} {field:<20} {facts}{f'  [{doubts}]' if doubts else ''}"
-    for draft in draft_all(prepared, None):
-        yield from _one(draft, prepared)
+    for one in draft_all(prepared, None):
+        yield from _one(one, prepared)
 
 
-def _one(draft: Draft, prepared: Prepared) -> Iterator[str]:
-    yield f"model {draft.name}: " + ", ".join(f"{key} {value}" for key, value in vars(draft.plan.model).items())
-    if draft.model.solves:
+def _one(one: Draft, prepared: Prepared) -> Iterator[str]:
+    yield f"model {one.name}: " + ", ".join(f"{key} {value}" for key, value in vars(one.plan.model).items())
+    if one.model.joins:
+        for member in one.plan.model.members:
+            options = {key: value for key, value in member.items() if key != "name"}
+            yield from _one(draft(member["name"], prepared, None, options), prepared)
+        return
+    if one.model.solves:
         yield "  solved in one go"
         return
-    c, n = draft.plan.train, sum(p.numel() for p in draft.model.parameters())
-    job = Job(
-        draft.name,
-        draft.model,
-        prepared.task,
-        prepared.head,
-        prepared.schema,
-        prepared.store,
-        prepared.index(TRAIN),
-        prepared.index(VALID),
-        c,
-        prepared.metric,
-        prepared.config.seed,
-        RunFolder("."),
-        pick_device(c.device),
-    )
+    c, n = one.plan.train, sum(p.numel() for p in one.model.parameters())
+    job = Job(one.name, one.model, prepared, c, RunFolder("."), pick_device(c.device))
     each = step_seconds(job, 1.0)
-    flops = 3 * draft.model.flops() * c.batch_size * c.accumulate
+    flops = 3 * one.model.flops() * c.batch_size * c.accumulate
     # weights, gradients, two moments, and a checkpoint's copy; activations of a batch at about the cost of its products
     memory = 4 * n * 5 + 4 * flops / 6 / 100
     yield f"  {n:,} parameters, {flops:.2e} FLOPs a step, about {memory / 1e6:.0f} MB beside the data"
     longest = _clock(c.steps * each * 1.05)
     yield f"  {c.steps:,} steps of {c.batch_size} rows at {1000 * each:.3g} ms: at most {longest}, less when validation stops it early"
     for key, value in vars(c).items():
-        reason = draft.plan.why.get(f"train.{key}")
+        reason = one.plan.why.get(f"train.{key}")
         yield f"  train.{key} {value}" + (f": {reason}" if reason else "")
 
 
@@ -67,7 +58,7 @@ def _clock(amount: float) -> str:
     return f"{amount:.0f} s" if amount < 120 else f"{amount / 60:.0f} minutes"
 
 
-def draft(data: str, target: list[str], out: Path) -> Path:
+def write_draft(data: str, target: list[str], out: Path) -> Path:
     """Writes a configuration for `data` to `out`: each column with the field that it was taken for, and the doubts."""
     if out.exists():
         raise UserError(f"{out} exists already; choose another file with -o.")

@@ -1,0 +1,194 @@
+"""Which models are tried, how each is planned, built and trained, and which one is kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from luban.bundle import Bundle
+from luban.core import config as configs
+from luban.core.contract import Measured, Model
+from luban.core.device import cores, pick_device
+from luban.core.errors import UserError, listed
+from luban.core.notes import say
+from luban.core.registry import MODELS
+from luban.folders import RunFolder
+from luban.layers.own import adapt
+from luban.metrics import better
+from luban.planning import Plan, finish, plan
+from luban.splitting import TRAIN, VALID
+from luban.stages.clock import RunClock
+from luban.stages.evaluate import measure
+from luban.stages.fit import Hooks, Job, fit, within
+from luban.stages.prepare import Prepared
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A model that was planned and built, but not trained."""
+
+    name: str
+    model: Model
+    plan: Plan
+
+
+@dataclass(frozen=True)
+class Trained:
+    name: str
+    bundle: Bundle
+    plan: Plan
+    valid: Measured
+    seconds: float
+
+
+# ---------------------------------------------------------------- choosing and building
+
+
+def draft_all(prepared: Prepared, network: Any) -> list[Draft]:
+    """Every model that will be trained, planned and built, so that a wrong setting is found before time is spent."""
+    config = prepared.config
+    name = config.model.get("name") or "auto"
+    options = {key: value for key, value in config.model.items() if key != "name"}
+    if name != "auto" or network is not None:
+        return [draft(name, prepared, network, options)]
+    if options:
+        raise UserError(f"model.{next(iter(options))} belongs to one model: name it with --model ({listed(MODELS.names(), 40)}).")
+    scores = [(cls.suits(prepared.schema, prepared.head), name) for name, cls in MODELS.items() if reads(cls, prepared)]
+    names = [name for score, name in sorted(scores, reverse=True) if score > 0]
+    say(f"model: auto tries {', '.join(names)} and keeps the best by {prepared.metric} on the validation rows")
+    return [draft(name, prepared, None, {}) for name in names]
+
+
+def baseline_names(prepared: Prepared) -> list[str]:
+    """The models to stand beside the chosen one: those asked for, else the task's own that can read the columns."""
+    names = prepared.task.baselines if prepared.config.baselines is None else prepared.config.baselines
+    return [name for name in names if reads(MODELS[name], prepared)]
+
+
+def reads(model_class: type[Model], prepared: Prepared) -> bool:
+    return {each.kind for each in prepared.schema.inputs.values()} <= model_class.accepts
+
+
+def draft(name: str, prepared: Prepared, network: Any, options: dict[str, Any]) -> Draft:
+    """Plans and builds a model. The seed is set before, so that its first weights depend on nothing else."""
+    config, schema, head = prepared.config, prepared.schema, prepared.head
+    model_class = adapt(network if network is not None else MODELS[name])
+    if not reads(model_class, prepared):
+        column, kind = next((each.columns[0], each.kind) for each in schema.inputs.values() if each.kind not in model_class.accepts)
+        raise UserError(
+            f"{name} cannot read the column {column!r} ({kind}); it reads {listed(sorted(model_class.accepts))}. "
+            f"Leave the column out (--drop {column!r}) or choose another model."
+        )
+    planned = plan(config, model_class, options, schema, head, len(prepared.index(TRAIN)))
+    torch.manual_seed(config.seed)
+    model = model_class(planned.model, schema, head)
+    return Draft(name, model, finish(planned, config, model, len(prepared.index(TRAIN)), len(prepared.index(VALID))))
+
+
+def choose(trained: dict[str, Trained], metric: str) -> Trained:
+    """The best on the validation rows; among equals the first, the simplest."""
+    ranked = rank(trained, metric)
+    if len(trained) > 1:
+        values = [f"{each.name} {each.valid.metrics.get(metric, math.nan):.4f} ({each.seconds:.1f} s)" for each in trained.values()]
+        say(f"auto keeps {ranked[0].name}: {metric} on validation {', '.join(values)}")
+    return ranked[0]
+
+
+def rank(trained: dict[str, Trained], metric: str) -> list[Trained]:
+    """The best first; those without a value last."""
+    up = better(metric, 1.0, 0.0)
+
+    def key(each: Trained) -> tuple[bool, float]:
+        value = each.valid.metrics.get(metric)
+        return value is None, 0.0 if value is None else -value if up else value
+
+    return sorted(trained.values(), key=key)
+
+
+# ---------------------------------------------------------------- training
+
+
+@dataclass
+class Workshop:
+    """Where models are trained: the data, the run folder, the clock and who watches."""
+
+    prepared: Prepared
+    folder: RunFolder
+    clock: RunClock
+    hooks: Hooks
+
+    def train_all(self, drafts: list[Draft]) -> dict[str, Trained]:
+        """Solved models first: they take seconds, and what they leave of a time limit goes to the networks. Of several, the best two
+        are then joined by each model that can, at no further cost."""
+        trained = {each.name: self.train(each) for each in sorted(drafts, key=lambda each: not each.model.solves)}
+        if len(trained) > 1:
+            best = rank(trained, self.prepared.metric)[:2]
+            for name, cls in MODELS.items():
+                if cls.joins and reads(cls, self.prepared):
+                    trained[name] = self._join(name, cls, best)
+        return trained
+
+    def train(self, one: Draft) -> Trained:
+        """Trains one model, by the loop, by its own `solve`, or by training what it is made of."""
+        if one.model.joins:
+            options = [dict(member) for member in one.plan.model.members]
+            members = [self.train(draft(str(each.pop("name")), self.prepared, None, each)) for each in options]
+            return self._join(one.name, type(one.model), members)
+        began = self.clock.seconds()
+        if one.model.solves:
+            say(f"solving {one.name}")
+            torch.manual_seed(self.prepared.config.seed)
+            store = self.prepared.store
+            one.model.solve(store.gather(self.prepared.index(TRAIN)), store.gather(self.prepared.index(VALID)), self.clock)
+            return self._trained(one, began)
+        return self._trained(self._stepped(one), began)
+
+    def _stepped(self, one: Draft) -> Draft:
+        ready, c = self.prepared, one.plan.train
+        job = Job(one.name, one.model, ready, c, self.folder, pick_device(c.device))
+        if self.clock.limit < float("inf"):
+            job.config = within(job, max(1.0, self.clock.seconds_left() * 0.9))  # a tenth for the test, the report and the baselines
+        parameters = sum(p.numel() for p in one.model.parameters())
+        options = ", ".join(f"{key} {value}" for key, value in configs.to_dict(one.plan.model).items())
+        how = f"{job.config.steps:,} steps of {c.batch_size} rows, {c.optimizer} lr {c.lr:g} ({c.schedule}) on {job.device}"
+        say(f"training {one.name}: {parameters:,} parameters; {options or 'no settings'}; {how}")
+        state = fit(job, self.clock, self.hooks)
+        say(
+            f"{one.name}: best {ready.metric} {state.best:.4f} on validation, "
+            f"step {state.best_step:,} of {state.step:,}, {state.seconds:.1f} s"
+        )
+        torch.set_num_threads(cores())
+        one.model.cpu()
+        return Draft(one.name, one.model, dataclasses.replace(one.plan, train=job.config))
+
+    def _join(self, name: str, cls: type[Model], members: list[Trained]) -> Trained:
+        """A model made of trained ones; its plan is that of the first that was stepped."""
+        began = self.clock.seconds()
+        config = cls.Config(members=tuple({"name": each.name, **configs.to_dict(each.plan.model)} for each in members))
+        model = cls(config, self.prepared.schema, self.prepared.head)
+        model.adopt([each.bundle.model for each in members])
+        stepped = [each for each in members if not each.bundle.model.solves] or members
+        return self._trained(Draft(name, model, dataclasses.replace(stepped[0].plan, model=config)), began)
+
+    def _trained(self, one: Draft, began: float) -> Trained:
+        """Bundles a trained model and scores it on the validation rows. Those that took no steps leave one line in metrics.jsonl."""
+        ready = self.prepared
+        info = {
+            "task": {"name": name_of(ready.task), "config": configs.to_dict(ready.task.config)},
+            "model": {"name": one.name, "config": configs.to_dict(one.plan.model), "code": None, "files": list(one.model.files())},
+        }
+        bundle = Bundle(ready.schema, ready.task, one.model, ready.head, info)
+        scored = measure(bundle, ready.store.gather(ready.index(VALID)))
+        if one.model.solves or one.model.joins:
+            self.folder.forget_lines(one.name, after=0)
+            self.folder.add_line({"model": one.name, "step": 1, "epoch": 1, ready.metric: scored.metrics.get(ready.metric)})
+        return Trained(one.name, bundle, one.plan, scored, self.clock.seconds() - began)
+
+
+def name_of(plugin: Any) -> str:
+    """The name of a task's or a field's file."""
+    return type(plugin).__module__.rpartition(".")[2]
