@@ -10,7 +10,13 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read once, when torch loads; see cli/main.py
+
+import torch
+
 from luban.cli import main
+
+torch.set_num_threads(1)  # tiny tensors; more threads only wait for each other
 
 DATA = Path(os.environ.get("LUBAN_DATA") or Path(__file__).parents[2] / "shared" / "data")
 

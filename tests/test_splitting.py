@@ -78,3 +78,26 @@ def test_split_columns():
     assert splitting.by_column(pl.Series([0, 1, 2])).tolist() == [TRAIN, VALID, TEST]
     assert splitting.by_column(pl.Series([0.0, 1.0, 2.0])).tolist() == [TRAIN, VALID, TEST]
     assert splitting.by_column(pl.Series(["a", "train"])) is None
+
+
+def test_time_with_an_empty_share_leaves_that_part_empty():
+    assert np.bincount(splitting.by_time(pl.Series(range(100)), (0.9, 0.1, 0.0)), minlength=3).tolist() == [90, 10, 0]
+
+
+def test_long_texts_hash_in_pieces_as_in_one(monkeypatch):
+    texts = pl.DataFrame({"a": ["x" * (i % 50) + str(i) for i in range(300)]})
+    whole = splitting.row_hash(texts).tolist()
+    monkeypatch.setattr(splitting, "_PIECE", 40)
+    assert len(list(splitting._slices(texts["a"]))) > 200
+    assert splitting.row_hash(texts).tolist() == whole
+
+
+def test_a_fingerprint_sees_the_order_and_knows_the_content():
+    text = pl.DataFrame({"a": ["1", " 2.50", "?"], "b": ["x", "Y", ""]})
+    typed = pl.DataFrame({"b": ["Y", None, "x"], "a": [2.5, None, 1.0]})
+    (exact, content), (other, same) = (splitting.fingerprint(each).split("/") for each in (text, typed))
+    assert exact != other and content == same
+    assert splitting.fingerprint(text) == splitting.fingerprint(text.clone())
+    assert splitting.fingerprint(text[[1, 0, 2]]).split("/")[0] != exact
+    assert splitting.fingerprint(text.head(2)).split("/")[1] != content
+    assert splitting.fingerprint(text, text).split("/") == [splitting.fingerprint(text, text).split("/")[0], content] != [exact, content]

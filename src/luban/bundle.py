@@ -6,18 +6,19 @@
     golden.json         synthetic rows and what the model said of them; said again at every load, within 1e-4
     report.json         how good it is;   README.md: the same for people, free to edit
 
-Nothing in it is ever unpickled. The user's own network is Python, so it runs only where its source is trusted: on the machine that
-trained it, or where it is named again by --model.
+Nothing in it is ever unpickled, and a name in it finds installed plug-ins only. The user's own network is Python, so it runs only where
+its source is trusted: on the machine that trained it, or where it is named again by --model; and what lies beside it in the bundle never.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import shutil
 from collections.abc import Iterator
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import safetensors.torch
@@ -25,13 +26,14 @@ import torch
 from torch import Tensor
 
 from luban import reading
+from luban.core import cells
 from luban.core import config as configs
 from luban.core.contract import Batch, Head, Model, Ragged, Schema, Table, Task, to_device
 from luban.core.errors import UserError, listed
-from luban.core.files import read_json, sha256, write_json, write_text
+from luban.core.files import read_json, sha256, write_json
 from luban.core.notes import say
 from luban.core.registry import MODELS, TASKS
-from luban.folders import home
+from luban.folders import keep_at_home, kept_at_home
 from luban.layers.own import adapt
 
 FORMAT = 1
@@ -64,17 +66,20 @@ class Bundle:
     def _answers(self, tables: Iterator[Table], ask: Any) -> Iterator[Table]:
         """An answer for each table. Columns that training did not have are ignored, and named once."""
         known = {each.columns[0] for each in (*self.schema.inputs.values(), *self.schema.targets.values())} | self.schema.ignored.keys()
+        start = 0
         for table in tables:
             extra = [name for name in table.columns if name not in known]
             if extra:
                 say(f"ignored: {listed(extra)}, which the model was not trained with.")
                 known.update(extra)
-            encoded = self.schema.encode(table, with_target=False)
+            with cells.numbered(functools.partial(_nth, start)):  # of the whole file, not of the chunk
+                encoded = self.schema.encode(table, with_target=False)
+            start += table.height
             yield self.task.answers(forward(self.model, self.task, self.head, encoded, ask), self.schema)
 
     # ---------------------------------------------------------------- save
 
-    def save(self, path: Path, extra: dict[str, str]) -> None:
+    def save(self, path: Path, extra: dict[str, str | bytes]) -> None:
         """Writes the folder beside `path` and renames it into place. `extra`: {file name: content}, e.g. the report and the card."""
         draft = path.with_name(f".{path.name}.draft")
         shutil.rmtree(draft, ignore_errors=True)
@@ -84,7 +89,7 @@ class Bundle:
             write_json(draft / "schema.json", self.schema.state())
             write_json(draft / "golden.json", self._golden())
             for name, content in {**self.model.files(), **extra}.items():
-                write_text(draft / name, content)
+                (draft / name).write_bytes(content if isinstance(content, bytes) else content.encode())
             hashes = {file.name: sha256(file) for file in sorted(draft.iterdir()) if file.name != "README.md"}
             write_json(draft / "luban.json", _signed({**self.info, "format": FORMAT, "luban": metadata.version("luban"), "files": hashes}))
             shutil.rmtree(path, ignore_errors=True)
@@ -98,10 +103,16 @@ class Bundle:
 
     def _golden(self) -> dict[str, Any]:
         rows = json.loads(json.dumps(self.schema.imagine(_GOLDEN_ROWS).to_dicts(), default=str))
+        predicted = self._predict_rows(rows)
+        if not all(bool(value.isfinite().all()) for value in predicted.values()):
+            raise UserError(
+                "the trained model gives no finite answer (NaN or infinity) for rows like its training rows, so it was not saved. "
+                "The likely cause is a learning rate that is too high: lower it with --set train.lr=..."
+            )
         return {
             "about": "synthetic rows, made from the schema, and what the model said of them",
             "rows": rows,
-            "predicted": {key: value.tolist() for key, value in self._predict_rows(rows).items()},
+            "predicted": {key: value.tolist() for key, value in predicted.items()},
         }
 
     def _predict_rows(self, rows: list[dict]) -> Batch:
@@ -142,7 +153,7 @@ def load(path: str | Path, model: str | type | torch.nn.Module | None = None) ->
             f"the weights in {path} do not fit the network {info['model']['name']!r}: {str(error).splitlines()[-1].strip()}"
         ) from error
     network.restore({name: (path / name).read_text(encoding="utf-8") for name in info["model"]["files"]})
-    bundle = Bundle(schema, task, network.eval(), head, {key: info[key] for key in ("task", "model")})
+    bundle = Bundle(schema, task, network.eval(), head, {key: info[key] for key in ("task", "model", "reading") if key in info})
     bundle.prove(read_json(path / "golden.json"), str(path))
     return bundle
 
@@ -158,6 +169,7 @@ def _verified(path: Path) -> dict[str, Any]:
         raise UserError(
             f"{path} was saved by luban {info['luban']} in format {info['format']}; this one reads up to {FORMAT}. Upgrade luban."
         )
+    _contained(path, info)
     for name, expected in info["files"].items():
         if not (path / name).is_file():
             raise UserError(f"{path / name} is missing. The folder is not complete: copy it again as a whole.")
@@ -166,6 +178,22 @@ def _verified(path: Path) -> dict[str, Any]:
                 f"{path / name} was altered after it was saved: its sha256 is not the one in luban.json. Copy the folder again."
             )
     return info
+
+
+def _contained(path: Path, info: dict[str, Any]) -> None:
+    """Raises UserError where luban.json names a file outside the folder, or the folder holds a link or Python that is not of the bundle.
+
+    Anyone can sign a luban.json, so its names are a stranger's.
+    """
+    model = info["model"]
+    for name in (*info["files"], *model["files"], *([] if model["code"] in (None, "python") else [model["code"]])):
+        if name not in info["files"] or PureWindowsPath(name).name != name or name == "..":  # it knows both slashes, and drives
+            raise UserError(f"{path / 'luban.json'} names {name!r}, which is no file of this folder. Do not trust this model.")
+    for file in sorted(path.rglob("*")):
+        if file.is_symlink():
+            raise UserError(f"{file} is a link; a model's folder holds its own files. Copy the folder again with the files themselves.")
+        if file.suffix.lower() == ".py" and str(file.relative_to(path)) not in info["files"]:
+            raise UserError(f"{file} is Python that does not belong to this model: luban.json does not list it. Read it, and take it away.")
 
 
 def _signed(info: dict[str, Any]) -> dict[str, Any]:
@@ -182,24 +210,26 @@ def _empty_model(path: Path, info: dict[str, Any], schema: Schema, head: Head, g
     if saved["code"] is None:
         model_class = MODELS[saved["name"]]
         return model_class(configs.build(model_class.Config, saved["config"]), schema, head)
-    if given is None and saved["code"] in info["files"] and trusted(path / saved["code"]):
+    if given is None and saved["code"] in info["files"] and kept_at_home("trusted", info["files"][saved["code"]]):
         given = f"{path / saved['code']}:{saved['name'].rpartition(':')[2]}"
     if given is None:
         how = f"read {path / saved['code']}, then name it: --model {path / saved['code']}:{saved['name'].rpartition(':')[2]}"
         if saved["code"] not in info["files"]:
             how = "hand the same network in again: luban.load(path, model=Net(...))"
         raise UserError(f"{path} was trained with your own network {saved['name']!r}, and code from elsewhere is never run unasked: {how}.")
+    if isinstance(given, str) and ".py:" in given:
+        given = MODELS.from_file(given)
     model_class = adapt(MODELS[given] if isinstance(given, str) else given)
     return model_class(configs.build(model_class.Config, saved["config"]), schema, head)
 
 
-def trust(source: Path) -> None:
-    """Remembers that the user ran this source by name on this machine; a bundle that carries the same source may run it again."""
-    write_text(home() / "trusted" / sha256(source), str(source.resolve()))
+def trust(source: bytes, file: Path) -> None:
+    """Remembers that the user ran this source by name on this machine; a bundle that carries the same bytes may run them again."""
+    keep_at_home("trusted", hashlib.sha256(source).hexdigest(), str(file.resolve()))
 
 
-def trusted(source: Path) -> bool:
-    return (home() / "trusted" / sha256(source)).exists()
+def _nth(start: int, i: int) -> str:
+    return f"row {start + i + 1}"
 
 
 # ---------------------------------------------------------------- forward
@@ -233,5 +263,5 @@ def _concat(pieces: list[Table]) -> Table:
 
 
 def tensors_of(model: Model) -> dict[str, Tensor]:
-    """Copies of all weights and buffers, on the CPU."""
-    return {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}
+    """Copies of all weights and buffers, on the CPU, in the order of their rows (safetensors takes no other)."""
+    return {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in model.state_dict().items()}

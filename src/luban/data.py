@@ -5,7 +5,7 @@ Knows neither tasks nor models by name; the task is asked what a target means.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +33,7 @@ class DataConfig:
     test: str | None = None
     """A file of test rows, used for nothing but the final score."""
     test_rows: tuple[int, ...] | None = None
-    """[start, stop): these rows are the test part, where a file has an official one inside."""
+    """[start, stop): these rows of the file, from 0, are the test part, where a file has an official one inside."""
     shares: tuple[float, ...] = (0.8, 0.1, 0.1)
     """Shares of training, validation and test rows, where the data do not say. 80/10/10 is the usual choice."""
     split: str | None = None
@@ -43,7 +43,7 @@ class DataConfig:
     group: str | None = None
     """Rows with the same value here stay in one part (a patient, a customer)."""
     time: str | None = None
-    """Train on the oldest rows, test on the newest, by this column."""
+    """Train on the oldest rows, test on the newest, by this column. With given test rows, validate on the newest of the others."""
     drop: tuple[str, ...] = ()
     """Columns to leave out."""
     encoding: str | None = None
@@ -62,6 +62,10 @@ class Rows:
     table: Table
     part: np.ndarray
     """(N,) uint8: TRAIN, VALID or TEST."""
+    names: Callable[[int], str]
+    """What the user calls row i: "row 8", "row 3 of the test file"."""
+    fields: dict[str, str]
+    """{target: the field that encodes it}, decided once, on all rows."""
     facts: dict[str, Any]
     """For the report: how it was split, how many rows were left out."""
 
@@ -70,18 +74,17 @@ class Rows:
         return np.flatnonzero(self.part == part)
 
 
-def with_targets(table: Table, config: DataConfig, task: Task) -> tuple[Table, int]:
-    """Leaves out rows without a target. Returns the rest and how many went."""
+def with_target(table: Table, fields: dict[str, str]) -> np.ndarray:
+    """Which rows have every target, as row numbers (n,) int64; says how many have not."""
     present = np.ones(table.height, bool)
-    for name in config.target:
-        column = table.get_column(name)
-        present &= ~missing(column, nan_too=task.target_field(column) != "number")
+    for name, field in fields.items():
+        present &= ~missing(table.get_column(name), nan_too=field != "number")
     if not present.any():
-        raise UserError(f"the target {listed(config.target)} is empty in all {table.height:,} rows: there is nothing to learn from.")
-    left_out = int((~present).sum())
-    if left_out:
-        say(f"{left_out:,} rows have no {' / '.join(config.target)} and are left out (the first: row {int((~present).argmax()) + 1})")
-    return table.filter(pl.Series(present)), left_out
+        raise UserError(f"the target {listed(list(fields))} is empty in all {table.height:,} rows: there is nothing to learn from.")
+    gone = np.flatnonzero(~present)
+    if len(gone):
+        say(f"{len(gone):,} rows have no {' / '.join(fields)} and are left out (the first: {cells.row(gone[0])})")
+    return np.flatnonzero(present)
 
 
 def missing(column: pl.Series, nan_too: bool) -> np.ndarray:
@@ -93,24 +96,43 @@ def missing(column: pl.Series, nan_too: bool) -> np.ndarray:
 
 def assign(table: Table, test: Table | None, config: DataConfig, task: Task) -> Rows:
     """Every row gets its part: by the split column, given test rows, time, group, or the row's hash within its class."""
-    task.check(table, config.target)  # before rows are left out, so that it can name them by their number in the file
-    table, left_out = with_targets(table, config, task)
-    facts: dict[str, Any] = {"rows": table.height, "rows_without_target": left_out}
-    part = np.full(table.height, TRAIN, np.uint8)
+    if config.group and config.time:
+        raise UserError("--group and --time cannot both decide which rows are tested. Choose one of them.")
+    height = table.height
+    part = np.full(height, TRAIN, np.uint8)
+    if config.test_rows:
+        part = _rows_as_test(part, config.test_rows)  # by the rows of the file, before any is left out
     if test is not None:
-        test, _ = with_targets(test, config, task)
-        part = np.concatenate([part, np.full(test.height, TEST, np.uint8)])
-        table = _stack(table, test)
-        task.check(table, config.target)
+        table, part = _stack(table, test), np.concatenate([part, np.full(test.height, TEST, np.uint8)])
 
+    def name(i: int) -> str:
+        return f"row {i + 1}" if i < height else f"row {i + 1 - height} of the test file"
+
+    with cells.numbered(name):
+        task.check(table, config.target)
+        fields = {target: task.target_field(table.get_column(target)) for target in config.target}
+        kept = with_target(table, fields)
+        facts: dict[str, Any] = {"rows": len(kept), "rows_without_target": table.height - len(kept)}
+        if (part == TEST).any() and not (part[kept] == TEST).any():
+            raise UserError(f"none of the given test rows has a {' and '.join(fields)}: there is nothing to test on.")
+        table, part = table[kept], part[kept]
+        with cells.picked(kept):
+            part, facts["split"] = _parts(table, part, config, fields)
+    splitting.check_parts(part)
+    splitting.announce(part, facts["split"])
+    return Rows(table, part, lambda i: name(int(kept[i])), fields, facts)
+
+
+def _parts(table: Table, part: np.ndarray, config: DataConfig, fields: dict[str, str]) -> tuple[np.ndarray, str]:
+    """The part of each row, and in words what decided it. `part`: TEST where the user said so, else TRAIN."""
     inputs = table.drop([name for name in (*config.target, *config.drop, config.split or "split") if name in table.columns])
-    twins = splitting.row_hash(inputs, config.split_seed)  # rows with equal inputs have equal ones
     if config.group:
         hashes = splitting.row_hash(splitting.need_column(table, config.group, "--group").to_frame(), config.split_seed)
     else:
-        hashes = splitting.told_apart(twins)
-    classes = _classes(table, config, task)
+        hashes = splitting.told_apart(splitting.row_hash(inputs, config.split_seed))  # rows with equal inputs have equal ones
+    classes = _classes(table, config, fields)
     shares = _shares(config.shares)
+    time = splitting.need_column(table, config.time, "--time") if config.time else None
 
     named = table.get_column(config.split or "split") if (config.split or "split") in table.columns else None
     from_column = splitting.by_column(named) if named is not None else None
@@ -119,26 +141,21 @@ def assign(table: Table, test: Table | None, config: DataConfig, task: Task) -> 
         raise UserError(f"the split column {config.split!r} must say train, valid or test (or 0, 1, 2) in every row.")
     if from_column is not None:
         part, how = from_column, f"by the column {named.name!r}"
-    elif test is not None or config.test_rows:
-        if config.test_rows:
-            part = _rows_as_test(part, config.test_rows)
+    elif (part == TEST).any():
         how = "by the given test rows"
-    elif config.time:
-        part, how = splitting.by_time(splitting.need_column(table, config.time, "--time"), shares), f"by time ({config.time})"
+    elif time is not None:
+        part, how = splitting.by_time(time, shares), f"by time ({config.time})"
     else:
-        part, how = splitting.by_hash(hashes, classes, shares), f"by {config.group}" if config.group else "by a stable hash of the row"
+        how = f"by {config.group}" if config.group else "by a stable hash of the row"
+        part = splitting.within_classes(hashes, classes, shares)
     if not (part == VALID).any():
-        part = splitting.carve_valid(part, hashes, classes, shares[VALID] / (shares[TRAIN] + shares[VALID]))
-    splitting.check_parts(part)
-    splitting.announce(part, how)
-    facts["split"] = how
-    facts["copies_across_parts"] = splitting.report_duplicates(part, twins)
-    return Rows(table, part, facts)
+        part = splitting.carve_valid(part, hashes, classes, time, shares[VALID] / (shares[TRAIN] + shares[VALID]))
+    return part, how
 
 
-def _classes(table: Table, config: DataConfig, task: Task) -> np.ndarray:
+def _classes(table: Table, config: DataConfig, fields: dict[str, str]) -> np.ndarray:
     """The class of each row as a number, to split within; all 0 where targets are numbers, several, or rows go by group."""
-    if config.group or len(config.target) != 1 or task.target_field(table.get_column(config.target[0])) != "category":
+    if config.group or list(fields.values()) != ["category"]:
         return np.zeros(table.height, np.int64)
     return table.get_column(config.target[0]).cast(pl.String).rank("dense").to_numpy().astype(np.int64)
 
@@ -153,7 +170,7 @@ def _shares(shares: Sequence[float]) -> tuple[float, float, float]:
 
 def _rows_as_test(part: np.ndarray, rows: Sequence[int]) -> np.ndarray:
     if len(rows) != 2 or not 0 <= rows[0] < rows[1] <= len(part):
-        raise UserError(f"data.test_rows must be [start, stop] within the {len(part):,} rows, not {list(rows)}.")
+        raise UserError(f"data.test_rows must be [start, stop] within the {len(part):,} rows of the file, not {list(rows)}.")
     part[rows[0] : rows[1]] = TEST
     return part
 
@@ -168,7 +185,7 @@ def _stack(table: Table, test: Table) -> Table:
 # ---------------------------------------------------------------- columns
 
 
-def infer_schema(rows: Rows, config: DataConfig, chosen: dict[str, Any], task: Task) -> Schema:
+def infer_schema(rows: Rows, config: DataConfig, chosen: dict[str, Any]) -> Schema:
     """Chooses a field for each column by `sniff` on the training rows, or as `chosen` says; fits all of them there."""
     for name in chosen:
         splitting.need_column(rows.table, name, "fields")
@@ -198,8 +215,9 @@ def infer_schema(rows: Rows, config: DataConfig, chosen: dict[str, Any], task: T
         raise UserError(
             f"no column is left to learn from ({reasons}). To use one all the same, name its field: --set fields.COLUMN=category."
         )
-    targets = {f"y{i}": FIELDS[task.target_field(train.get_column(name))]((name,)) for i, name in enumerate(config.target)}
-    return Schema(inputs, targets, ignored).fit(train)
+    targets = {f"y{i}": FIELDS[rows.fields[name]]((name,)) for i, name in enumerate(config.target)}
+    with cells.numbered(rows.names), cells.picked(rows.of(TRAIN)):
+        return Schema(inputs, targets, ignored).fit(train)
 
 
 def _unusable(column: pl.Series) -> str | None:
@@ -286,8 +304,9 @@ class Store:
         self.n_rows = n_rows
 
     @classmethod
-    def encode(cls, schema: Schema, table: Table) -> Store:
-        return cls(schema.encode(table, with_target=True), table.height)
+    def encode(cls, schema: Schema, rows: Rows) -> Store:
+        with cells.numbered(rows.names):
+            return cls(schema.encode(rows.table, with_target=True), rows.table.height)
 
     def gather(self, index: Tensor) -> Batch:
         """Rows by number, (B,) int64, in that order."""

@@ -13,8 +13,11 @@ from typing import Any
 
 from luban.core.errors import UserError, did_you_mean
 from luban.core.files import read_json, write_json, write_text
+from luban.core.notes import warn
 
 RUNS = Path("runs")
+_HALF_WRITTEN = re.compile(r"\.((asked|report|plan)\.json|config\.yaml|metrics\.jsonl|(last|best)\.safetensors)\.\w{8}")
+"""What a kill in the middle of an atomic write leaves behind."""
 
 
 def home() -> Path:
@@ -42,6 +45,10 @@ class RunFolder:
         """Makes the folder, or takes it up again when `asked` is what it was begun with. Raises UserError where neither can be."""
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"--out {self.path} is a file. Name a folder that does not exist yet.")
+        if resume:
+            for file in [*self.path.glob(".*"), *self.checkpoints.glob("*/.*")]:
+                if _HALF_WRITTEN.fullmatch(file.name):
+                    file.unlink()
         if self.path.exists() and any(self.path.iterdir()):
             if not resume:
                 raise UserError(f"the run folder {self.path} exists already. Go on with it by --resume, or name another with --out.")
@@ -88,19 +95,31 @@ def new_run(data: str, model: str) -> Path:
     return path
 
 
+def keep_at_home(room: str, name: str, text: str) -> None:
+    """Notes something for convenience. A home that cannot be written is no reason to lose a training: it is said, and that is all."""
+    try:
+        write_text(home() / room / name, text)
+    except UserError as error:
+        warn(f"{error} Nothing else is lost; $LUBAN_HOME names another place.")
+
+
+def kept_at_home(room: str, name: str) -> bool:
+    return (home() / room / name).is_file()
+
+
 def remember(path: Path) -> None:
     """Makes `path` what `last` means in this working directory."""
-    write_text(_memory(), str(path))
+    keep_at_home("last", _here(), str(path))
 
 
-def _memory() -> Path:
-    return home() / "last" / hashlib.sha256(str(Path.cwd()).encode()).hexdigest()[:16]
+def _here() -> str:
+    return hashlib.sha256(str(Path.cwd()).encode()).hexdigest()[:16]
 
 
 def find(run: str | Path) -> RunFolder:
     """The run folder that `run` names: a folder, its model/ inside or copied elsewhere, a name under runs/, or `last`."""
     if str(run) == "last":
-        memory = _memory()
+        memory = home() / "last" / _here()
         if memory.exists() and (path := Path(memory.read_text(encoding="utf-8"))).is_dir():
             return RunFolder(path)
         runs = all_runs()

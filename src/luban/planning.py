@@ -7,6 +7,7 @@ exception, a time limit, is measured once and written down as `train.steps`.
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +19,7 @@ from luban.core.contract import Head, Model, Schema
 from luban.core.device import cores, fast_bf16, pick_device
 from luban.core.errors import UserError
 from luban.data import DataConfig
-from luban.layers.rules import training
+from luban.layers import rules
 
 # ---------------------------------------------------------------- the tree
 
@@ -63,6 +64,23 @@ class TrainConfig:
     """cpu, cuda, cuda:1, mps; the best one by default."""
     time_limit: float | None = None
     """Seconds for the whole run, baselines included."""
+
+    def __post_init__(self) -> None:
+        whole = ("epochs", "steps", "batch_size", "accumulate", "eval_every", "threads")
+        rules.within(
+            self,
+            dict.fromkeys(whole, (1, math.inf))
+            | {
+                "lr": (0, math.inf),
+                "weight_decay": (0, math.inf),
+                "clip": (0, math.inf),
+                "patience": (0, math.inf),
+                "momentum": (0, 0.9999),
+                "warmup": (0, 1),
+                "ema": (0, 0.999999),
+            },
+            "train",
+        )
 
 
 @dataclass(frozen=True)
@@ -126,7 +144,7 @@ def from_words(words: dict[str, Any]) -> Config:
         values["baselines"] = []
     data = values.get("data") if isinstance(values.get("data"), dict) else {}
     for key in ("path", "test"):  # absolute, so that the run can be repeated and evaluated from any folder; a built-in name stays
-        if isinstance(data.get(key), str) and Path(data[key]).exists():
+        if isinstance(data.get(key), str) and Path(data[key]).is_file():
             data[key] = str(Path(data[key]).resolve())
     limit = values.get("train", {}).get("time_limit") if isinstance(values.get("train"), dict) else None
     if limit is not None:
@@ -203,7 +221,7 @@ def plan(config: Config, model_class: type[Model], options: dict[str, Any], sche
     """Fills the configuration of `model_class` and of its training, but for what depends on the built model (`finish`)."""
     model_config: Any = configs.build(model_class.Config, options, "model")
     model_config, proposed, why = model_class.plan(model_config, schema, head, n_train, config.size)
-    usual, reasons = training(n_train)
+    usual, reasons = rules.training(n_train)
     train = _fill(_fill(config.train, proposed), usual)
     why = {**reasons, **why}
     if train.batch_size > n_train:
@@ -216,7 +234,7 @@ def finish(planned: Plan, config: Config, model: Model, n_train: int, n_valid: i
     """Fills what depends on the model's cost: epochs within the budget, evaluation within 5 % of the time, threads, precision."""
     train, why = planned.train, dict(planned.why)
     cost = 3 * model.flops()  # a row forward and backward
-    per_epoch = max(1, -(-n_train // (train.batch_size * train.accumulate)))
+    per_epoch = steps_per_epoch(n_train, train)
     if train.steps is None and config.train.epochs is None and config.train.time_limit is None:
         affordable = int(_BUDGET_SECONDS * cores() * _FLOPS_PER_CORE / max(cost * n_train, 1.0))
         if affordable < train.epochs:
@@ -236,6 +254,12 @@ def finish(planned: Plan, config: Config, model: Model, n_train: int, n_valid: i
         values["precision"] = "bf16" if pays else "fp32"
         why["train.precision"] = "large products, and the machine has fast bf16" if pays else "small products, or no fast bf16 here"
     return Plan(planned.model, dataclasses.replace(train, **values), why)
+
+
+def steps_per_epoch(n_train: int, train: TrainConfig) -> int:
+    """The last step takes what is left, and a single row left over goes with the step before: one row has no batch statistics."""
+    whole, rest = divmod(n_train, train.batch_size * train.accumulate)
+    return max(1, whole + (rest > 1 or (rest == 1 and train.batch_size == 1)))
 
 
 def _fill(train: TrainConfig, proposed: dict[str, Any]) -> TrainConfig:

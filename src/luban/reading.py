@@ -19,6 +19,7 @@ import numpy as np
 import polars as pl
 
 from luban import catalogue
+from luban.core import cells
 from luban.core.contract import Source, Table
 from luban.core.errors import UserError, did_you_mean, listed
 from luban.core.notes import say, warn
@@ -76,15 +77,30 @@ def _checked(table: Table, name: str) -> Table:
 
 
 def _flat(table: Table, told: set[str]) -> Table:
-    """Lists and structs become their JSON text, as from a JSON file: no field reads them. `told`: the columns of which this was said."""
+    """Columns of kinds that no field reads become text or nothing. `told`: the columns of which this was said."""
     for column in table:
-        if column.dtype.is_nested():
-            words = [None if value is None else json.dumps(value, ensure_ascii=False, default=str) for value in column.to_list()]
-            table = table.with_columns(pl.Series(column.name, words, pl.String))
-            if column.name not in told:
-                told.add(column.name)
+        if column.dtype.is_nested() or column.dtype in (pl.Binary, pl.Object):
+            flat = _plain(column)
+            table = table.with_columns(flat)
+            if column.name not in told and column.dtype.is_nested():
                 say(f"the column {column.name!r} holds lists or structs; it is read as their JSON text.")
+            elif column.name not in told and flat.dtype == pl.Null:
+                warn(f"the column {column.name!r} holds values of type {column.dtype}, which nothing here reads; it is read as empty.")
+            told.add(column.name)
     return table
+
+
+def _plain(column: pl.Series) -> pl.Series:
+    """Lists and structs as their JSON text, as from a JSON file; bytes as the text they spell; other bytes and objects as nulls."""
+    if column.dtype.is_nested():
+        texts = [None if value is None else json.dumps(value, ensure_ascii=False, default=str) for value in column.to_list()]
+        return pl.Series(column.name, texts, pl.String)
+    if column.dtype == pl.Binary:
+        try:
+            return column.cast(pl.String)
+        except pl.exceptions.ComputeError:  # not UTF-8: a picture, a pickle
+            return pl.Series(column.name, [None] * len(column), pl.Null)
+    return pl.Series(column.name, [None] * len(column), pl.Null) if column.dtype == pl.Object else column
 
 
 # ---------------------------------------------------------------- files
@@ -157,6 +173,9 @@ def _from_python(data: Any) -> Table:
         return _from_columns(data)
     if isinstance(data, Sequence) and all(isinstance(row, Mapping) for row in data):
         names = dict.fromkeys(key for row in data for key in row)
+        gaps = [str(name) for name in names if any(name not in row for row in data)]
+        if gaps:  # alone, such a row would lack the column, which is an error
+            say(f"some of the rows have no {listed(gaps)}; it is read as missing there.")
         return _from_columns({name: [row.get(name) for row in data] for name in names})
     raise UserError(
         f"data cannot be {_described(data)}. Give a path, a built-in data set's name, a polars or pandas frame, "
@@ -184,7 +203,7 @@ def _is_column(values: Any) -> bool:
 
 
 def _series(name: str, values: Any) -> pl.Series:
-    """One kind where polars finds one; whole numbers and fractions together are numbers, anything else mixed is text."""
+    """One kind where polars finds one; numbers and yes/no together are numbers; anything else mixed is text."""
     if isinstance(values, np.ndarray) and values.dtype.kind != "O":
         return pl.Series(name, values)
     values = values if isinstance(values, pl.Series) else list(values)
@@ -192,9 +211,22 @@ def _series(name: str, values: Any) -> pl.Series:
         return pl.Series(name, values, strict=True)
     except TypeError:
         present = [value for value in values if value is not None]
-        if all(isinstance(value, (int, float, np.number)) and not isinstance(value, bool) for value in present):
+        if all(isinstance(value, (int, float, np.number, np.bool_)) for value in present):  # True is 1, as polars makes of [1.5, True]
             return pl.Series(name, [None if value is None else float(value) for value in values], pl.Float64)
-        return pl.Series(name, [None if value is None else str(value) for value in values], pl.String)
+        return _mixed(name, values)
+
+
+def _mixed(name: str, values: list) -> pl.Series:
+    """Each value as the text that it is in a column of its own kind, so that a row reads the same alone as among others."""
+    texts: list[str | None] = [None] * len(values)
+    for kind in {type(value) for value in values if value is not None}:
+        at = [i for i, value in enumerate(values) if type(value) is kind]
+        same = [values[i] for i in at]
+        if issubclass(kind, (list, tuple, dict)):  # they may not make one kind of list in polars
+            same = [json.dumps(value, ensure_ascii=False, default=str) for value in same]
+        for i, text in zip(at, cells.words(_plain(pl.Series(name, same, strict=False))), strict=True):
+            texts[i] = text
+    return pl.Series(name, texts, pl.String)
 
 
 def _from_pandas(frame: Any) -> Table:

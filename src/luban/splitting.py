@@ -1,12 +1,13 @@
 """Which rows are trained on, which pick the checkpoint, and which are only ever tested: a stable hash of the row decides.
 
 The hash is ours, so a library's new version cannot move a row from one part to another; rows with equal inputs share a hash and so
-a part. A `split` column, given test rows, `--group` and `--time` are honoured, in that order of precedence.
+a part. A `split` column, given test rows, `--time` and `--group` are honoured, in that order of precedence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import polars as pl
@@ -36,20 +37,31 @@ _WORDS = {
 # ---------------------------------------------------------------- the hash
 
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+_PIECE = 8_000_000
 
 
 def row_hash(table: Table, seed: int = 0) -> np.ndarray:
     """A 64-bit hash a row, (N,) uint64, of all columns of `table` in their order. Equal rows have equal hashes, in any version."""
     text = pl.concat_str([_text(table.get_column(name)) for name in table.columns] or [pl.lit("")], separator="\x1f")
     rows = table.select(text.alias("row")).get_column("row") if table.columns else pl.Series("row", [""] * table.height)
-    step = 100_000  # bounds the uint64 copy of the bytes
-    pieces = [_text_hash(rows.slice(start, step)) for start in range(0, len(rows), step)]
+    pieces = [_text_hash(rows.slice(start, stop - start)) for start, stop in _slices(rows)]
     return _finalise(np.concatenate(pieces or [np.zeros(0, np.uint64)]) ^ np.uint64(seed * 0x632BE59BD9B4E019 & 0xFFFFFFFFFFFFFFFF))
+
+
+def _slices(rows: pl.Series) -> Iterator[tuple[int, int]]:
+    """[start, stop) of pieces of about 8 MB of text, or of one longer row: hashing holds some 30 bytes for each byte of its piece."""
+    ends = np.cumsum(rows.str.len_bytes().to_numpy().astype(np.int64) + 1)
+    start, done = 0, 0
+    while start < len(ends):
+        stop = max(start + 1, int(np.searchsorted(ends, done + _PIECE, side="right")))
+        yield start, stop
+        start, done = stop, int(ends[stop - 1])
 
 
 def _text(column: pl.Series) -> pl.Series:
     if column.dtype.is_float():  # the bits, because the text of a float is a library's choice
-        column = column.cast(pl.Float64).reinterpret(dtype=pl.Int64) if hasattr(column, "reinterpret") else column
+        bits = pl.Series(column.name, column.cast(pl.Float64).fill_null(0.0).to_numpy().view(np.int64))
+        column = bits.to_frame().select(pl.when(column.is_not_null()).then(bits)).to_series()
     elif column.dtype.is_temporal():
         column = column.to_physical()
     elif column.dtype.is_nested():
@@ -77,6 +89,29 @@ def _finalise(x: np.ndarray) -> np.ndarray:
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
+
+
+def fingerprint(table: Table, test: Table | None = None) -> str:
+    """ "EXACT/CONTENT": both 16 hex digits.
+
+    EXACT changes with anything that a run or a split could notice: a cell, the order of rows or columns, text become numbers, the test
+    file. CONTENT is the same for the same rows of `table` in any order and from any format ("3.0", 3), so it knows training rows again.
+    """
+    exact = hashlib.sha256(repr(table.columns).encode())
+    for each in (table, test):
+        exact.update(row_hash(each).tobytes() if each is not None else b"none")
+    content = row_hash(pl.DataFrame([_meaning(table.get_column(name)) for name in sorted(table.columns)])).sum(dtype=np.uint64)
+    return f"{exact.hexdigest()[:16]}/{int(content):016x}"
+
+
+def _meaning(column: pl.Series) -> pl.Series:
+    """The values that a column spells: numbers where all its cells are, else words."""
+    if column.dtype.is_temporal() or column.dtype.is_nested():
+        return column
+    words = cells.words(column).str.to_lowercase()
+    words = words.to_frame().select(pl.when(~words.is_in(cells.EMPTY)).then(words)).to_series()
+    values = words.cast(pl.Float64, strict=False)
+    return values if values.null_count() == words.null_count() else words
 
 
 def told_apart(hashes: np.ndarray) -> np.ndarray:
@@ -118,20 +153,28 @@ def by_hash(hashes: np.ndarray, classes: np.ndarray, fractions: Sequence[float])
     return part[back]
 
 
+def within_classes(hashes: np.ndarray, classes: np.ndarray, fractions: Sequence[float]) -> np.ndarray:
+    """As `by_hash`; but where classes of few rows each would round a whole part away, the rows are split without regard to classes."""
+    part = by_hash(hashes, classes, fractions)
+    empty = [name for i, name in enumerate(PARTS) if fractions[i] and not (part == i).any()]
+    if not empty or len(part) < 10 or (classes == classes[0]).all():
+        return part
+    warn(f"the classes have so few rows each that no {' and no '.join(empty)} row would be left; the split does not regard them.")
+    return by_hash(hashes, np.zeros_like(classes), fractions)
+
+
 def by_time(column: pl.Series, fractions: Sequence[float]) -> np.ndarray:
     """The oldest rows train, the newest are tested. Rows of one moment stay together."""
     moments = _moments(column)
     if moments.null_count():
-        row = int(moments.is_null().arg_max() or 0)
-        what = "is empty" if column[row] is None else f"has {str(column[row])[:60]!r}, which is no time,"
-        raise UserError(f"the time column {column.name!r} {what} in row {row + 1}; correct it or leave out --time.")
+        i = int(moments.is_null().arg_max() or 0)
+        what = "is empty" if column[i] is None else f"has {str(column[i])[:60]!r}, which is no time,"
+        raise UserError(f"the time column {column.name!r} {what} in {cells.row(i)}; correct it or leave out --time.")
     values = moments.rank("dense").to_numpy()
     later = np.sort(values)
     n = len(values)
-    first_valid, first_test = (
-        later[min(int(n * fractions[TRAIN]), n - 1)],
-        later[min(int(n * (fractions[TRAIN] + fractions[VALID])), n - 1)],
-    )
+    first_valid = later[min(int(n * fractions[TRAIN]), n - 1)]
+    first_test = later[min(int(n * (fractions[TRAIN] + fractions[VALID])), n - 1)] if fractions[TEST] else np.inf
     return np.where(values >= first_test, TEST, np.where(values >= first_valid, VALID, TRAIN)).astype(np.uint8)
 
 
@@ -154,10 +197,15 @@ def by_column(column: pl.Series) -> np.ndarray | None:
     return words.replace_strict(_WORDS, return_dtype=pl.UInt8).to_numpy()
 
 
-def carve_valid(part: np.ndarray, hashes: np.ndarray, classes: np.ndarray, fraction: float) -> np.ndarray:
-    """Takes a validation part out of the training rows, where none was given."""
-    part, train = part.copy(), part == TRAIN
-    part[train] = by_hash(hashes[train], classes[train], (1 - fraction, fraction, 0.0))
+def carve_valid(part: np.ndarray, hashes: np.ndarray, classes: np.ndarray, time: pl.Series | None, fraction: float) -> np.ndarray:
+    """Takes a validation part out of the training rows, where none was given: the newest by `time`, else by their hash."""
+    part, train = part.copy(), np.flatnonzero(part == TRAIN)
+    fractions = (1 - fraction, fraction, 0.0)
+    if time is None:
+        part[train] = within_classes(hashes[train], classes[train], fractions)
+    else:
+        with cells.picked(train):
+            part[train] = by_time(time.gather(train), fractions)
     return part
 
 
@@ -178,18 +226,6 @@ def check_parts(part: np.ndarray) -> None:
             f"the split leaves {counts[TRAIN]} rows to train on and {counts[VALID]} to validate on; both need at least one. "
             "Give more rows (or groups), or other shares: --set data.shares=[0.6,0.2,0.2]."
         )
-
-
-def report_duplicates(part: np.ndarray, hashes: np.ndarray) -> int:
-    """Says how many validation and test rows have a twin with the same inputs among the training rows; returns the number."""
-    known = np.isin(hashes[part != TRAIN], hashes[part == TRAIN])
-    if known.any():
-        share = known.mean()
-        warn(
-            f"{int(known.sum()):,} of the {len(known):,} validation and test rows ({share:.1%}) are copies of training rows: "
-            "the score will flatter by as much. Remove the copies, or split by --group."
-        )
-    return int(known.sum())
 
 
 def summary(part: np.ndarray) -> str:

@@ -128,7 +128,9 @@ def test_evaluate_scores_the_test_part_of_the_training_file_and_all_of_others(fo
     assert json.loads(luban_in(folder, "evaluate", "run", "d.csv", "--split", "valid", "--json").stdout)["metrics"] == report["valid"]
     assert "scoring 320 rows" in luban_in(folder, "evaluate", "run", "d.csv", "--split", "train").stderr
     shutil.copy(folder / "d.csv", tmp_path / "new.csv")
-    assert "scoring 400 rows" in luban_in(folder, "evaluate", "run", tmp_path / "new.csv").stderr
+    assert "scoring 40 rows" in luban_in(folder, "evaluate", "run", tmp_path / "new.csv").stderr  # known under any name
+    (tmp_path / "new.csv").write_text("".join((folder / "d.csv").read_text().splitlines(keepends=True)[:301]))
+    assert "scoring 300 rows" in luban_in(folder, "evaluate", "run", tmp_path / "new.csv").stderr
     assert luban.evaluate(folder / "run", folder / "d.csv").metrics == report["metrics"]
     assert luban.evaluate(folder / "run", table()).metrics.keys() == report["metrics"].keys()
 

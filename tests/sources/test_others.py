@@ -17,6 +17,7 @@ import polars as pl
 import pytest
 
 from luban import reading
+from luban.core import cells
 from luban.core.errors import UserError
 
 
@@ -247,6 +248,28 @@ def test_polars_and_plain_python():
     assert reading.read({"a": 22, "b": "x"}).rows() == [(22, "x")]
     assert reading.read({3: [1, 2.5], "m": [1, "x"]}).to_dict(as_series=False) == {"3": [1.0, 2.5], "m": ["1", "x"]}
     assert [len(chunk) for chunk in reading.chunks(table, 1)] == [1, 1]
+
+
+def test_a_row_reads_the_same_alone_as_among_others():
+    when = datetime.datetime(2024, 1, 2, 3, 4)
+    values = [True, "maybe", 3.0, 3, 2.5, "A", datetime.date(2024, 1, 2), when, [1, "x"], {"k": 1}, b"bytes", np.float64(7), 1e20]
+    together = reading.read([{"x": value} for value in values])["x"]
+    assert together.to_list() == [cells.words(reading.read([{"x": value}])["x"])[0] for value in values]
+    assert together.to_list()[:3] == ["true", "maybe", "3"]
+    assert reading.read({"x": [True, 2.5]})["x"].to_list() == reading.read({"x": [2.5, True]})["x"].to_list()[::-1] == [1, 2.5]
+
+
+def test_rows_without_a_key_are_said(caplog):
+    caplog.set_level(logging.INFO, "luban")
+    assert reading.read([{"a": 1, "b": 2}, {"a": 3}]).rows() == [(1, 2), (3, None)]
+    assert "no 'b'; it is read as missing" in caplog.text
+
+
+def test_bytes_and_objects_do_not_stop_the_rest(caplog):
+    picture = pl.Series([b"\xff\xd8", b"\x00"])
+    table = pl.DataFrame({"picture": picture, "spark": ["é".encode(), None], "thing": pl.Series([{1}, {2}], dtype=pl.Object), "n": [1, 2]})
+    assert reading.read(table).rows() == [(None, "é", None, 1), (None, None, None, 2)]
+    assert "'picture' holds values of type Binary" in caplog.text and "'thing' holds values of type Object" in caplog.text
 
 
 def test_bad_python():

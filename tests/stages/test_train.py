@@ -145,3 +145,35 @@ def test_several_targets_at_once(tmp_path):
     run = luban.train(table, out=tmp_path / "run", **words)
     assert run.metrics["kind.accuracy"] > 0.9 and run.metrics["price.r2"] > 0.9
     assert {"prediction_price", "prediction_kind", "p_kind_up"} <= set(run.predict(table).columns)
+
+
+def test_one_row_left_over_goes_with_the_batch_before(tmp_path):
+    """129 rows of training in batches of 16: batch norm cannot take a batch of one row."""
+    table = reading.read(TABLE).head(129 + 40).with_columns(split=pl.Series(["train"] * 129 + ["valid"] * 20 + ["test"] * 20))
+    settings = {"model.norm": "batch", "train.batch_size": 16, "train.epochs": 2}
+    run = luban.train(table, target="diagnosis", model="mlp", baselines=[], out=tmp_path / "run", set=settings)
+    lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["step"] == 16
+
+
+@pytest.mark.parametrize("setting", ["train.epochs=0", "train.batch_size=0", "train.lr=-1", "train.eval_every=-3", "train.warmup=2"])
+def test_settings_out_of_bounds_are_refused(tmp_path, setting):
+    with pytest.raises(UserError, match=setting.partition("=")[0].replace(".", r"\.")):
+        quick(tmp_path, set=[setting])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_members_of_one_model_are_trained_apart(tmp_path):
+    members = [{"name": "mlp", "hidden": [8]}, {"name": "mlp", "hidden": [16], "activation": "tanh"}]
+    run = quick(tmp_path, model="ensemble", set={"model.members": members, "train.epochs": 10})
+    assert {path.name for path in (run.path / "checkpoints").iterdir()} == {"0.mlp", "1.mlp"}
+    assert run.metrics["roc_auc"] > 0.9 and run.predict(TABLE).height == 569
+
+
+def test_a_class_that_the_test_part_lacks_is_left_out_of_the_metrics(tmp_path):
+    rng = np.random.default_rng(0)
+    y = rng.permutation(["a"] * 150 + ["b"] * 47 + ["rare"] * 3)
+    table = pl.DataFrame({"x": rng.normal(size=200) + (y == "b"), "y": y, "split": ["train"] * 150 + ["valid"] * 20 + ["test"] * 30})
+    table = table.with_columns(split=pl.when(pl.col("y") == "rare").then(pl.lit("train")).otherwise("split"))
+    run = luban.train(table, target="y", out=tmp_path / "run", model="linear")
+    assert "accuracy" in run.metrics and "f1_rare" not in run.metrics

@@ -49,9 +49,9 @@ class Screen:
     def on_eval(self, line: dict[str, Any]) -> None:
         if line["model"] in self.bars:
             metric, value = next((key, line[key]) for key in line if key not in ("model", "step", "epoch", "loss"))
-            self.progress.update(
-                self.bars[line["model"]], facts=f"loss {line['loss']:.4f}  {metric} {value:.4f}  {line['examples_per_second']:,} rows/s"
-            )
+            shown = "none" if value is None else f"{value:.4f}"
+            facts = f"loss {line['loss']:.4f}  {metric} {shown}  {line['examples_per_second']:,} rows/s"
+            self.progress.update(self.bars[line["model"]], facts=facts)
 
     def on_end(self, name: str) -> None:
         if name in self.bars:

@@ -6,8 +6,11 @@ because a model trained on a CSV is later asked in JSON. Knows nothing of tensor
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 
+import numpy as np
 import polars as pl
 
 from luban.core.errors import UserError
@@ -103,10 +106,37 @@ def unread(column: pl.Series, values: pl.Series) -> pl.Series:
     return values.is_null() & ~empty(column, BLANK)
 
 
+_row: ContextVar[Callable[[int], str]] = ContextVar("row", default=lambda i: f"row {i + 1}")
+
+
+def row(i: int) -> str:
+    """What the user calls row i of the column at hand: "row 8" counts the data rows of their file from 1."""
+    return _row.get()(i)
+
+
+@contextmanager
+def numbered(name: Callable[[int], str]) -> Iterator[None]:
+    """Within it, `row(i)` is `name(i)`: for a column that holds only some of the file's rows (a chunk, a part, those with a target).
+
+    A context and not an argument, because only messages need it, and those are worded below every `encode` and `check`.
+    """
+    token = _row.set(name)
+    try:
+        yield
+    finally:
+        _row.reset(token)
+
+
+def picked(rows: Sequence[int] | np.ndarray) -> AbstractContextManager[None]:
+    """Within it, row i is what was row rows[i] outside."""
+    outer = _row.get()
+    return numbered(lambda i: outer(int(rows[i])))
+
+
 def first(column: pl.Series, mask: pl.Series) -> str:
     """Where the first marked cell is and what it holds: "row 3 has 'abc'"."""
-    row = mask.arg_true()[0]
-    return f"row {row + 1} has {str(column[row])[:60]!r}"
+    i = mask.arg_true()[0]
+    return f"{row(i)} has {str(column[i])[:60]!r}"
 
 
 def unread_in_training(column: pl.Series, values: pl.Series, name: str, wanted: str) -> list[str]:

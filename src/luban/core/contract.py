@@ -393,6 +393,10 @@ class Clock(ABC):
     def seconds_left(self) -> float:
         """Infinite where no limit was given."""
 
+    def stopped(self) -> bool:
+        """Did the user ask to stop? A solver ends as soon as it can; what it has is thrown away."""
+        return False
+
 
 def log_odds(counts: Sequence[float]) -> tuple[float, ...]:
     """Logits whose softmax is the share of each class, with one imagined example a class so that none is -inf."""

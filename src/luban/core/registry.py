@@ -1,17 +1,21 @@
 """Plug-ins found by file name: `MODELS["mlp"]` imports models/mlp.py and nothing else.
 
 There is no table to keep. A name is a file; the plug-in is the one class in it that derives from the family's base; entry points
-(group "luban.models", ...) are asked only when no file has the name; "my.py:Net" names a class in the user's own file.
+(group "luban.models", ...) are asked only when no file has the name. The user's own file is run by `from_file` and by nothing else: a
+name looked up may come from a bundle, and loading a bundle runs no code of it.
 """
 
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib
 import importlib.util
 import inspect
 import pkgutil
 import sys
+import traceback
+import types
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -25,6 +29,8 @@ class Registry:
     def __init__(self, package: str, noun: str):
         self.package = package
         self.noun = noun
+        self.sources: dict[str, bytes] = {}
+        """The user's own files by name ("my.py:Net"), as they were when they ran: an edit later is not what was trained."""
 
     def names(self) -> list[str]:
         """All names, built-in and installed by others, sorted."""
@@ -34,8 +40,6 @@ class Registry:
 
     def __getitem__(self, name: str) -> Any:
         """The class called `name`. Raises UserError for an unknown name (with the nearest one) or a missing optional package."""
-        if ".py:" in name:
-            return self._from_file(name)
         if name.isidentifier() and importlib.util.find_spec(f"{self.package}.{name}"):
             try:
                 return self._class_in(importlib.import_module(f"{self.package}.{name}"))
@@ -68,24 +72,51 @@ class Registry:
         assert len(own) == 1, f"{module.__name__} must hold exactly one public {self.noun} class, it has {own}"
         return own[0]
 
-    def _from_file(self, name: str) -> type:
-        path, _, attribute = name.partition(".py:")
+    def from_file(self, name: str) -> type:
+        """The class in the user's own file, "my.py:Net". Runs the file, so `name` must be the user's own word.
+
+        The file may import its neighbours, but not in a bundle, where anyone may have planted them; and its bytes are compiled here,
+        because an import would rather run a planted .pyc.
+        """
+        path, _, attribute = name.rpartition(".py:")
         file = Path(path + ".py").resolve()
-        if not file.is_file():
-            raise UserError(f"{self.noun} {name!r}: there is no file {file}.")
-        spec = importlib.util.spec_from_file_location(f"luban_user_{file.stem}", file)
-        module = importlib.util.module_from_spec(spec)
-        sys.path.insert(0, str(file.parent))  # so that the user's file can import its neighbours
         try:
-            spec.loader.exec_module(module)
-        except SyntaxError as error:
-            raise UserError(f"{self.noun} {name!r}: {file.name} line {error.lineno}: {error.msg}.") from error
+            source = file.read_bytes()
+        except FileNotFoundError:
+            raise UserError(f"{self.noun} {name!r}: there is no file {file}.") from None
+        except OSError as error:
+            raise UserError(f"{self.noun} {name!r}: {file} cannot be read: {error.strerror}.") from error
+        # it stays in sys.modules under a name of its own: dataclasses and type hints look there for what their annotations mean
+        module = types.ModuleType(f"luban_user_{hashlib.sha256(bytes(file) + source).hexdigest()[:12]}")
+        module.__file__ = str(file)
+        sys.modules[module.__name__] = module
+        beside = [] if (file.parent / "luban.json").exists() else [str(file.parent)]
+        sys.path[:0] = beside
+        try:
+            exec(compile(source, str(file), "exec", dont_inherit=True), vars(module))
+        except _AT_IMPORT as error:
+            del sys.modules[module.__name__]
+            raise UserError(f"{self.noun} {name!r}: {_where_and_why(error, file)}.") from error
         finally:
-            sys.path.remove(str(file.parent))
+            for folder in beside:
+                sys.path.remove(folder)
         classes = [key for key, value in vars(module).items() if inspect.isclass(value)]
         if attribute not in classes:
             raise UserError(f"{self.noun} {name!r}: {file.name} has no class {attribute!r}.{did_you_mean(attribute, classes)}")
+        self.sources[name] = source
         return getattr(module, attribute)
+
+
+_AT_IMPORT = (ImportError, NameError, AttributeError, TypeError, ValueError, LookupError, ArithmeticError, AssertionError, SyntaxError,
+              RuntimeError, OSError, SystemExit)  # fmt: skip
+
+
+def _where_and_why(error: BaseException, file: Path) -> str:
+    """The line of `file` that failed, or that called what failed, and the reason."""
+    if isinstance(error, SyntaxError) and error.filename == str(file):
+        return f"{file.name} line {error.lineno}: {error.msg}"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+    return f"{file.name} line {lines[-1] if lines else 1}: {type(error).__name__}: {' '.join(str(error).split())}"
 
 
 @functools.cache

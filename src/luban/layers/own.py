@@ -29,6 +29,8 @@ class Own(Model):
         self.flat = Flat(schema, embed=False)
         self.network = _built(network, self.flat.size, head.size) if inspect.isclass(network) else network
         _try(self.network, self.flat.size, head)
+        for weight in self.network.parameters():  # a transposed or channels-last one: its moments could not be saved in a checkpoint
+            weight.data = weight.data.contiguous()
 
     @classmethod
     def plan(cls, config: Any, schema: Schema, head: Head, n_rows: int, size: str) -> tuple[Any, dict[str, Any], dict[str, str]]:

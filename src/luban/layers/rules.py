@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 from luban.core.errors import UserError
 
 
-def within(config: Any, bounds: dict[str, tuple[float, float]]) -> None:
+def within(config: Any, bounds: Mapping[str, tuple[float, float]], where: str = "model") -> None:
     """Raises UserError where an option, or an item of a list of them, lies outside its bounds (both included). Unset ones pass."""
     for name, (low, high) in bounds.items():
         value = getattr(config, name)
         for each in value if isinstance(value, tuple) else (value,):
             if each is not None and not low <= each <= high:
-                raise UserError(f"model.{name} must lie between {low:g} and {high:g}, not {value!r}.")
+                limits = f"lie between {low:g} and {high:g}" if math.isfinite(high) else f"be {low:g} or more"
+                raise UserError(f"{where}.{name} must {limits}, not {value!r}.")
 
 
 def rhythm(n_rows: int, steps: int) -> tuple[dict[str, Any], dict[str, str]]:

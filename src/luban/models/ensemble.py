@@ -72,6 +72,11 @@ def _options(member: dict[str, Any]) -> tuple[type[Model], Any]:
     """A member's class and its configuration."""
     if "name" not in member:
         raise UserError(f"each of model.members needs a name, as in {{name: mlp, hidden: [64]}}, not {member!r}.")
+    if ".py:" in str(member["name"]):
+        raise UserError(
+            f"{member['name']!r} cannot be a member of an ensemble: its members are models of `luban list models`; "
+            "a network of your own is trained alone."
+        )
     model_class = MODELS[str(member["name"])]
     options = {key: value for key, value in member.items() if key != "name"}
     return model_class, configs.build(model_class.Config, options, f"model.members ({member['name']})")

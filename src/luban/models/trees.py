@@ -65,7 +65,8 @@ class Trees(Model):
         matrices = [self._matrix(batch) for batch in parts]
         texts = {}
         for done, (part, label) in enumerate(jobs):
-            sets = [_dataset(x, batch, part, label, self._ids()) for x, batch in zip(matrices, parts, strict=True)]
+            answered = [(x, batch) for x, batch in zip(matrices, parts, strict=True) if len(truth(batch, part)[1])]
+            sets = [_dataset(x, batch, part, label, self._ids()) for x, batch in answered]
             left = clock.seconds_left()
             until = left - left / (len(jobs) - done) if math.isfinite(left) else 0.0  # an equal share of the time for each booster
             texts[_file(part, label)] = self._boost(part, sets, clock, until)
@@ -84,14 +85,17 @@ class Trees(Model):
         }  # fmt: skip
 
         def stop_in_time(env: lgb.callback.CallbackEnv) -> None:
-            if clock.seconds_left() <= until:
+            if clock.stopped() or clock.seconds_left() <= until:
                 raise lgb.callback.EarlyStopException(env.iteration, env.evaluation_result_list or [])
 
+        stop_in_time.order = 40  # type: ignore[attr-defined]  # after what records and judges the round
         if len(sets) == 1:  # nothing to stop by: a number of rounds that rarely overfits
             return lgb.train(params, sets[0], min(c.rounds, 200), callbacks=[stop_in_time]).model_to_string()
-        stop = lgb.early_stopping(c.patience, verbose=False)
-        booster = lgb.train(params, sets[0], c.rounds, valid_sets=sets[1:], callbacks=[stop, stop_in_time])
-        return booster.model_to_string(num_iteration=booster.best_iteration)
+        seen: dict[str, dict[str, list[float]]] = {}
+        callbacks: list[Any] = [lgb.record_evaluation(seen), lgb.early_stopping(c.patience, verbose=False), stop_in_time]
+        booster = lgb.train(params, sets[0], c.rounds, valid_sets=sets[1:], callbacks=callbacks)
+        (losses,) = seen["valid_0"].values()  # not booster.best_iteration: that is the last one where time ended the training
+        return booster.model_to_string(num_iteration=int(np.argmin(losses)) + 1)
 
     def _ids(self) -> list[int]:
         """Numbers of the matrix's columns that are categories."""

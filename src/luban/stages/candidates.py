@@ -21,7 +21,7 @@ from luban.layers.own import adapt
 from luban.metrics import better
 from luban.planning import Plan, finish, plan
 from luban.splitting import TRAIN, VALID
-from luban.stages.clock import RunClock
+from luban.stages.clock import Interrupted, RunClock
 from luban.stages.evaluate import measure
 from luban.stages.fit import Hooks, Job, fit, within
 from luban.stages.prepare import Prepared
@@ -34,6 +34,8 @@ class Draft:
     name: str
     model: Model
     plan: Plan
+    label: str = ""
+    """What its checkpoints are called, where a run trains two of one model."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def reads(model_class: type[Model], prepared: Prepared) -> bool:
 def draft(name: str, prepared: Prepared, network: Any, options: dict[str, Any]) -> Draft:
     """Plans and builds a model. The seed is set before, so that its first weights depend on nothing else."""
     config, schema, head = prepared.config, prepared.schema, prepared.head
-    model_class = adapt(network if network is not None else MODELS[name])
+    model_class = adapt(network if network is not None else MODELS.from_file(name) if ".py:" in name else MODELS[name])
     if not reads(model_class, prepared):
         column, kind = next((each.columns[0], each.kind) for each in schema.inputs.values() if each.kind not in model_class.accepts)
         raise UserError(
@@ -135,8 +137,11 @@ class Workshop:
     def train(self, one: Draft) -> Trained:
         """Trains one model, by the loop, by its own `solve`, or by training what it is made of."""
         if one.model.joins:
-            options = [dict(member) for member in one.plan.model.members]
-            members = [self.train(draft(str(each.pop("name")), self.prepared, None, each)) for each in options]
+            members = []
+            for i, member in enumerate(one.plan.model.members):
+                options = {key: value for key, value in member.items() if key != "name"}
+                made = draft(member["name"], self.prepared, None, options)
+                members.append(self.train(dataclasses.replace(made, label=f"{i}.{made.name}")))
             return self._join(one.name, type(one.model), members)
         began = self.clock.seconds()
         if one.model.solves:
@@ -144,12 +149,14 @@ class Workshop:
             torch.manual_seed(self.prepared.config.seed)
             store = self.prepared.store
             one.model.solve(store.gather(self.prepared.index(TRAIN)), store.gather(self.prepared.index(VALID)), self.clock)
+            if self.clock.stopped():
+                raise Interrupted(str(self.folder.path))
             return self._trained(one, began)
         return self._trained(self._stepped(one), began)
 
     def _stepped(self, one: Draft) -> Draft:
         ready, c = self.prepared, one.plan.train
-        job = Job(one.name, one.model, ready, c, self.folder, pick_device(c.device))
+        job = Job(one.label or one.name, one.model, ready, c, self.folder, pick_device(c.device))
         if self.clock.limit < float("inf"):
             job.config = within(job, max(1.0, self.clock.seconds_left() * 0.9))  # a tenth for the test, the report and the baselines
         parameters = sum(p.numel() for p in one.model.parameters())
@@ -163,7 +170,7 @@ class Workshop:
         )
         torch.set_num_threads(cores())
         one.model.cpu()
-        return Draft(one.name, one.model, dataclasses.replace(one.plan, train=job.config))
+        return dataclasses.replace(one, plan=dataclasses.replace(one.plan, train=job.config))
 
     def _join(self, name: str, cls: type[Model], members: list[Trained]) -> Trained:
         """A model made of trained ones; its plan is that of the first that was stepped."""
@@ -180,6 +187,7 @@ class Workshop:
         info = {
             "task": {"name": name_of(ready.task), "config": configs.to_dict(ready.task.config)},
             "model": {"name": one.name, "config": configs.to_dict(one.plan.model), "code": None, "files": list(one.model.files())},
+            "reading": {"encoding": ready.config.data.encoding, "delimiter": ready.config.data.delimiter},
         }
         bundle = Bundle(ready.schema, ready.task, one.model, ready.head, info)
         scored = measure(bundle, ready.store.gather(ready.index(VALID)))

@@ -30,6 +30,9 @@ class RunClock(Clock):
     def seconds_left(self) -> float:
         return self.limit - self.seconds()
 
+    def stopped(self) -> bool:
+        return self.stop_requested
+
     @contextmanager
     def listening(self) -> Iterator[None]:
         """While open, the first Ctrl-C asks the loop to save and stop; a second one ends at once. Outside the main thread: nothing."""

@@ -32,7 +32,7 @@ from luban.data import shuffled
 from luban.folders import RunFolder
 from luban.metrics import better
 from luban.optim.schedules import multiplier
-from luban.planning import TrainConfig
+from luban.planning import TrainConfig, steps_per_epoch
 from luban.splitting import TRAIN, VALID
 from luban.stages.clock import Interrupted, RunClock
 from luban.stages.prepare import Prepared
@@ -70,6 +70,8 @@ class State:
     """Where training stands; with the tensors, all that a checkpoint holds."""
 
     step: int = 0
+    steps: int = 0
+    """Of the whole training; fewer than planned where a time limit turned out to be tighter."""
     best: float | None = None
     best_step: int = 0
     since_best: int = 0
@@ -90,12 +92,13 @@ def fit(job: Job, clock: RunClock, hooks: Hooks) -> State:
     shadow = copy.deepcopy(model) if c.ema else model
     optimiser = optim.build(c.optimizer, model, c.lr, momentum=c.momentum, nesterov=c.nesterov, weight_decay=c.weight_decay)
     losses = torch.zeros(c.eval_every, device=job.device)  # read once per evaluation: `.item()` each step would wait for the device
-    per_epoch = max(1, -(-len(train) // (c.batch_size * c.accumulate)))
+    per_epoch = steps_per_epoch(len(train), c)
     files = Checkpoints(job.checkpoints)
-    state = files.resume(model, shadow, optimiser, losses)
+    state = files.resume(model, shadow, optimiser, losses) or State(steps=c.steps)
     job.folder.forget_lines(job.name, after=state.step)
     began, due = time.perf_counter() - state.seconds, time.perf_counter() + _SAVE_EVERY
     order, epoch = torch.empty(0), -1
+    entered, first = time.perf_counter(), state.step
     model.train()
 
     while not state.finished:
@@ -103,9 +106,9 @@ def fit(job: Job, clock: RunClock, hooks: Hooks) -> State:
         if state.step // per_epoch != epoch:
             epoch = state.step // per_epoch
             order = shuffled(train, data.config.seed, epoch)
-        optimiser.set_lr(c.lr * multiplier(c.schedule, state.step, c.steps, c.warmup))
+        optimiser.set_lr(c.lr * multiplier(c.schedule, state.step, state.steps, c.warmup))
         loss = torch.zeros((), device=job.device)
-        pieces = _batches(order, state.step % per_epoch, c)
+        pieces = _batches(order, state.step % per_epoch, per_epoch, c)
         for rows in pieces:
             batch = to_device(data.store.gather(rows), job.device)
             with torch.autocast(job.device.type, torch.bfloat16, enabled=c.precision == "bf16"):
@@ -121,12 +124,15 @@ def fit(job: Job, clock: RunClock, hooks: Hooks) -> State:
             _follow(shadow, model, c.ema, state.step)
         losses[state.step % c.eval_every] = loss
         state.step += 1
-        hooks.on_step(job.name, state.step, c.steps)
+        hooks.on_step(job.name, state.step, state.steps)
+        if state.step % 20 == 0 and clock.limit < math.inf:
+            each = (time.perf_counter() - entered) / (state.step - first)
+            state.steps = min(state.steps, state.step + max(0, int(0.8 * clock.seconds_left() / each)))
         if state.step % 200 == 0:
             _check_finite(losses[: (state.step - 1) % c.eval_every + 1], state.step, job)
 
         # ---- once in a while: evaluate
-        if state.step % c.eval_every == 0 or state.step == c.steps:
+        if state.step % c.eval_every == 0 or state.step == state.steps:
             seen = losses[: (state.step - 1) % c.eval_every + 1]
             _check_finite(seen, state.step, job)
             value = score(job, shadow)
@@ -136,8 +142,8 @@ def fit(job: Job, clock: RunClock, hooks: Hooks) -> State:
                 "step": state.step,
                 "epoch": round(state.step / per_epoch, 3),
                 "loss": float(seen.mean()),
-                job.data.metric: value,
-                "lr": c.lr * multiplier(c.schedule, state.step - 1, c.steps, c.warmup),
+                job.data.metric: value if math.isfinite(value) else None,
+                "lr": c.lr * multiplier(c.schedule, state.step - 1, state.steps, c.warmup),
                 "examples_per_second": round(state.step * c.batch_size * c.accumulate / state.seconds),
                 "seconds": round(state.seconds, 3),
             }
@@ -150,7 +156,7 @@ def fit(job: Job, clock: RunClock, hooks: Hooks) -> State:
                 state.best, state.best_step = value, state.step
                 files.save_best(shadow)
             tired = bool(c.patience) and state.since_best >= c.patience
-            state.finished = tired or state.step == c.steps or clock.seconds_left() <= 0
+            state.finished = tired or state.step == state.steps
 
         # ---- once in a while: save, at most 2 % of the time
         if state.finished or clock.stop_requested or time.perf_counter() > due:
@@ -166,10 +172,11 @@ def fit(job: Job, clock: RunClock, hooks: Hooks) -> State:
     return state
 
 
-def _batches(order: Tensor, number: int, c: TrainConfig) -> list[Tensor]:
+def _batches(order: Tensor, number: int, per_epoch: int, c: TrainConfig) -> list[Tensor]:
     """The row numbers of step `number` of an epoch, in `accumulate` pieces; the last step takes what is left."""
     size = c.batch_size * c.accumulate
-    return list(order[number * size : (number + 1) * size].split(c.batch_size))
+    rows = order[number * size : None if number == per_epoch - 1 else (number + 1) * size]
+    return list(rows.tensor_split(max(1, round(len(rows) / c.batch_size))))
 
 
 def score(job: Job, model: Model) -> float:
@@ -230,12 +237,13 @@ def step_seconds(job: Job, most: float) -> float:
     marks = [time.perf_counter()]
     with torch.random.fork_rng():
         while len(marks) < 4 or (len(marks) < 30 and marks[-1] - marks[0] < most):
-            for rows in _batches(data.index(TRAIN), 0, c):
+            for rows in _batches(data.index(TRAIN), 0, steps_per_epoch(len(data.index(TRAIN)), c), c):
                 with torch.autocast(job.device.type, torch.bfloat16, enabled=c.precision == "bf16"):
                     loss, _ = data.task.loss(model, to_device(data.store.gather(rows), job.device), data.head)
                 loss.backward()
             optimiser.step()
             optimiser.zero_grad()
+            float(loss.detach())  # waits for the device
             marks.append(time.perf_counter())
     return sorted(after - before for before, after in itertools.pairwise(marks))[(len(marks) - 1) // 2]
 
@@ -255,6 +263,8 @@ class Checkpoints:
             tensors |= {f"ema.{key}": value for key, value in tensors_of(shadow).items()}
         tensors |= {f"optim.{key}": value.detach().cpu().clone() for key, value in optimiser.tensors().items()}
         tensors |= {"losses": losses.cpu().clone(), "rng": torch.get_rng_state()}
+        if losses.is_cuda:
+            tensors["rng.cuda"] = torch.cuda.get_rng_state(losses.device)
         _write(self.last, tensors, {"state": json.dumps(dataclasses.asdict(state))})
 
     def save_best(self, model: Model) -> None:
@@ -263,10 +273,10 @@ class Checkpoints:
     def load_best(self, model: Model) -> None:
         model.load_state_dict(_read(self.best))
 
-    def resume(self, model: Model, shadow: Model, optimiser, losses: Tensor) -> State:
-        """Puts everything back as it was at the last checkpoint; a fresh State where there is none."""
+    def resume(self, model: Model, shadow: Model, optimiser, losses: Tensor) -> State | None:
+        """Puts everything back as it was at the last checkpoint. Returns None where there is none."""
         if not self.last.exists():
-            return State()
+            return None
         tensors = _read(self.last)
         with safetensors.safe_open(self.last, "pt") as file:
             state = State(**json.loads(file.metadata()["state"]))
@@ -280,6 +290,8 @@ class Checkpoints:
         optimiser.load(under("optim."))
         losses.copy_(tensors["losses"])
         torch.set_rng_state(tensors["rng"])
+        if "rng.cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["rng.cuda"], losses.device)
         if not state.finished:
             say(f"going on from step {state.step:,}")
         return state

@@ -38,7 +38,8 @@ def predict(run: str | Path | Bundle, data: Any, *, model: Any = None) -> Table:
 def predict_to(run: str, data: str, out: Path | None, model: str | None = None) -> int:
     """Streams predictions for the file `data` (or "-", standard input) to the file `out` (or standard output); returns the rows."""
     bundle = load(find(run).model, model)
-    chunks = reading.read_stream(sys.stdin.buffer, _ROWS) if data == "-" else reading.chunks(data, _ROWS)
+    words = bundle.info.get("reading", {})  # the encoding and the delimiter of the training data
+    chunks = reading.read_stream(sys.stdin.buffer, _ROWS, **words) if data == "-" else reading.chunks(data, _ROWS, **words)
     answers = bundle.predict_chunks(chunks)
     if out is None:
         return _write_text(answers, sys.stdout.buffer, ".csv")

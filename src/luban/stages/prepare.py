@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from luban import reading, splitting
-from luban.checks import report_leaks
+from luban.checks import report_copies, report_leaks
 from luban.core import config as configs
 from luban.core.contract import Head, Schema, Table, Task
 from luban.core.errors import UserError, did_you_mean, listed
@@ -31,8 +31,8 @@ class Prepared:
     head: Head
     metric: str
     findings: list[dict[str, Any]]
-    print: str
-    """A fingerprint of the data, so that a run is not resumed on others."""
+    fingerprint: str
+    """Of the data as they were given: see splitting.fingerprint."""
 
     def index(self, part: int) -> Tensor:
         return torch.from_numpy(self.rows.of(part))
@@ -42,7 +42,8 @@ def prepare(data: Any, config: Config) -> Prepared:
     """Reads, splits, infers, encodes: everything before a model."""
     if data is None:
         raise UserError("no data were given: name a file, a built-in set (`luban data list`), or data.path in the configuration.")
-    table = reading.read(data, encoding=config.data.encoding, delimiter=config.data.delimiter)
+    words = {"encoding": config.data.encoding, "delimiter": config.data.delimiter}
+    table = reading.read(data, **words)
     if not config.data.target:
         raise UserError(f"name the column to predict: --target COLUMN. There are: {listed(table.columns, 40)}.")
     for name in config.data.target:
@@ -53,19 +54,20 @@ def prepare(data: Any, config: Config) -> Prepared:
             raise UserError(f"{name!r} is both the target and to be dropped.")
     task = _task(table, config)
     table = task.prepare(table)
-    test = task.prepare(reading.read(config.data.test, encoding=config.data.encoding)) if config.data.test else None
+    test = task.prepare(reading.read(config.data.test, **words)) if config.data.test else None
     rows = assign(table, test, config.data, task)
-    schema = infer_schema(rows, config.data, config.fields, task)
+    schema = infer_schema(rows, config.data, config.fields)
     _print_schema(schema)
-    store = Store.encode(schema, rows.table)
+    rows.facts["copies_across_parts"] = report_copies(schema, rows)
+    store = Store.encode(schema, rows)
     metrics = task.metrics(schema)
     if config.metric and config.metric not in metrics:
         raise UserError(
             f"--metric {config.metric!r} is not one of this task's.{did_you_mean(config.metric, metrics)} There are: {listed(metrics, 40)}."
         )
     findings = report_leaks(schema, store, rows)
-    fingerprint = f"{int(splitting.row_hash(rows.table).sum(dtype='uint64')):016x}"
-    return Prepared(config, task, rows, schema, store, task.head(schema), config.metric or metrics[0], findings, fingerprint)
+    metric, fingerprint = config.metric or metrics[0], splitting.fingerprint(table, test)
+    return Prepared(config, task, rows, schema, store, task.head(schema), metric, findings, fingerprint)
 
 
 def _task(table: Table, config: Config) -> Task:

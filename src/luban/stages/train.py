@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from luban.core.contract import Task
 from luban.core.device import cores, describe, pick_device
 from luban.core.files import read_json, write_json, write_text
 from luban.core.notes import say
+from luban.core.registry import MODELS
 from luban.data import describe as describe_schema
 from luban.folders import RunFolder, new_run, remember
 from luban.planning import Config, from_words, to_yaml
@@ -147,7 +149,7 @@ def _conclude(chosen: Trained, others: dict[str, Trained], workshop: Workshop) -
         metric,
         chosen.name,
         test.metrics.get(metric, float("nan")),
-        {name: values[metric] for name, values in baselines.items()},
+        {name: values.get(metric, float("nan")) for name, values in baselines.items()},
         len(prepared.index(part)),
     )
     say(words)
@@ -178,25 +180,24 @@ def _conclude(chosen: Trained, others: dict[str, Trained], workshop: Workshop) -
         "machine": describe(),
     }
     extra = {"report.json": json.dumps(report, indent=1, ensure_ascii=False), "README.md": card(report, prepared.schema)}
-    extra |= _code(chosen)
     write_text(folder.config, to_yaml(resolved))
-    chosen.bundle.save(folder.model, extra)
+    chosen.bundle.save(folder.model, {**extra, **_code(chosen)})
     write_json(folder.report, report)
     return Run(folder.path, test.metrics, report)
 
 
-def _code(chosen: Trained) -> dict[str, str]:
-    """The source of the user's own network travels in the bundle; it is run elsewhere only when named. See bundle.py."""
+def _code(chosen: Trained) -> dict[str, bytes]:
+    """The source of the user's own network, as it ran here, travels in the bundle; it is run elsewhere only when named. See bundle.py."""
     name = chosen.name
     if name.startswith("python:"):
         chosen.bundle.info["model"]["code"] = "python"
         return {}
     if ".py:" not in name:
         return {}
-    source = Path(name.rpartition(":")[0])
-    chosen.bundle.info["model"]["code"] = source.name
-    trust(source)
-    return {source.name: source.read_text(encoding="utf-8")}
+    file = Path(name.rpartition(":")[0])
+    chosen.bundle.info["model"]["code"] = file.name
+    trust(MODELS.sources[name], file)
+    return {file.name: MODELS.sources[name]}
 
 
 def _begin(prepared: Prepared, out: str | Path | None, resume: bool) -> RunFolder:
@@ -209,7 +210,10 @@ def _begin(prepared: Prepared, out: str | Path | None, resume: bool) -> RunFolde
         for key, value in configs.to_dict(prepared.config).items()
         for inner in (value if isinstance(value, dict) else [key])
     }
-    folder.begin(json.loads(json.dumps({**asked, "the data's fingerprint": prepared.print})), resume)
+    asked["the data's fingerprint"] = prepared.fingerprint
+    if label in MODELS.sources:
+        asked["the sha256 of its source"] = hashlib.sha256(MODELS.sources[label]).hexdigest()
+    folder.begin(json.loads(json.dumps(asked)), resume)
     remember(folder.path)
     return folder
 

@@ -168,7 +168,7 @@ class Classify(Task):
                             f"--set task.max_classes={counts.height}.")  # fmt: skip
         single = text.is_unique().arg_true()
         if len(single):
-            where = ", ".join(f"{text[i]!r} (row {filled.arg_true()[i] + 1})" for i in single[:5])
+            where = ", ".join(f"{text[i]!r} ({cells.row(filled.arg_true()[i])})" for i in single[:5])
             more = f" and {len(single) - 5} more" if len(single) > 5 else ""
             warn(f"a class of {name!r} with a single row cannot be both learned and tested: {where}{more}. "
                  "Add rows of it, merge it with another, or leave it out.")  # fmt: skip

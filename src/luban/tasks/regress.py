@@ -102,7 +102,7 @@ class Regress(Task):
         if len(bad):
             more = f", and {len(bad) - 1:,} more like it" if len(bad) > 1 else ""
             what = str(column[int(bad[0])])[:60]
-            raise UserError(f"the target {name!r} has {what!r} in row {bad[0] + 1}, which is not a finite number{more}. "
+            raise UserError(f"the target {name!r} has {what!r} in {cells.row(int(bad[0]))}, which is not a finite number{more}. "
                             "Correct it, or leave the cell empty: rows without a target are left out.")  # fmt: skip
         if np.ptp(z[~blank]) == 0:
             raise UserError(f"the target {name!r} is the same number in every row ({column.drop_nulls()[0]}): there is nothing to learn. "
