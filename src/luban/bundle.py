@@ -33,7 +33,7 @@ from luban.core.errors import UserError, listed
 from luban.core.files import read_json, sha256, write_json
 from luban.core.notes import say
 from luban.core.registry import MODELS, TASKS
-from luban.folders import keep_at_home, kept_at_home
+from luban.folders import find, keep_at_home, kept_at_home
 from luban.layers.own import adapt
 
 FORMAT = 1
@@ -133,13 +133,14 @@ class Bundle:
                 )
 
 
-def load(path: str | Path, model: str | type | torch.nn.Module | None = None) -> Bundle:
+def load(path: Any, model: str | type | torch.nn.Module | None = None) -> Bundle:
     """Loads a bundle, checks every file against its hash and lets it prove itself by its golden rows.
 
+    path: the bundle's folder, or anything that names its run (a run folder, `last`, what `luban.train` returned).
     model: the user's own network again ("my.py:Net", a class, or a fresh instance), where the bundle was trained with one.
     Raises UserError for a missing, altered or foreign file, naming it.
     """
-    path = Path(path)
+    path = find(path).model
     info = _verified(path)
     schema = Schema.restore(read_json(path / "schema.json"))
     task_class = TASKS[info["task"]["name"]]
@@ -160,8 +161,12 @@ def load(path: str | Path, model: str | type | torch.nn.Module | None = None) ->
 
 def _verified(path: Path) -> dict[str, Any]:
     """luban.json, after every file in it has been found whole."""
+    if not path.is_dir():
+        raise UserError(
+            f"the run {path.parent} has no model yet: it has not finished. Go on with it by the same `luban train` and --resume."
+        )
     if not (path / "luban.json").is_file():
-        raise UserError(f"{path} is not a model: it has no luban.json. A run folder's model is in its model/ folder, once it has finished.")
+        raise UserError(f"{path} is not a model: its luban.json is missing. The folder is not complete: copy it again as a whole.")
     info = read_json(path / "luban.json")
     if not isinstance(info, dict) or _signed(info) != info:
         raise UserError(f"{path / 'luban.json'} was altered after it was saved. Copy the folder again from where it was made.")

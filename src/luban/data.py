@@ -287,7 +287,7 @@ def describe(schema: Schema) -> list[tuple[str, str, str, str]]:
     lines = []
     for role, fields in (("", schema.inputs), (" (target)", schema.targets)):
         for each in fields.values():
-            facts = f"{each.size - 1:,} values" if each.kind == "id" else ""
+            facts = f"{each.size - 1 - each.has_missing:,} values" if each.kind == "id" else ""
             facts += (", " if facts else "") + "some missing" if each.has_missing else ""
             lines.append((each.columns[0], _name_of(each) + role, facts, "; ".join(each.doubts)))
     return lines + [(name, "ignored", reason, "") for name, reason in schema.ignored.items()]

@@ -116,8 +116,9 @@ def _here() -> str:
     return hashlib.sha256(str(Path.cwd()).encode()).hexdigest()[:16]
 
 
-def find(run: str | Path) -> RunFolder:
-    """The run folder that `run` names: a folder, its model/ inside or copied elsewhere, a name under runs/, or `last`."""
+def find(run: Any) -> RunFolder:
+    """The run folder that `run` names: a folder, its model/ inside or copied elsewhere, a name under runs/, `last`, a luban.Run."""
+    run = getattr(run, "path", run)
     if str(run) == "last":
         memory = home() / "last" / _here()
         if memory.exists() and (path := Path(memory.read_text(encoding="utf-8"))).is_dir():
@@ -130,7 +131,12 @@ def find(run: str | Path) -> RunFolder:
         if path.is_dir():
             path = path.resolve()
             if not (path / "luban.json").exists():
-                return RunFolder(path)
+                folder = RunFolder(path)
+                if not folder.asked.exists():
+                    raise UserError(
+                        f"{path} is not a model (luban.json is missing) and not a run (asked.json is). `luban runs` lists the runs."
+                    )
+                return folder
             # a bundle: inside its run, or copied elsewhere under any name
             folder = RunFolder(path.parent if path.name == "model" and (path.parent / "config.yaml").exists() else path)
             folder.model = path

@@ -214,7 +214,7 @@ class Plan:
 
 _BUDGET_SECONDS = 600
 _FLOPS_PER_CORE = 1.5e10  # what small products reach in a training loop on one core, about a sixth of the peak
-_BF16_FLOPS = 3e8  # a step; below it the casts cost more than they save (a tabm step on Adult, 1e9, takes .55 of its fp32 time)
+_BF16_FLOPS = 1e8  # a step; below it the casts cost more than they save (a tabm step on Adult, 1e9, takes .55 of its fp32 time)
 
 
 def plan(config: Config, model_class: type[Model], options: dict[str, Any], schema: Schema, head: Head, n_train: int) -> Plan:

@@ -21,6 +21,8 @@ def list_(kind: str, name: str | None) -> None:
         _settings()
     elif kind == "metrics":
         _metrics()
+    elif name and kind == "sources":
+        click.echo(f"{name:<16} {_first_line('luban.sources', name)}")
     elif name:
         _knobs(getattr(registry, kind.upper())[name].Config, f"{kind.rstrip('s')}.")
     else:

@@ -20,6 +20,7 @@ def runs(ctx: click.Context) -> None:
         return
     from luban import folders
     from luban.core.files import read_json
+    from luban.core.notes import padded
 
     for folder in folders.all_runs():
         if folder.finished:
@@ -27,7 +28,7 @@ def runs(ctx: click.Context) -> None:
             text = f"{report['model']:<12} {report['metric']} {report['metrics'].get(report['metric'], float('nan')):.4f}"
         else:
             text = f"unfinished, {len(folder.lines())} evaluations"
-        click.echo(f"{folder.path.name:<32} {folders.age(folder)}  {text}")
+        click.echo(f"{padded(folder.path.name, 32)} {folders.age(folder)}  {text}")
 
 
 @runs.command(epilog="\b\nExample:\n  luban runs show last")

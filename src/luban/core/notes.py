@@ -6,9 +6,21 @@ A thing that was ignored, guessed or left out is said here, once, in words; noth
 from __future__ import annotations
 
 import logging
+import unicodedata
 
 _LOG = logging.getLogger("luban")
 _LOG.addHandler(logging.NullHandler())
+
+
+def padded(text: str, width: int) -> str:
+    """`text` cut and filled to `width` cells of a terminal, where a Chinese character takes two."""
+    while (cells := cells_of(text)) > width:
+        text = text[:-1]
+    return text + " " * (width - cells)
+
+
+def cells_of(text: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
 
 
 def say(text: str) -> None:

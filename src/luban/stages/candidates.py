@@ -126,7 +126,10 @@ class Workshop:
     def train_all(self, drafts: list[Draft]) -> dict[str, Trained]:
         """Solved models first: they take seconds, and what they leave of a time limit goes to the networks. Of several, the best two
         are then joined by each model that can, at no further cost."""
-        trained = {each.name: self.train(each) for each in sorted(drafts, key=lambda each: not each.model.solves)}
+        trained = {}
+        for done, each in enumerate(sorted(drafts, key=lambda each: not each.model.solves)):
+            self.clock.allot(len(drafts) - done)
+            trained[each.name] = self.train(each)
         if len(trained) > 1:
             best = rank(trained, self.prepared.metric)[:2]
             for name, cls in MODELS.items():
@@ -158,7 +161,7 @@ class Workshop:
         ready, c = self.prepared, one.plan.train
         job = Job(one.label or one.name, one.model, ready, c, self.folder, pick_device(c.device))
         if self.clock.limit < float("inf"):
-            job.config = within(job, max(1.0, self.clock.seconds_left() * 0.9))  # a tenth for the test, the report and the baselines
+            job.config = within(job, max(0.1, self.clock.seconds_left()))
         parameters = sum(p.numel() for p in one.model.parameters())
         options = ", ".join(f"{key} {value}" for key, value in configs.to_dict(one.plan.model).items())
         how = f"{job.config.steps:,} steps of {c.batch_size} rows, {c.optimizer} lr {c.lr:g} ({c.schedule}) on {job.device}"

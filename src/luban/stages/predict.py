@@ -39,6 +39,8 @@ def predict_to(run: str, data: str, out: Path | None, model: str | None = None) 
     """Streams predictions for the file `data` (or "-", standard input) to the file `out` (or standard output); returns the rows."""
     bundle = load(find(run).model, model)
     words = bundle.info.get("reading", {})  # the encoding and the delimiter of the training data
+    if out is not None and data != "-" and Path(data).exists() and out.exists() and out.samefile(data):
+        raise UserError(f"the predictions would overwrite the data: {out} is both. Name another file with -o.")
     chunks = reading.read_stream(sys.stdin.buffer, _ROWS, **words) if data == "-" else reading.chunks(data, _ROWS, **words)
     answers = bundle.predict_chunks(chunks)
     if out is None:

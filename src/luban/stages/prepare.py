@@ -13,7 +13,7 @@ from luban.checks import report_copies, report_leaks
 from luban.core import config as configs
 from luban.core.contract import Head, Schema, Table, Task
 from luban.core.errors import UserError, did_you_mean, listed
-from luban.core.notes import say
+from luban.core.notes import cells_of, padded, say
 from luban.core.registry import TASKS
 from luban.data import Rows, Store, assign, describe, infer_schema
 from luban.planning import Config
@@ -87,8 +87,8 @@ def _task(table: Table, config: Config) -> Task:
 
 def _print_schema(schema: Schema) -> None:
     lines = describe(schema)
-    width = min(32, max(len(line[0]) for line in lines))
+    width = min(32, max(cells_of(line[0]) for line in lines))
     for name, field, facts, doubts in lines[:40]:
-        say(f"  {name[:width]:<{width}}  {field:<18} {facts}" + (f"  [{doubts}]" if doubts else ""))
+        say(f"  {padded(name, width)}  {field:<18} {facts}" + (f"  [{doubts}]" if doubts else ""))
     if len(lines) > 40:
         say(f"  ... and {len(lines) - 40} more columns")

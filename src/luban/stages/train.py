@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,12 @@ from luban.bundle import Bundle, load, trust
 from luban.core import config as configs
 from luban.core.contract import Task
 from luban.core.device import cores, describe, pick_device
+from luban.core.errors import UserError
 from luban.core.files import read_json, write_json, write_text
 from luban.core.notes import say
 from luban.core.registry import MODELS
 from luban.data import describe as describe_schema
-from luban.folders import RunFolder, new_run, remember
+from luban.folders import RunFolder, all_runs, new_run, remember
 from luban.planning import Config, from_words, to_yaml
 from luban.report.card import card
 from luban.splitting import PARTS, TEST, VALID
@@ -48,12 +49,14 @@ class Run:
     """The run folder."""
     metrics: dict[str, float]
     """Metrics of the test part."""
-    report: dict[str, Any]
+    report: dict[str, Any] = field(repr=False)
     """The whole report.json."""
+    network: Any = field(default=None, repr=False)
+    """The class of the user's own network, where it came as one."""
 
     def load(self, model: Any = None) -> Bundle:
-        """The trained model."""
-        return load(self.path / "model", model)
+        """The trained model; a network that was handed in as an instance has to be handed in again."""
+        return load(self.path / "model", model or self.network)
 
     def predict(self, data: Any) -> Any:
         """As `luban.predict`."""
@@ -88,6 +91,8 @@ def train(
     "my.py:Net", or your own nn.Module (a class or an instance; it gets (B, features) floats). set: {"train.lr": 3e-4} or "train.lr=3e-4".
     Raises UserError, in one sentence, for whatever cannot be used.
     """
+    if target is not None and not isinstance(target, (str, list, tuple)):
+        raise UserError(f"target is the name of a column, or a list of names, not {type(target).__name__}.")
     network = model if model is not None and not isinstance(model, str) else None
     name = f"python:{getattr(network, '__name__', type(network).__name__)}" if network is not None else model
     words = {
@@ -108,7 +113,8 @@ def train(
         "config": config,
         "set": [f"{key}={json.dumps(value)}" for key, value in set.items()] if isinstance(set, dict) else set,
     }
-    return _run(data, from_words(words), out, resume, network, hooks or Silent())
+    made = _run(data, from_words(words), out, resume, network, hooks or Silent())
+    return dataclasses.replace(made, network=network) if isinstance(network, type) else made
 
 
 def _run(data: Any, config: Config, out: str | Path | None, resume: bool, network: Any, hooks: Hooks) -> Run:
@@ -204,7 +210,6 @@ def _begin(prepared: Prepared, out: str | Path | None, resume: bool) -> RunFolde
     path = prepared.config.data.path
     stem = Path(path).name.split(".")[0] if path else "table"
     label = prepared.config.model.get("name") or "auto"
-    folder = RunFolder(out if out is not None else new_run(stem, label.rpartition("/")[2]))
     asked = {
         f"{key}.{inner}" if isinstance(value, dict) else key: value[inner] if isinstance(value, dict) else value
         for key, value in configs.to_dict(prepared.config).items()
@@ -213,7 +218,11 @@ def _begin(prepared: Prepared, out: str | Path | None, resume: bool) -> RunFolde
     asked["the data's fingerprint"] = prepared.fingerprint
     if label in MODELS.sources:
         asked["the sha256 of its source"] = hashlib.sha256(MODELS.sources[label]).hexdigest()
-    folder.begin(json.loads(json.dumps(asked)), resume)
+    asked = json.loads(json.dumps(asked))
+    if out is None and resume:  # the newest run here that was begun with the same words and data, and has not finished
+        out = next((each.path for each in reversed(all_runs()) if not each.finished and read_json(each.asked) == asked), None)
+    folder = RunFolder(out if out is not None else new_run(stem, label.rpartition("/")[2]))
+    folder.begin(asked, resume)
     remember(folder.path)
     return folder
 

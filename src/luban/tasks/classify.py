@@ -48,6 +48,10 @@ class Classify(Task):
         max_classes: int = 1000
         """More different labels than this are taken for a mistake in the choice of the target."""
 
+        def __post_init__(self) -> None:
+            if not 0 <= self.label_smoothing < 1:
+                raise UserError(f"task.label_smoothing is a share of the probability, at least 0 and below 1, not {self.label_smoothing}.")
+
     @classmethod
     def sniff(cls, targets: Sequence[pl.Series]) -> float:
         return 0.9 if len(targets) == 1 and discrete(targets[0]) else 0.0

@@ -97,6 +97,11 @@ class Regress(Task):
         blank = (column.is_null() if floats else cells.empty(column, cells.EMPTY - {"nan"})).to_numpy()
         if blank.all():
             raise UserError(f"the target {name!r} is empty in all {len(column):,} rows: there is nothing to learn from.")
+        if cells.numbers(column).null_count() == len(column):
+            what = str(column.filter(~cells.empty(column))[0])[:60] if not cells.empty(column).all() else "nan"
+            raise UserError(
+                f"regress needs numbers, but the target {name!r} holds {what!r} and the like. Leave out --task regress to classify."
+            )
         z = FIELDS["number"]((name,)).fit([column], {}).encode(column).numpy()
         bad = np.flatnonzero(np.isnan(z) & ~blank)
         if len(bad):
