@@ -146,7 +146,7 @@ WORDS = {
     ("-t", "y", "--model", "liner"): ["no model 'liner'", "Did you mean 'linear'?"],
     ("-t", "y", "--model", "my.py:Net"): ["no file", "my.py"],
     ("-t", "y", "--task", "clasify"): ["no task 'clasify'", "Did you mean 'classify'?"],
-    ("-t", "y", "--task", "regress"): ["regress needs numbers, but the target 'y' holds 'yes'", "row 1"],
+    ("-t", "y", "--task", "regress"): ["regress needs numbers, but in the target 'y' row 1 has 'yes'", "row 1"],
     ("-t", "y", "--task", "multilabel"): ["at least two targets", "--target A --target B"],
     ("-t", "a", "--task", "classify"): ["'a'", "--task regress"],
     ("-t", "y", "--metric", "acuracy"): ["'acuracy'", "Did you mean 'accuracy'?"],

@@ -98,9 +98,9 @@ class Regress(Task):
         if blank.all():
             raise UserError(f"the target {name!r} is empty in all {len(column):,} rows: there is nothing to learn from.")
         if cells.numbers(column).null_count() == len(column):
-            what = str(column.filter(~cells.empty(column))[0])[:60] if not cells.empty(column).all() else "nan"
+            where = cells.first(column, ~cells.empty(column, frozenset({""})))
             raise UserError(
-                f"regress needs numbers, but the target {name!r} holds {what!r} and the like. Leave out --task regress to classify."
+                f"regress needs numbers, but in the target {name!r} {where}, and no row is better. Leave out --task to classify."
             )
         z = FIELDS["number"]((name,)).fit([column], {}).encode(column).numpy()
         bad = np.flatnonzero(np.isnan(z) & ~blank)
