@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read once, when torch loads; see cli/main.py
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # read once, when torch loads; see cli/main.py
 
 import torch
 
