@@ -61,7 +61,7 @@ for command in (
 
 def run() -> None:
     """The entry point: parses, runs, and turns the user's mistakes into one paragraph on stderr and exit code 2."""
-    # a thread that waits for another should soon sleep, not spin on: on a machine with other work a training took 273 s spinning for 19 s alone
+    # a thread that waits should soon sleep, not spin on: beside other work tabm took 273 s instead of 19 s (dev/LOG.md)
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1

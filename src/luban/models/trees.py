@@ -77,12 +77,13 @@ class Trees(Model):
 
     def _boost(self, part: Part, sets: list[lgb.Dataset], clock: Clock, until: float) -> str:
         """One booster, trained until it stops improving or only `until` seconds are left; its text."""
-        c = self.config
-        params = {
+        c, matrix = self.config, sets[0].data
+        threads = clock.threads if isinstance(matrix, np.ndarray) and matrix.size > MANY else 1
+        params: dict[str, Any] = {
             "objective": LOSSES[part.loss] if part.kind == "value" else "multiclass" if _many(part) else "binary",
             "num_class": part.size if _many(part) else 1,
             "learning_rate": c.learning_rate, "num_leaves": c.leaves, "min_data_in_leaf": c.min_rows, "lambda_l2": c.l2,
-            "feature_fraction": c.columns, "seed": clock.seed, "num_threads": clock.threads if sets[0].data.size > MANY else 1,
+            "feature_fraction": c.columns, "seed": clock.seed, "num_threads": threads,
             # the sums of a histogram depend on the order of adding; by rows and with a fixed number of threads it is always the same
             "deterministic": True, "force_row_wise": True, "verbosity": -1,
         }  # fmt: skip
