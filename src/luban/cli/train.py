@@ -25,7 +25,7 @@ def _names(package: str):
 
 
 DATA_OPTIONS = [
-    click.argument("data"),
+    click.argument("data", required=False),
     click.option("--target", "-t", multiple=True, metavar="COLUMN", help="The column to predict; again for several."),
     click.option("--task", metavar="TASK", shell_complete=_names("luban.tasks"), help="classify, regress, ...; found from the target."),
     click.option(
