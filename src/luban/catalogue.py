@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import yaml
 
+from luban import folders
 from luban.core.errors import UserError, did_you_mean, listed
-from luban.core.files import atomic, sha256
+from luban.core.files import atomic, sha256, write_text
 from luban.core.notes import say
 from luban.core.registry import SOURCES
 
@@ -53,14 +54,12 @@ def table(name: str) -> Table:
     return SOURCES["csv"](**options).read(path_of(name))
 
 
-def save(name: str, folder: Path) -> Path:
-    """Writes the data set as NAME.csv, UTF-8 with a line of names, into `folder` (`luban data get`). Refuses to overwrite."""
-    path = folder / f"{name}.csv"
+def save(name: str, path: Path) -> None:
+    """Writes the data set as a CSV file, UTF-8 with a line of names (`luban data get`). Refuses to overwrite."""
+    content = table(name).write_csv()
     if path.exists():
-        raise UserError(f"{path} exists already. Remove it, or get the data set in another folder.")
-    with atomic(path) as file:
-        table(name).write_csv(file)
-    return path
+        raise UserError(f"{path} exists already; choose another file with -o.")
+    write_text(path, content)
 
 
 def path_of(name: str) -> Path:
@@ -74,7 +73,7 @@ def path_of(name: str) -> Path:
     folder = Path(about.get("folder", name))
     if (root := os.environ.get("LUBAN_DATA")) and (local := Path(root) / folder / about["file"]).is_file():
         return local
-    home = Path(os.environ.get("LUBAN_HOME") or Path.home() / ".cache" / "luban")
+    home = folders.home()
     cached = home / "data" / folder / about["file"]
     if not cached.is_file():
         _download(about, cached)

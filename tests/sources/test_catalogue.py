@@ -66,10 +66,11 @@ def test_unknown_name():
 
 
 def test_save(tmp_path):
-    path = catalogue.save("california", tmp_path)
+    path = tmp_path / "california.csv"
+    catalogue.save("california", path)
     assert reading.read(path).equals(reading.read("california"))
     with pytest.raises(UserError, match="exists already"):
-        catalogue.save("california", tmp_path)
+        catalogue.save("california", path)
 
 
 # ---------------------------------------------------------------- downloads, from a file:// URL

@@ -28,14 +28,9 @@ def list_() -> None:
 def get(name: str, out: Path | None) -> None:
     """Write the data set NAME as a CSV file."""
     from luban import catalogue
-    from luban.core.errors import UserError
-    from luban.core.files import write_text
 
     out = out or Path(f"{name}.csv")
-    table = catalogue.table(name)
-    if out.exists():
-        raise UserError(f"{out} exists already; choose another file with -o.")
-    write_text(out, table.write_csv())
+    catalogue.save(name, out)
     click.echo(str(out.resolve()))
 
 

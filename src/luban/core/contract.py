@@ -402,8 +402,3 @@ def log_odds(counts: Sequence[float]) -> tuple[float, ...]:
     """Logits whose softmax is the share of each class, with one imagined example a class so that none is -inf."""
     total = sum(counts) + len(counts)
     return tuple(math.log((count + 1) / total) for count in counts)
-
-
-def iterate(column: pl.Series, size: int) -> Iterator[pl.Series]:
-    """A column in chunks of `size` rows."""
-    return (column.slice(start, size) for start in range(0, max(len(column), 1), size))
