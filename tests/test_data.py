@@ -7,7 +7,7 @@ import pytest
 import luban
 from luban.checks import report_copies, report_leaks
 from luban.core.errors import UserError
-from luban.data import DataConfig, Store, assign, infer_schema
+from luban.data import DataConfig, assign, encode, fit_schema
 from luban.planning import from_words
 from luban.splitting import TEST, TRAIN, VALID
 from luban.stages import predict
@@ -85,7 +85,7 @@ def test_the_target_fields_are_decided_once_on_all_rows():
     table = people(45).with_columns(grade=pl.int_range(pl.len()) % 9)
     config = DataConfig(target=("grade", "pay"))
     rows = assign(table, None, config, Several())
-    schema = infer_schema(rows, config, {})
+    schema = fit_schema(rows, config, {}, Several())
     assert rows.fields == {"grade": "category", "pay": "number"}
     assert [each.kind for each in schema.targets.values()] == ["id", "scalar"]
 
@@ -100,10 +100,10 @@ def test_training_names_a_row_by_its_number_in_the_file():
     row = int(np.flatnonzero(rows.table["age"] == "odd")[0])
     rows.part[row] = TRAIN
     chosen = {"age": "number"}
-    assert "training row 301 has 'odd'" in " ".join(infer_schema(rows, config, chosen).inputs["c0"].doubts)
+    assert "training row 301 has 'odd'" in " ".join(fit_schema(rows, config, chosen, Classify()).inputs["c0"].doubts)
     rows.part[row] = TEST
     with pytest.raises(UserError, match="row 301 has 'odd'"):
-        Store.encode(infer_schema(rows, config, chosen), rows)
+        encode(fit_schema(rows, config, chosen, Classify()), rows)
 
 
 def test_a_row_of_the_test_file_is_named_as_such():
@@ -111,7 +111,7 @@ def test_a_row_of_the_test_file_is_named_as_such():
     config = DataConfig(target=("rich",))
     rows = assign(people(), test, config, Classify())
     with pytest.raises(UserError, match="row 8 of the test file has 'odd'"):
-        Store.encode(infer_schema(rows, config, {}), rows)
+        encode(fit_schema(rows, config, {}, Classify()), rows)
 
 
 def test_an_empty_time_is_named_by_its_number_in_the_file():
@@ -126,14 +126,14 @@ def test_an_empty_time_is_named_by_its_number_in_the_file():
 def checked(table, target="rich", task=None):
     config = DataConfig(target=(target,))
     rows = assign(table, None, config, task or Classify())
-    schema = infer_schema(rows, config, {})
+    schema = fit_schema(rows, config, {}, task or Classify())
     return schema, rows
 
 
 def test_a_leak_is_found_in_a_table_sorted_by_its_target():
     table = people().with_columns(pl.col("pay").cast(pl.Float64)).sort("pay")
     schema, rows = checked(table.with_columns(copy=pl.col("pay") * 2), "pay", Regress())
-    assert "copy" in [found["column"] for found in report_leaks(schema, Store.encode(schema, rows), rows)]
+    assert "copy" in [found["column"] for found in report_leaks(schema, encode(schema, rows), rows)]
 
 
 def test_copies_are_seen_behind_an_id():
@@ -147,4 +147,4 @@ def test_a_prediction_in_chunks_names_the_row_of_the_file(tmp_path, monkeypatch)
     run = luban.train(people(), target="rich", model="linear", baselines=[], out=tmp_path / "run")
     spoiled(people(), "age", 250, "odd").write_csv(tmp_path / "new.csv")
     with pytest.raises(UserError, match="row 251 has 'odd'"):
-        predict.predict_to(str(run.path), str(tmp_path / "new.csv"), tmp_path / "answers.csv")
+        predict.predict_to(str(run.path), str(tmp_path / "new.csv"), tmp_path / "answers.csv", {})

@@ -3,6 +3,7 @@
     luban.json          what made it: task, model and their configurations; the sha256 of every file but the card, and of itself
     schema.json         the fitted fields: how columns become tensors and tensors become the user's words
     model.safetensors   the weights;   other files are the model's own (LightGBM's trees, the source of the user's network)
+    context.safetensors what a prediction needs of the past (what each user did, the last window), where the task has such
     golden.json         synthetic rows and what the model said of them; said again at every load, within 1e-4
     report.json         how good it is;   README.md: the same for people, free to edit
 
@@ -16,11 +17,13 @@ import functools
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
+import numpy as np
+import polars as pl
 import safetensors.torch
 import torch
 from torch import Tensor
@@ -28,7 +31,8 @@ from torch import Tensor
 from luban import reading
 from luban.core import cells
 from luban.core import config as configs
-from luban.core.contract import Batch, Head, Model, Ragged, Schema, Table, Task, to_device
+from luban.core.batch import Batch, Examples, Ragged, piece_of, size_of, to_device
+from luban.core.contract import Head, Model, Schema, Table, Task
 from luban.core.errors import UserError, listed
 from luban.core.files import read_json, sha256, write_json
 from luban.core.notes import say
@@ -38,7 +42,6 @@ from luban.layers.own import adapt
 
 FORMAT = 1
 _TOLERANCE = 1e-4
-_GOLDEN_ROWS = 16
 _CHUNK = 50_000
 """Rows encoded and answered at a time: what bounds the memory of a prediction."""
 
@@ -46,36 +49,67 @@ _CHUNK = 50_000
 class Bundle:
     """A trained model with all that it needs to answer in the user's words."""
 
-    def __init__(self, schema: Schema, task: Task, model: Model, head: Head, info: dict[str, Any]):
-        self.schema, self.task, self.model, self.head, self.info = schema, task, model, head, info
+    def __init__(self, schema: Schema, task: Task, model: Model, head: Head, context: Batch, info: dict[str, Any]):
+        self.schema, self.task, self.model, self.head, self.context, self.info = schema, task, model, head, context, info
+        self.golden: dict[str, Any] = {}
+        """Rows, what was asked of them and what was predicted; filled by `save` and `load`."""
 
     # ---------------------------------------------------------------- use
 
-    def predict(self, data: Any, ask: Any = None) -> Table:
-        """Predictions for rows, in their order: a frame with `prediction` and what goes with it. Needs no target.
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that a question must have."""
+        return tuple(each.columns[0] for each in self.schema.inputs.values())
 
-        data: a path, a built-in name, a polars or pandas frame, a dict of columns, or a list of rows as dicts.
+    def asked(self, ask: Any = None) -> Any:
+        """The task's Ask from plain values such as {"k": 5}; one that is made already stays. Raises UserError for what it does not know."""
+        return ask if isinstance(ask, self.task.Ask) else configs.build(self.task.Ask, dict(ask or {}), "ask")
+
+    def predict(self, data: Any = None, ask: Any = None) -> Table:
+        """Predictions in the order of their questions: a frame with `prediction` and what goes with it. Needs no target.
+
+        data: a path, a built-in name, a polars or pandas frame, a dict of columns, or a list of rows as dicts; None where `ask` says it
+        all. ask: what this task can be asked, a dict such as {"k": 5}. A forecast has a line a step, a ranking a line an item.
         Raises UserError for a missing column or a value that cannot be understood.
         """
-        return _concat(list(self._answers(self.task.prepare(reading.read(data)).iter_slices(_CHUNK), ask)))
+        return lines(self.answer(data, ask))
 
-    def predict_chunks(self, chunks: Iterator[Table], ask: Any = None) -> Iterator[Table]:
-        """The same over a stream of tables, one answer for each."""
-        return self._answers(map(self.task.prepare, chunks), ask)
+    def predict_chunks(self, chunks: Iterable[Table], ask: Any = None) -> Iterator[Table]:
+        """The same over a stream of tables: an answer for each where rows are answered by themselves, else one for all."""
+        tables = chunks if self.task.rowwise else iter([_concat(list(chunks))])
+        return map(lines, self._answers(tables, self.asked(ask)))
 
-    def _answers(self, tables: Iterator[Table], ask: Any) -> Iterator[Table]:
-        """An answer for each table. Columns that training did not have are ignored, and named once."""
+    def answer(self, data: Any = None, ask: Any = None) -> Table:
+        """As `predict`, a row a question: a forecast or a ranking is a list of records in `prediction`."""
+        ask = self.asked(ask)
+        table = self.task.question(ask) if data is None else reading.read(data, endings=self.task.endings)
+        tables = [table] if table is None or not self.task.rowwise else table.iter_slices(_CHUNK)
+        return _concat(list(self._answers(tables, ask)))
+
+    def _answers(self, tables: Iterable[Table | None], ask: Any) -> Iterator[Table]:
+        """An answer for each table; None goes on from the context. Columns that training did not have are ignored, and named once."""
         known = {each.columns[0] for each in (*self.schema.inputs.values(), *self.schema.targets.values())} | self.schema.ignored.keys()
         start = 0
         for table in tables:
-            extra = [name for name in table.columns if name not in known]
+            extra = [name for name in table.columns if name not in known] if table is not None else []
             if extra:
                 say(f"ignored: {listed(extra)}, which the model was not trained with.")
                 known.update(extra)
-            with cells.numbered(functools.partial(_nth, start)):  # of the whole file, not of the chunk
-                encoded = self.schema.encode(table, with_target=False)
-            start += table.height
-            yield self.task.answers(forward(self.model, self.task, self.head, encoded, ask), self.schema)
+            answers = self.task.answers(self._predicted(table, start, ask), self.schema)
+            if table is not None:
+                start += table.height
+                answers = pl.concat([table.select(self.task.kept(self.schema)), answers], how="horizontal")
+            yield answers
+
+    def _predicted(self, table: Table | None, start: int, ask: Any) -> Batch:
+        """What the task predicts for a table whose first row is row `start` of the user's."""
+        encoded: Batch = {}
+        if table is not None:
+            order = None if self.task.rowwise else self.task.order(table)
+            rows = np.arange(table.height) if order is None else order
+            with cells.numbered(functools.partial(_nth, start)), cells.picked(rows):  # of the whole file, not of the chunk
+                encoded = self.schema.encode(table if order is None else table[order], with_target=False)
+        return answer(self.model, self.task, self.head, self.task.pose(encoded, self.context), ask)
 
     # ---------------------------------------------------------------- save
 
@@ -86,6 +120,8 @@ class Bundle:
         try:
             draft.mkdir(parents=True)
             (draft / "model.safetensors").write_bytes(safetensors.torch.save(tensors_of(self.model)))
+            if self.context:
+                (draft / "context.safetensors").write_bytes(safetensors.torch.save(_flat(self.context)))
             write_json(draft / "schema.json", self.schema.state())
             write_json(draft / "golden.json", self._golden())
             for name, content in {**self.model.files(), **extra}.items():
@@ -102,29 +138,28 @@ class Bundle:
             shutil.rmtree(draft, ignore_errors=True)
 
     def _golden(self) -> dict[str, Any]:
-        rows = json.loads(json.dumps(self.schema.imagine(_GOLDEN_ROWS).to_dicts(), default=str))
-        predicted = self._predict_rows(rows)
+        rows = json.loads(json.dumps(self.task.imagine(self.schema).to_dicts(), default=str))
+        self.golden = {"about": "synthetic rows, made from the schema, and what the model said of them", "rows": rows}
+        self.golden["ask"] = dict(self.task.golden)
+        predicted = self._predict_golden()
         if not all(bool(value.isfinite().all()) for value in predicted.values()):
             raise UserError(
                 "the trained model gives no finite answer (NaN or infinity) for rows like its training rows, so it was not saved. "
                 "The likely cause is a learning rate that is too high: lower it with --set train.lr=..."
             )
-        return {
-            "about": "synthetic rows, made from the schema, and what the model said of them",
-            "rows": rows,
-            "predicted": {key: value.tolist() for key, value in predicted.items()},
-        }
+        self.golden["predicted"] = {key: value.tolist() for key, value in predicted.items()}
+        return self.golden
 
-    def _predict_rows(self, rows: list[dict]) -> Batch:
-        table = self.task.prepare(reading.read(rows))
-        return forward(self.model, self.task, self.head, self.schema.encode(table, with_target=False), None)
+    def _predict_golden(self) -> Batch:
+        return self._predicted(reading.read(self.golden["rows"]), 0, self.asked(self.golden["ask"]))
 
     # ---------------------------------------------------------------- prove
 
-    def prove(self, golden: dict[str, Any], where: str) -> None:
+    def prove(self, where: str) -> None:
         """Predicts the golden rows again. Raises UserError where the answers differ: the software here computes something else."""
-        for key, predicted in self._predict_rows(golden["rows"]).items():
-            expected = torch.tensor(golden["predicted"][key], dtype=predicted.dtype)
+        for key, predicted in self._predict_golden().items():
+            predicted = predicted.double()
+            expected = torch.tensor(self.golden["predicted"][key], dtype=predicted.dtype)
             worst = float(((predicted - expected).abs() / expected.abs().clamp(min=1)).max())
             if not worst <= _TOLERANCE:
                 raise UserError(
@@ -154,8 +189,10 @@ def load(path: Any, model: str | type | torch.nn.Module | None = None) -> Bundle
             f"the weights in {path} do not fit the network {info['model']['name']!r}: {str(error).splitlines()[-1].strip()}"
         ) from error
     network.restore({name: (path / name).read_text(encoding="utf-8") for name in info["model"]["files"]})
-    bundle = Bundle(schema, task, network.eval(), head, {key: info[key] for key in ("task", "model", "reading") if key in info})
-    bundle.prove(read_json(path / "golden.json"), str(path))
+    context = _nested(safetensors.torch.load_file(path / "context.safetensors")) if "context.safetensors" in info["files"] else {}
+    bundle = Bundle(schema, task, network.eval(), head, context, {key: info[key] for key in ("task", "model", "reading") if key in info})
+    bundle.golden = read_json(path / "golden.json")
+    bundle.prove(str(path))
     return bundle
 
 
@@ -240,24 +277,55 @@ def _nth(start: int, i: int) -> str:
 # ---------------------------------------------------------------- forward
 
 _MOST = 4096
-"""Rows in one forward pass outside training."""
+"""Examples in one forward pass outside training, at most."""
+_FLOPS = 2e10
+"""And as many as cost about so much: a second on one core."""
+
+
+def _pass(model: Model) -> int:
+    return max(1, min(_MOST, int(_FLOPS / max(model.flops(), 1.0))))
+
+
+def _device(model: Model) -> torch.device:
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 
 @torch.inference_mode()
-def forward(model: Model, task: Task, head: Head, encoded: Batch, ask: Any) -> Batch:
-    """task.predict over all rows of `encoded`, in passes of at most 4,096; the answers lie on the CPU."""
+def answer(model: Model, task: Task, head: Head, batch: Batch, ask: Any) -> Batch:
+    """task.predict over all of `batch`, pass by pass; the answers lie on the CPU."""
     model.eval()
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    n = len(next(iter(encoded.values())))
-    pieces = [task.predict(model, to_device(_slice(encoded, start, start + _MOST, n), device), head, ask) for start in range(0, n, _MOST)]
-    return {key: torch.cat([piece[key].float().cpu() for piece in pieces]) for key in pieces[0]}
+    device, most = _device(model), _pass(model)
+    return _joined(task.predict(model, to_device(piece_of(batch, start, start + most), device), head, ask)
+                   for start in range(0, size_of(batch), most))  # fmt: skip
 
 
-def _slice(batch: Batch, start: int, stop: int, n: int) -> Batch:
-    if start == 0 and stop >= n:
-        return batch
-    rows = torch.arange(start, min(stop, n))
-    return {key: value[rows] if isinstance(value, Ragged) else value[start:stop] for key, value in batch.items()}
+@torch.inference_mode()
+def judge(model: Model, task: Task, head: Head, examples: Examples) -> tuple[Batch, Batch]:
+    """(task.judge over all examples, the truth beside it), pass by pass; both on the CPU."""
+    model.eval()
+    device, pieces = _device(model), []
+    for batch in examples.pieces(_pass(model)):
+        pieces.append((task.judge(model, to_device(batch, device), head), {key: batch[key] for key in head.keys}))
+    return _joined(judged for judged, _ in pieces), _joined(truth for _, truth in pieces)
+
+
+def _joined(pieces: Iterable[Batch]) -> Batch:
+    """One batch of several, on the CPU; halves as floats."""
+    made = list(pieces)
+    return {key: torch.cat([_plain(piece[key]) for piece in made]) for key in made[0]}
+
+
+def _plain(value: Tensor) -> Tensor:
+    value = value.cpu()
+    return value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
+
+
+def lines(answers: Table) -> Table:
+    """A line for each record, where the answer of a row is a list of them; their fields become columns."""
+    dtype = answers.schema.get("prediction")
+    if not isinstance(dtype, pl.List) or not isinstance(dtype.inner, pl.Struct):
+        return answers
+    return answers.explode("prediction").unnest("prediction")
 
 
 def _concat(pieces: list[Table]) -> Table:
@@ -267,6 +335,24 @@ def _concat(pieces: list[Table]) -> Table:
     return table.rechunk()
 
 
+# ---------------------------------------------------------------- tensors
+
+
 def tensors_of(model: Model) -> dict[str, Tensor]:
     """Copies of all weights and buffers, on the CPU, in the order of their rows (safetensors takes no other)."""
     return {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in model.state_dict().items()}
+
+
+def _flat(batch: Batch) -> dict[str, Tensor]:
+    """A batch as plain tensors: a ragged one as its values and offsets."""
+    flat: dict[str, Tensor] = {}
+    for key, value in batch.items():
+        flat |= {f"{key}.values": value.values, f"{key}.offsets": value.offsets} if isinstance(value, Ragged) else {key: value}
+    return {key: value.contiguous().clone() for key, value in flat.items()}
+
+
+def _nested(flat: dict[str, Tensor]) -> Batch:
+    """The inverse of `_flat`."""
+    ragged = {key.removesuffix(".offsets") for key in flat if key.endswith(".offsets")}
+    plain = {key: value for key, value in flat.items() if key.rpartition(".")[0] not in ragged}
+    return {**plain, **{key: Ragged(flat[f"{key}.values"], flat[f"{key}.offsets"]) for key in ragged}}

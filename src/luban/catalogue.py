@@ -3,7 +3,7 @@
 A set comes from the package itself, else from $LUBAN_DATA, else from its URL into a cache ($LUBAN_HOME, default ~/.cache/luban) where its
 SHA-256 must agree, or from scikit-learn's own wheel. Keys of a YAML: title, task, target, rows, licence, origin; then either `file` (with
 `folder` under $LUBAN_DATA, `url`, `sha256`, `delimiter`, `columns` where the file has no line of names) or `sklearn`, a loader's name;
-`test_rows: [start, stop]` where an official test part exists.
+`test_rows: [start, stop]` where an official test part exists; `source` where the file is no CSV; `data`, settings that go with the set.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def table(name: str) -> Table:
     options: dict[str, Any] = {key: about[key] for key in ("delimiter", "encoding") if key in about}
     if "columns" in about:
         options["names"] = tuple(about["columns"])
-    return SOURCES["csv"](**options).read(path_of(name))
+    return SOURCES[about.get("source", "csv")](**options).read(path_of(name))
 
 
 def save(name: str, path: Path) -> None:

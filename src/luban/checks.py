@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
+from luban.core.batch import Store
 from luban.core.contract import Schema
 from luban.core.notes import warn
-from luban.data import Rows, Store
+from luban.data import Rows
 from luban.splitting import TRAIN, row_hash
 
 
@@ -42,7 +43,7 @@ def report_leaks(schema: Schema, store: Store, rows: Rows) -> list[dict[str, Any
     most = max(500, min(5_000, 500_000 // len(schema.inputs)))
     index = torch.from_numpy(rows.of(TRAIN)[:: max(1, len(rows.of(TRAIN)) // most)])
     found = []
-    batch = store.gather(index)
+    batch = {key: column[index] for key, column in store.columns.items()}
     half = len(index) // 2
     for target_key, target in schema.targets.items():
         y = batch[target_key].numpy()

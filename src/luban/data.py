@@ -17,7 +17,8 @@ from torch import Tensor
 from luban import splitting
 from luban.core import cells
 from luban.core import config as configs
-from luban.core.contract import Batch, Field, Schema, Table, Task
+from luban.core.batch import Examples, Store
+from luban.core.contract import Field, Schema, Table, Task
 from luban.core.errors import UserError, did_you_mean, listed
 from luban.core.notes import say
 from luban.core.registry import FIELDS
@@ -35,7 +36,8 @@ class DataConfig:
     test_rows: tuple[int, ...] | None = None
     """[start, stop): these rows of the file, from 0, are the test part, where a file has an official one inside."""
     shares: tuple[float, ...] = (0.8, 0.1, 0.1)
-    """Shares of training, validation and test rows, where the data do not say. 80/10/10 is the usual choice."""
+    """Shares of training, validation and test rows, where the data do not say; 80/10/10 is the usual choice. Of rows that stand in an
+    order (a series, a passage) it may be their numbers, as in [8640, 2880, 2880]; the rest is not used."""
     split: str | None = None
     """The column that says train, valid or test; a column called `split` that holds such words is found by itself."""
     split_seed: int = 0
@@ -57,7 +59,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class Rows:
-    """A table whose every row has a target and a part."""
+    """A table in the task's order, whose every row has a part, and an answer where the task has targets."""
 
     table: Table
     part: np.ndarray
@@ -65,7 +67,7 @@ class Rows:
     names: Callable[[int], str]
     """What the user calls row i: "row 8", "row 3 of the test file"."""
     fields: dict[str, str]
-    """{target: the field that encodes it}, decided once, on all rows."""
+    """{target: the field that encodes it}, decided once, on all rows; empty where the task is not labelled."""
     facts: dict[str, Any]
     """For the report: how it was split, how many rows were left out."""
 
@@ -95,7 +97,7 @@ def missing(column: pl.Series, nan_too: bool) -> np.ndarray:
 
 
 def assign(table: Table, test: Table | None, config: DataConfig, task: Task) -> Rows:
-    """Every row gets its part: by the split column, given test rows, time, group, or the row's hash within its class."""
+    """Every row that is used gets its part: by the split column, given test rows, time, group, the task's own rule or the row's hash."""
     if config.group and config.time:
         raise UserError("--group and --time cannot both decide which rows are tested. Choose one of them.")
     height = table.height
@@ -109,39 +111,55 @@ def assign(table: Table, test: Table | None, config: DataConfig, task: Task) -> 
         return f"row {i + 1}" if i < height else f"row {i + 1 - height} of the test file"
 
     with cells.numbered(name):
-        task.check(table, config.target)
-        fields = {target: task.target_field(table.get_column(target)) for target in config.target}
-        kept = with_target(table, fields)
+        kept, fields = used(table, config.target, task)
         facts: dict[str, Any] = {"rows": len(kept), "rows_without_target": table.height - len(kept)}
         if (part == TEST).any() and not (part[kept] == TEST).any():
             raise UserError(f"none of the given test rows has a {' and '.join(fields)}: there is nothing to test on.")
         table, part = table[kept], part[kept]
         with cells.picked(kept):
-            part, facts["split"] = _parts(table, part, config, fields)
+            part, facts["split"] = _parts(table, part, config, task, fields)
+    if (part > TEST).any():  # beyond the shares that were asked for
+        inside = np.flatnonzero(part <= TEST)
+        say(f"{len(part) - len(inside):,} rows lie beyond the parts that were asked for and are not used")
+        table, part, kept = table[inside], part[inside], kept[inside]
     splitting.check_parts(part)
     splitting.announce(part, facts["split"])
     return Rows(table, part, lambda i: name(int(kept[i])), fields, facts)
 
 
-def _parts(table: Table, part: np.ndarray, config: DataConfig, fields: dict[str, str]) -> tuple[np.ndarray, str]:
+def used(table: Table, targets: Sequence[str], task: Task) -> tuple[np.ndarray, dict[str, str]]:
+    """(numbers of the rows that the task uses, in its order, (n,) int64; {target: field}). Raises where they cannot be learned."""
+    task.check(table, targets)
+    if task.labelled:
+        fields = {target: task.target_field(table.get_column(target)) for target in targets}
+        return with_target(table, fields), fields
+    order = task.order(table)
+    return np.arange(table.height) if order is None else order, {}
+
+
+def _parts(table: Table, part: np.ndarray, config: DataConfig, task: Task, fields: dict[str, str]) -> tuple[np.ndarray, str]:
     """The part of each row, and in words what decided it. `part`: TEST where the user said so, else TRAIN."""
+    shares = _shares(config.shares)
+    named = table.get_column(config.split or "split") if (config.split or "split") in table.columns else None
+    from_column = splitting.by_column(named) if named is not None else None
+    if config.split and from_column is None:
+        splitting.need_column(table, config.split, "data.split")
+        raise UserError(f"the split column {config.split!r} must say train, valid or test (or 0, 1, 2) in every row.")
+    given = (part == TEST).any()
+    if from_column is None and not given and (own := task.split(table, shares)) is not None:
+        return own
     inputs = table.drop([name for name in (*config.target, *config.drop, config.split or "split") if name in table.columns])
     if config.group:
         hashes = splitting.row_hash(splitting.need_column(table, config.group, "--group").to_frame(), config.split_seed)
     else:
         hashes = splitting.told_apart(splitting.row_hash(inputs, config.split_seed))  # rows with equal inputs have equal ones
     classes = _classes(table, config, fields)
-    shares = _shares(config.shares)
     time = splitting.need_column(table, config.time, "--time") if config.time else None
-
-    named = table.get_column(config.split or "split") if (config.split or "split") in table.columns else None
-    from_column = splitting.by_column(named) if named is not None else None
-    if config.split and from_column is None:
-        splitting.need_column(table, config.split, "data.split")
-        raise UserError(f"the split column {config.split!r} must say train, valid or test (or 0, 1, 2) in every row.")
+    if sum(shares) > 1.5:
+        raise UserError(f"data.shares as numbers of rows, {list(config.shares)}, needs rows in an order; give shares that add up to 1.")
     if from_column is not None:
         part, how = from_column, f"by the column {named.name!r}"
-    elif (part == TEST).any():
+    elif given:
         how = "by the given test rows"
     elif time is not None:
         part, how = splitting.by_time(time, shares), f"by time ({config.time})"
@@ -149,7 +167,13 @@ def _parts(table: Table, part: np.ndarray, config: DataConfig, fields: dict[str,
         how = f"by {config.group}" if config.group else "by a stable hash of the row"
         part = splitting.within_classes(hashes, classes, shares)
     if not (part == VALID).any():
-        part = splitting.carve_valid(part, hashes, classes, time, shares[VALID] / (shares[TRAIN] + shares[VALID]))
+        part, train, fraction = part.copy(), np.flatnonzero(part == TRAIN), shares[VALID] / (shares[TRAIN] + shares[VALID])
+        with cells.picked(train):
+            own = task.split(table[train], (1 - fraction, fraction, 0.0))
+        if own is None:
+            part = splitting.carve_valid(part, hashes, classes, time, fraction)
+        else:
+            part[train] = own[0]
     return part, how
 
 
@@ -161,9 +185,12 @@ def _classes(table: Table, config: DataConfig, fields: dict[str, str]) -> np.nda
 
 
 def _shares(shares: Sequence[float]) -> tuple[float, float, float]:
-    if len(shares) != 3 or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6 or shares[TRAIN] == 0 or shares[VALID] == 0:
+    counts = len(shares) == 3 and min(shares[:2]) >= 1 and all(share == int(share) >= 0 for share in shares)
+    fine = len(shares) == 3 and min(shares) >= 0 and abs(sum(shares) - 1) <= 1e-6 and shares[TRAIN] > 0 and shares[VALID] > 0
+    if not (fine or counts):
         raise UserError(
-            f"data.shares must be three shares (train, valid, test) that add up to 1, the first two above 0, not {list(shares)}."
+            "data.shares must be three shares (train, valid, test) that add up to 1, the first two above 0, or numbers of rows, "
+            f"not {list(shares)}."
         )
     return shares[0], shares[1], shares[2]
 
@@ -185,11 +212,22 @@ def _stack(table: Table, test: Table) -> Table:
 # ---------------------------------------------------------------- columns
 
 
-def infer_schema(rows: Rows, config: DataConfig, chosen: dict[str, Any]) -> Schema:
-    """Chooses a field for each column by `sniff` on the training rows, or as `chosen` says; fits all of them there."""
+def fit_schema(rows: Rows, config: DataConfig, chosen: dict[str, Any], task: Task) -> Schema:
+    """The fields that the task names, else those that `sniff` best or are `chosen`; fitted on the training rows, and only there."""
     for name in chosen:
         splitting.need_column(rows.table, name, "fields")
     train = rows.table[rows.of(TRAIN)]
+    with cells.numbered(rows.names), cells.picked(rows.of(TRAIN)):
+        schema = task.schema(train, config.target)
+        if schema is None:
+            schema = _sniffed(train, rows, config, chosen)
+        elif chosen:
+            raise UserError(f"fields.{next(iter(chosen))}: this task chooses its fields itself; leave the setting out.")
+        return schema.fit(train)
+
+
+def _sniffed(train: Table, rows: Rows, config: DataConfig, chosen: dict[str, Any]) -> Schema:
+    """Chooses a field for each column by `sniff` on the training rows, or as `chosen` says."""
     sample = train.gather_every(max(1, train.height // 10_000))
     aside = {name: "decides the split" for name in (config.split, config.group) if name}
     if rows.facts["split"].startswith("by the column"):
@@ -215,9 +253,7 @@ def infer_schema(rows: Rows, config: DataConfig, chosen: dict[str, Any]) -> Sche
         raise UserError(
             f"no column is left to learn from ({reasons}). To use one all the same, name its field: --set fields.COLUMN=category."
         )
-    targets = {f"y{i}": FIELDS[rows.fields[name]]((name,)) for i, name in enumerate(config.target)}
-    with cells.numbered(rows.names), cells.picked(rows.of(TRAIN)):
-        return Schema(inputs, targets, ignored).fit(train)
+    return Schema(inputs, {f"y{i}": FIELDS[rows.fields[name]]((name,)) for i, name in enumerate(config.target)}, ignored)
 
 
 def _unusable(column: pl.Series) -> str | None:
@@ -296,24 +332,17 @@ def describe(schema: Schema) -> list[tuple[str, str, str, str]]:
 # ---------------------------------------------------------------- store
 
 
-class Store:
-    """All rows encoded, resident; a batch is one gather."""
-
-    def __init__(self, columns: Batch, n_rows: int):
-        self.columns = columns
-        self.n_rows = n_rows
-
-    @classmethod
-    def encode(cls, schema: Schema, rows: Rows) -> Store:
-        with cells.numbered(rows.names):
-            return cls(schema.encode(rows.table, with_target=True), rows.table.height)
-
-    def gather(self, index: Tensor) -> Batch:
-        """Rows by number, (B,) int64, in that order."""
-        return {key: column[index] for key, column in self.columns.items()}
+def encode(schema: Schema, rows: Rows) -> Store:
+    """Every column once."""
+    with cells.numbered(rows.names):
+        return Store(schema.encode(rows.table, with_target=True), torch.from_numpy(rows.part))
 
 
-def shuffled(index: Tensor, seed: int, epoch: int) -> Tensor:
-    """The order of an epoch: a pure function of (seed, epoch), so that resume needs no state."""
+def examples(task: Task, store: Store, part: int) -> Examples:
+    return Examples(store, task.spans(store, part), task.batch)
+
+
+def shuffled(n: int, seed: int, epoch: int) -> Tensor:
+    """The order of an epoch's n examples: a pure function of (seed, epoch), so that resume needs no state."""
     generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
-    return index[torch.randperm(len(index), generator=generator)]
+    return torch.randperm(n, generator=generator)

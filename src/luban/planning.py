@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import yaml
 
+from luban import catalogue
 from luban.core import config as configs
 from luban.core.contract import Head, Model, Schema
 from luban.core.device import cores, fast_bf16, pick_device
@@ -143,6 +144,7 @@ def from_words(words: dict[str, Any]) -> Config:
     if words.get("baselines") in ([], "none") or values.get("baselines") in ("none", ["none"]):
         values["baselines"] = []
     data = values.get("data") if isinstance(values.get("data"), dict) else {}
+    _bring_along(values, data)
     for key in ("path", "test"):  # absolute, so that the run can be repeated and evaluated from any folder; a built-in name stays
         if isinstance(data.get(key), str) and Path(data[key]).is_file():
             data[key] = str(Path(data[key]).resolve())
@@ -150,6 +152,21 @@ def from_words(words: dict[str, Any]) -> Config:
     if limit is not None:
         values["train"]["time_limit"] = seconds(limit)
     return configs.build(Config, values)
+
+
+def _bring_along(values: dict[str, Any], data: dict[str, Any]) -> None:
+    """The task and the settings that go with a built-in data set, where the user asked nothing else of it."""
+    name = data.get("path")
+    if name not in catalogue.names() or Path(name).is_file():
+        return
+    about = catalogue.describe(name)
+    usual = [about["target"]] if "target" in about else []
+    if not data.get("target") and usual:
+        data["target"] = usual
+    if not usual or data["target"] in (usual, about["target"]):
+        task = values.setdefault("task", {})
+        if task.setdefault("name", about["task"]) == about["task"]:
+            values["data"] = {**about.get("data", {}), **data}
 
 
 def _set(values: dict[str, Any], setting: str) -> None:
@@ -236,13 +253,14 @@ def finish(planned: Plan, config: Config, model: Model, n_train: int, n_valid: i
     cost = 3 * model.flops()  # a row forward and backward
     per_epoch = steps_per_epoch(n_train, train)
     if train.steps is None and config.train.epochs is None and config.train.time_limit is None:
-        affordable = int(_BUDGET_SECONDS * cores() * _FLOPS_PER_CORE / max(cost * n_train, 1.0))
+        affordable = _BUDGET_SECONDS * cores() * _FLOPS_PER_CORE / max(cost, 1.0) / n_train
         if affordable < train.epochs:
-            train = dataclasses.replace(train, epochs=max(1, affordable))
+            whole, part = int(affordable), max(1, int(affordable * per_epoch))  # of less than one epoch, its steps
+            train = dataclasses.replace(train, epochs=max(1, whole), steps=None if whole else part)
             why["train.epochs"] = f"what about {_BUDGET_SECONDS // 60} minutes on {cores()} cores allow"
     steps = train.steps or train.epochs * per_epoch
     # a forward pass of the validation rows costs a third of a training pass over as many: 5 % of the time is one for 6.7 trained rows each
-    often = max(per_epoch, -(-int(6.7 * n_valid) // (train.batch_size * train.accumulate)))
+    often = max(min(per_epoch, -(-steps // 10)), -(-int(6.7 * n_valid) // (train.batch_size * train.accumulate)))
     values: dict[str, Any] = {
         "steps": steps,
         "eval_every": train.eval_every or min(often, steps),

@@ -25,26 +25,32 @@ from luban.core.errors import UserError, did_you_mean, listed
 from luban.core.notes import say, warn
 from luban.core.registry import SOURCES
 
+NO_ENDINGS: Mapping[str, str] = {}
 MAGIC = {b"PAR1": "parquet", b"PK\x03\x04": "excel", b"\xd0\xcf\x11\xe0": "excel", b"{": "jsonl", b"[": "jsonl"}
 
 
-def read(data: Any, *, encoding: str | None = None, delimiter: str | None = None) -> Table:
-    """The whole of `data` as a Table with at least one column and one row. Text files give String columns; nothing is inferred here."""
+def read(data: Any, *, encoding: str | None = None, delimiter: str | None = None, endings: Mapping[str, str] = NO_ENDINGS) -> Table:
+    """The whole of `data` as a Table with at least one column and one row. Text files give String columns; nothing is inferred here.
+
+    endings: {ending of a file's name: source}, where a task reads such files in a way of its own.
+    """
     if isinstance(data, (str, Path)):
         path = _path(data)
         if path is None:
             return catalogue.table(str(data))
-        return _checked(_flat(_source(path, encoding, delimiter).read(path), set()), path.name)
+        return _checked(_flat(_source(path, encoding, delimiter, endings).read(path), set()), path.name)
     return _checked(_flat(_from_python(data), set()), "the table")
 
 
-def chunks(data: Any, rows: int, *, encoding: str | None = None, delimiter: str | None = None) -> Iterator[Table]:
+def chunks(
+    data: Any, rows: int, *, encoding: str | None = None, delimiter: str | None = None, endings: Mapping[str, str] = NO_ENDINGS
+) -> Iterator[Table]:
     """The same rows as `read`, in tables of at most `rows`; files are read piece by piece where their format allows."""
     path = _path(data) if isinstance(data, (str, Path)) else None
     if path is None:
         yield from read(data).iter_slices(rows)
         return
-    yield from _some(_source(path, encoding, delimiter).chunks(path, rows), path.name)
+    yield from _some(_source(path, encoding, delimiter, endings).chunks(path, rows), path.name)
 
 
 def read_stream(file: IO[bytes], rows: int, *, encoding: str | None = None, delimiter: str | None = None) -> Iterator[Table]:
@@ -135,8 +141,8 @@ def _path(data: str | Path) -> Path | None:
     )
 
 
-def _source(path: Path, encoding: str | None, delimiter: str | None) -> Source:
-    name = _claimant(path)
+def _source(path: Path, encoding: str | None, delimiter: str | None, endings: Mapping[str, str]) -> Source:
+    name = next((endings[ending] for ending in endings if path.name.lower().endswith(ending)), None) or _claimant(path)
     given = {key: value for key, value in (("encoding", encoding), ("delimiter", delimiter)) if value is not None}
     for key in given.keys() - SOURCES[name].options:
         warn(f"data.{key} is ignored for {path.name}: it has no meaning in a {name} file.")

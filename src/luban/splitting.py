@@ -194,7 +194,7 @@ def by_column(column: pl.Series) -> np.ndarray | None:
     words = column.cast(pl.String, strict=False).str.strip_chars().str.to_lowercase().str.replace(r"\.0$", "")
     if not len(words) or words.null_count() or not set(words.unique()) <= set(_WORDS):
         return None
-    return words.replace_strict(_WORDS, return_dtype=pl.UInt8).to_numpy()
+    return words.replace_strict(_WORDS, return_dtype=pl.UInt8).to_numpy(writable=True)
 
 
 def carve_valid(part: np.ndarray, hashes: np.ndarray, classes: np.ndarray, time: pl.Series | None, fraction: float) -> np.ndarray:

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from luban.core import config as configs
-from luban.core.contract import Field, Ragged
+from luban.core.batch import Ragged
+from luban.core.contract import Field
 from luban.core.errors import UserError
 from luban.core.registry import FIELDS
 
@@ -41,6 +42,9 @@ def test_shape_and_kind(cls, column):
         assert encoded.isnan().any() == field.has_missing
         assert list(field.edges) == sorted(set(np.float32(field.edges).tolist()))
         assert not field.edges or (encoded[~encoded.isnan()].min() == field.edges[0] and encoded[~encoded.isnan()].max() == field.edges[-1])
+    elif field.kind in ("series", "time"):  # an entry a row, gaps filled
+        assert encoded.shape == (len(column),)
+        assert encoded.dtype == (torch.float32 if field.kind == "series" else torch.int64) and not encoded.isnan().any()
     else:
         ids = encoded.values if field.kind == "tokens" else encoded
         assert ids.dtype == torch.int64

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 import torch
 
+from luban.core.batch import Examples, Spans, Store, size_of
 from luban.core.contract import Clock, Schema
 from luban.core.registry import FIELDS
 
@@ -28,6 +29,16 @@ class Patient(Clock):
 @pytest.fixture
 def clock() -> Clock:
     return Patient()
+
+
+def examples(batch: dict) -> Examples:
+    """The rows of a batch as examples."""
+    n = size_of(batch)
+    return Examples(Store(batch, torch.zeros(n, dtype=torch.uint8)), Spans(torch.arange(n)), _rows)
+
+
+def _rows(store: Store, spans: Spans) -> dict:
+    return {key: value[spans.start] for key, value in store.columns.items()}
 
 
 def numeric(x: np.ndarray) -> tuple[SimpleNamespace, dict[str, torch.Tensor]]:

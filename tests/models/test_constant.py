@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import numeric
+from conftest import examples, numeric
 
 from luban.core.contract import Head, Part
 from luban.models.constant import Constant
@@ -26,5 +26,5 @@ SCHEMA, BATCH = numeric(np.zeros((10, 1), dtype=np.float32))
 )
 def test_answer(part, y, answer, clock):
     model = Constant(Constant.Config(), SCHEMA, Head((part,)))
-    model.solve({**BATCH, "y0": y}, None, clock)
+    model.solve(examples({**BATCH, "y0": y}), None, clock)
     assert torch.allclose(model(BATCH), answer.expand(10, -1), atol=1e-6)

@@ -9,7 +9,8 @@ from conftest import numeric
 from torch import nn
 
 from luban.core import config as configs
-from luban.core.contract import Head, Part, Ragged
+from luban.core.batch import Ragged
+from luban.core.contract import Head, Part
 from luban.core.errors import UserError
 from luban.layers.columns import PiecewiseLinear, frequencies, one_hot, thinned
 from luban.models.mlp import MLP

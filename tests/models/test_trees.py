@@ -8,7 +8,7 @@ import lightgbm as lgb
 import numpy as np
 import pytest
 import torch
-from conftest import numeric
+from conftest import examples, numeric
 
 from luban.core.contract import Clock, Head, Part
 from luban.models.trees import Trees
@@ -20,7 +20,7 @@ BINARY = Head((Part("y0", "binary", 1, "bce"),))
 def fitted(adult) -> Trees:
     schema, batch, y = adult
     model = Trees(Trees.Config(), schema, BINARY)
-    model.solve(*_parts(batch, y), Hurried(math.inf))
+    model.solve(*map(examples, _parts(batch, y)), Hurried(math.inf))
     return model
 
 
@@ -57,21 +57,21 @@ def test_the_text_alone_gives_the_same_answers(fitted, adult):
 def test_trained_twice_is_the_same_text(fitted, adult):
     schema, batch, y = adult
     again = Trees(Trees.Config(), schema, BINARY)
-    again.solve(*_parts(batch, y), Hurried(math.inf))
+    again.solve(*map(examples, _parts(batch, y)), Hurried(math.inf))
     assert again.files() == fitted.files()
 
 
 def test_two_classes_by_two_logits_or_by_one_agree(fitted, adult):
     schema, batch, y = adult
     two = Trees(Trees.Config(), schema, Head((Part("y0", "classes", 2, "cross_entropy"),)))
-    two.solve(*_parts(batch, y.long() + 1), Hurried(math.inf))
+    two.solve(*map(examples, _parts(batch, y.long() + 1)), Hurried(math.inf))
     assert torch.allclose(two(batch).softmax(1)[:, 1], fitted(batch)[:, 0].sigmoid(), atol=1e-6)
 
 
 def test_no_time_left_still_leaves_a_model(adult):
     schema, batch, y = adult
     model = Trees(Trees.Config(), schema, BINARY)
-    model.solve(*_parts(batch, y), Hurried(-1.0))
+    model.solve(*map(examples, _parts(batch, y)), Hurried(-1.0))
     assert torch.isfinite(model(batch)).all()
 
 
@@ -80,12 +80,12 @@ def test_the_loss_decides_what_is_answered(loss, answer):
     schema, batch = numeric(np.zeros((1_000, 1), dtype=np.float32))
     y = torch.where(torch.arange(1_000) % 10 == 0, 19.0, 1.0)
     model = Trees(Trees.Config(), schema, Head((Part("y0", "value", 1, loss),)))
-    model.solve({**batch, "y0": y}, None, Hurried(math.inf))
+    model.solve(examples({**batch, "y0": y}), None, Hurried(math.inf))
     assert torch.allclose(model(batch), torch.tensor(answer), atol=0.01)
 
 
 def test_without_validation_it_ends_by_itself(clock, adult):
     schema, batch, y = adult
     model = Trees(Trees.Config(rounds=30), schema, BINARY)
-    model.solve(_parts(batch, y)[0], None, clock)
+    model.solve(examples(_parts(batch, y)[0]), None, clock)
     assert model.boosters["trees.y0.txt"].num_trees() == 30

@@ -58,7 +58,7 @@ def same_bits(folder, whole):
 
 def metrics_of(folder):
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{key: line[key] for key in ("step", "loss", "accuracy", "lr")} for line in lines]
+    return [{key: line[key] for key in ("step", "train_loss", "accuracy", "lr")} for line in lines]
 
 
 def killed_and_resumed(folder, whole, rng, model="mlp", kills=1):

@@ -53,7 +53,7 @@ def test_accumulation_is_a_larger_batch(tmp_path):
     settings = {"train.epochs": 2, "train.eval_every": 1, "train.clip": 0}
     whole = quick(tmp_path, "whole", set={**settings, "train.batch_size": 64})
     parts = quick(tmp_path, "parts", set={**settings, "train.batch_size": 16, "train.accumulate": 4})
-    losses = [[json.loads(line)["loss"] for line in (run.path / "metrics.jsonl").read_text().splitlines()] for run in (whole, parts)]
+    losses = [[json.loads(line)["train_loss"] for line in (run.path / "metrics.jsonl").read_text().splitlines()] for run in (whole, parts)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 

@@ -19,7 +19,8 @@ def list_() -> None:
 
     for name in catalogue.names():
         facts = catalogue.describe(name)
-        click.echo(f"{name:<16} {facts['rows']:>8,} rows  target {facts['target']:<14} {facts['title']}")
+        asked = f"{facts['task']} {facts.get('target', '')}"
+        click.echo(f"{name:<16} {facts['rows']:>9,} rows  {asked:<22} {facts['title']}")
 
 
 @data.command(epilog="\b\nExample:\n  luban data get adult -o adult.csv")

@@ -9,7 +9,7 @@ import traceback
 
 import click
 
-from luban.cli import data, inspect, runs, train, use
+from luban.cli import data, inspect, runs, serve, train, use
 from luban.core.errors import UserError, did_you_mean
 
 
@@ -48,6 +48,7 @@ for command in (
     train.train,
     use.evaluate,
     use.predict,
+    serve.serve,
     train.plan,
     train.init,
     data.data,

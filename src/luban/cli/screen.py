@@ -48,9 +48,9 @@ class Screen:
 
     def on_eval(self, line: dict[str, Any]) -> None:
         if line["model"] in self.bars:
-            metric, value = next((key, line[key]) for key in line if key not in ("model", "step", "epoch", "loss"))
+            metric, value = next((key, line[key]) for key in line if key not in ("model", "step", "epoch", "train_loss"))
             shown = "none" if value is None else f"{value:.4f}"
-            facts = f"loss {line['loss']:.4f}  {metric} {shown}  {line['examples_per_second']:,} rows/s"
+            facts = f"loss {line['train_loss']:.4f}  {metric} {shown}  {line['examples_per_second']:,} rows/s"
             self.progress.update(self.bars[line["model"]], facts=facts)
 
     def on_end(self, name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -33,21 +34,72 @@ def evaluate(run: str, data: str, split: str | None, model: str | None, as_json:
     click.echo(path)
 
 
+class Asking(click.Command):
+    """A command with further options: what the task of RUN can be asked (k, horizon, prompt), from the fields of its Ask."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta["luban.ask"] = _options_of(self._first(args))
+        return super().parse_args(ctx, args)
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        return [*super().get_params(ctx), *ctx.meta.get("luban.ask", [])]
+
+    def _first(self, args: list[str]) -> str | None:
+        """RUN: the first word that is no option, nor an option's value."""
+        valued = {name for each in self.params if isinstance(each, click.Option) and not each.is_flag for name in each.opts}
+        before = ""
+        for arg in args:
+            if not arg.startswith("-") and before not in valued:
+                return arg
+            before = arg
+        return None
+
+
+def _options_of(run: str | None) -> list[click.Parameter]:
+    if run is None:
+        return []
+    import dataclasses
+
+    from luban.core import config as configs
+    from luban.core.files import read_json
+    from luban.core.registry import TASKS
+    from luban.folders import find
+
+    about = find(run).model / "luban.json"
+    if not about.is_file():  # the command itself says what is missing
+        return []
+    ask = TASKS[read_json(about)["task"]["name"]].Ask
+    options: list[click.Parameter] = []
+    for each in dataclasses.fields(ask):
+        name = f"-{each.name}" if len(each.name) == 1 else "--" + each.name.replace("_", "-")
+        default = "" if each.default in (None, False) else f" [{each.default}]"
+        text = configs.docs(ask).get(each.name, "") + default
+        flag = isinstance(each.default, bool)
+        options.append(click.Option([name, each.name], is_flag=flag, default=None, help=text, metavar=None if flag else "VALUE"))
+    return options
+
+
 @click.command(
+    cls=Asking,
     epilog="\b\nExamples:\n  luban predict last new.csv -o predictions.csv\n  head -5 new.csv | luban predict runs/adult-auto -\n"
-    "  luban predict last new.parquet -o predictions.parquet"
+    "  luban predict last new.parquet -o predictions.parquet\n  luban predict runs/films --user 42 -k 10\n"
+    "  luban predict runs/load series.csv --horizon 96\n  luban predict runs/plays --prompt ROMEO:\n\n"
+    "What else a model can be asked: luban predict RUN --help",
 )
 @click.argument("run", shell_complete=complete_runs)
-@click.argument("data")
+@click.argument("data", required=False)
 @click.option(
     "--out", "-o", type=click.Path(path_type=Path), metavar="FILE", help="A .csv, .jsonl or .parquet file. [CSV on standard output]"
 )
 @click.option("--model", metavar="my.py:Net", help="Your own network's source, where the run was trained with one elsewhere.")
-def predict(run: str, data: str, out: Path | None, model: str | None) -> None:
-    """Answer for each row of DATA (a file, or - for standard input), in their order. Needs no target."""
+def predict(run: str, data: str | None, out: Path | None, model: str | None, **ask: Any) -> None:
+    """Answer for each row of DATA (a file, or - for standard input), in their order. Needs no target.
+
+    A model of histories, series or passages also answers without DATA: for a user, from its last window, or a prompt.
+    """
     from luban.stages.predict import predict_to
 
-    rows = predict_to(run, data, out, model)
+    rows = predict_to(run, data, out, {key: value for key, value in ask.items() if value is not None}, model)
     if out is not None:
         click.echo(f"{rows:,} predictions in {out}", err=True)
         click.echo(str(out.resolve()))

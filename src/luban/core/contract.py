@@ -1,7 +1,7 @@
-"""The contract: the five shapes in which stages and plug-ins meet. Read this file and you know what a plug-in must be.
+"""The contract: the shapes in which stages and plug-ins meet. Read this file and you know what a plug-in must be.
 
     Table   a polars frame, columns in the user's words
-    Batch   what a model eats: {"c0": Tensor, "c1": Ragged, "y0": Tensor}; inputs are c0, c1, ..., targets y0, y1, ...
+    Batch   what a model eats: {"c0": Tensor, "c1": Ragged, "y0": Tensor}; inputs are c0, c1, ..., targets y0, y1, ...; see batch.py
     Field   columns <-> tensors, both directions, learned on training rows only
     Task    the question: what one example is, the loss, what a prediction means, how it is judged
     Model   an nn.Module from a Batch to what the task's Head asks for
@@ -14,54 +14,21 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
-import torch
 from torch import Tensor, nn
 
 from luban.core import config as configs
+from luban.core.batch import Batch, Encoded, Examples, Spans, Store
 from luban.core.errors import UserError, did_you_mean
 from luban.core.registry import FIELDS
 
 Table = pl.DataFrame
-
-
-# ---------------------------------------------------------------- tensors
-
-
-@dataclass(frozen=True)
-class Ragged:
-    """Rows of unequal length: row i is values[offsets[i]:offsets[i+1]]. values: (total, ...), offsets: (B+1,) int64."""
-
-    values: Tensor
-    offsets: Tensor
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def __getitem__(self, index: Tensor) -> Ragged:
-        """Rows by number, in that order: one vectorised gather, no Python per row."""
-        lengths = (self.offsets[1:] - self.offsets[:-1])[index]
-        offsets = torch.zeros(len(index) + 1, dtype=torch.int64, device=index.device)
-        torch.cumsum(lengths, 0, out=offsets[1:])
-        within = torch.arange(int(offsets[-1]), device=index.device) - offsets[:-1].repeat_interleave(lengths)
-        return Ragged(self.values[self.offsets[:-1][index].repeat_interleave(lengths) + within], offsets)
-
-    def to(self, device: torch.device) -> Ragged:
-        return Ragged(self.values.to(device), self.offsets.to(device))
-
-
-Encoded = Tensor | Ragged
-Batch = dict[str, Any]  # of Encoded; a type checker cannot know which key is which
-
-
-def to_device(batch: Batch, device: torch.device) -> Batch:
-    return {key: value.to(device) for key, value in batch.items()}
 
 
 # ---------------------------------------------------------------- field
@@ -210,7 +177,9 @@ class Part:
     key: str
     """The target's batch key: y0, y1, ..."""
     kind: str
-    """classes (C logits) | binary (1 logit) | labels (one logit a label, independent) | value (1 number, z-scored)"""
+    """classes (C logits) | binary (1 logit) | labels (one logit a label, independent) | value (1 number, z-scored) | series (the next
+    `size` steps, z-scored) | items (a score for each) | tokens (a logit for each, at each position). A task may bring another kind:
+    models that can answer it list it in `gives`."""
     size: int
     loss: str = ""
     """The task's loss by name, for models that are solved rather than stepped: mse | mae | huber | cross_entropy | bce."""
@@ -222,13 +191,21 @@ class Part:
 
 @dataclass(frozen=True)
 class Head:
-    """All that a model must put out: (B, size) or, for an ensemble of K members trained side by side, (B, K, size)."""
+    """All that a model must put out: (B, size) or, for an ensemble of K members trained side by side, (B, K, size).
+
+    Only a head of tokens is answered at each position, (B, T, size), and is not for `split`.
+    """
 
     parts: tuple[Part, ...]
 
     @property
     def size(self) -> int:
         return sum(part.size for part in self.parts)
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """Batch keys that are answers, not inputs."""
+        return frozenset(part.key for part in self.parts)
 
     def split(self, output: Tensor) -> dict[str, Tensor]:
         """{target key: (B, K, part.size)}; a model without members has K = 1."""
@@ -248,28 +225,72 @@ class Measured:
 
 
 class Task(ABC):
-    """One question. A task knows targets, losses and what a prediction means; it knows neither models nor stages."""
+    """One question. A task knows targets, losses and what a prediction means; it knows neither models nor stages.
+
+    Where an example is a row and its target columns, the defaults do; such a task writes the abstract methods, `sniff` and
+    `target_field`. One whose examples are windows, users or passages is not `labelled`, and says itself in which order rows stand
+    (`order`), how they are split (`split`), which fields read them (`schema`) and which spans of them are examples (`spans`, `batch`).
+    """
 
     Config: ClassVar[type] = NoConfig
     Ask: ClassVar[type] = NoConfig
-    """What a prediction may ask (k, horizon, prompt): the CLI builds its options from it."""
-    baselines: ClassVar[tuple[str, ...]] = ("constant", "linear", "trees")
+    """What a prediction may ask (k, horizon, prompt), each with a default. The command line and the server build their options from it."""
+    labelled: ClassVar[bool] = True
+    """Is an example a row with an answer in its target columns? Then rows are split by their hash, and checked for copies and leaks."""
+    rowwise: ClassVar[bool] = True
+    """Is each row of a question answered by itself? Then a file may be answered in chunks."""
+    noun: ClassVar[str] = "rows"
+    """What examples are called."""
+    endings: ClassVar[Mapping[str, str]] = {}
+    """{ending of a file's name: source}, where this question reads such files in a way of its own."""
+    golden: ClassVar[Mapping[str, Any]] = {}
+    """What is asked of the golden rows, as `Ask` takes it; unset is its default."""
 
     def __init__(self, config: Any = None):
         self.config = config if config is not None else self.Config()
+
+    # ---- what it reads
 
     @classmethod
     def sniff(cls, targets: Sequence[pl.Series]) -> float:
         """0..1: would a person with these target columns ask this question?"""
         return 0.0
 
-    @abstractmethod
+    def settle(self, table: Table, targets: Sequence[str], time: str | None) -> None:  # noqa: B027 - most tasks have nothing to find
+        """Fills what `config` leaves open by looking at the table (which column is the user, how long is a season), and says so."""
+
+    def check(self, table: Table, targets: Sequence[str]) -> None:  # noqa: B027 - most tasks can learn from anything
+        """Raises UserError where these targets cannot be learned (one class only, an infinite number, ...)."""
+
+    def order(self, table: Table) -> np.ndarray | None:
+        """Which rows are used, in which order: row numbers (n,) int64, or None for all as they come. A question is put in order, too,
+        unless it is answered row by row."""
+        return None
+
+    def split(self, table: Table, shares: tuple[float, float, float]) -> tuple[np.ndarray, str] | None:
+        """(part (N,) uint8, in words how) of rows in their order; None: by the row's hash, by time or by group. 3: in no part.
+
+        shares: of train, valid and test; numbers of rows where they are above 1.
+        """
+        return None
+
     def target_field(self, column: pl.Series) -> str:
         """The name of the field that encodes this target column."""
+        raise NotImplementedError
 
-    @abstractmethod
-    def metrics(self, schema: Schema) -> tuple[str, ...]:
-        """Names of all metrics; the first picks the best checkpoint, the model of `auto` and the order of comparison. Never the loss."""
+    def schema(self, table: Table, targets: Sequence[str]) -> Schema | None:
+        """The fields, not yet fitted; None: each column gets the field that sniffs best."""
+        return None
+
+    # ---- what it learns
+
+    def spans(self, store: Store, part: int) -> Spans:
+        """The examples of a part: those whose answers all lie in it. What they look back on may lie before."""
+        return Spans(store.of(part))
+
+    def batch(self, store: Store, spans: Spans) -> Batch:
+        """Examples as a model eats them, answers under the keys of the head's parts."""
+        return {key: column[spans.start] for key, column in store.columns.items()}
 
     @abstractmethod
     def head(self, schema: Schema) -> Head: ...
@@ -278,24 +299,55 @@ class Task(ABC):
     def loss(self, model: Model, batch: Batch, head: Head) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean loss over the batch, and what else to log. Calls the model: chunked, sampled and adversarial losses fit here."""
 
+    # ---- how it is judged
+
+    @abstractmethod
+    def metrics(self, schema: Schema) -> tuple[str, ...]:
+        """Names of all metrics; the first picks the best checkpoint, the model of `auto` and the order of comparison."""
+
+    def judge(self, model: Model, batch: Batch, head: Head) -> Batch:
+        """What `measure` needs of these examples, (B, ...) each; `batch` holds the answers. Default: what is predicted without them."""
+        return self.predict(model, {key: value for key, value in batch.items() if key not in head.keys}, head, self.Ask())
+
+    @abstractmethod
+    def measure(self, judged: Batch, truth: Batch, schema: Schema, names: Sequence[str]) -> Measured:
+        """The metrics called `names`."""
+
+    # ---- what it answers
+
+    def context(self, store: Store) -> Batch:
+        """What prediction needs of the past (what each user did, the last window); it travels in the bundle."""
+        return {}
+
+    def question(self, ask: Any) -> Table | None:
+        """The rows that `ask` alone means (a user, a prompt), where no data are given; None: to go on from the context."""
+        raise UserError("this model answers rows, and none were given: name a file, or - for standard input.")
+
+    def pose(self, encoded: Batch, context: Batch) -> Batch:
+        """An encoded question as `predict` takes it, joined with what the context knows; {} where there were no rows."""
+        return encoded
+
     @abstractmethod
     def predict(self, model: Model, batch: Batch, head: Head, ask: Any) -> Batch:
-        """Probabilities or values, (B, ...) under the target keys. Needs no target."""
+        """Probabilities, values, samples, top-k: (B, ...) each. Needs no target. What it draws follows from `ask` alone."""
+
+    def kept(self, schema: Schema) -> tuple[str, ...]:
+        """Columns of the question that are repeated beside its answers."""
+        return ()
 
     @abstractmethod
     def answers(self, predicted: Batch, schema: Schema) -> Table:
-        """Predictions in the user's words: `prediction`, and what goes with it."""
+        """Predictions in the user's words, a row an example: `prediction`, and what goes with it. A `prediction` may be a list of
+        records (steps of a forecast, items of a list): files get a line for each, with its fields as columns."""
 
-    @abstractmethod
-    def measure(self, predicted: Batch, truth: Batch, schema: Schema, names: Sequence[str]) -> Measured:
-        """The metrics called `names`."""
+    def imagine(self, schema: Schema) -> Table:
+        """A question made from the schema alone, for the golden rows."""
+        return schema.imagine(16)
 
-    def check(self, table: Table, targets: Sequence[str]) -> None:  # noqa: B027 - most tasks can learn from anything
-        """Raises UserError where these targets cannot be learned (one class only, an infinite number, ...)."""
-
-    def prepare(self, table: Table) -> Table:
-        """Before the split, and again at prediction."""
-        return table
+    @classmethod
+    def samples(cls) -> list[Table]:
+        """Small tables for the contract tests, of a task that is not labelled."""
+        return []
 
 
 # ---------------------------------------------------------------- source
@@ -334,6 +386,10 @@ class Model(nn.Module):
     Config: ClassVar[type] = NoConfig
     accepts: ClassVar[frozenset[str]] = frozenset({"scalar", "id", "tokens"})
     """The field kinds that it can read."""
+    gives: ClassVar[frozenset[str]] = frozenset({"classes", "binary", "labels", "value"})
+    """The kinds of parts that it can answer."""
+    baseline: ClassVar[bool] = False
+    """Is it cheap and honest enough to stand beside every result that it can read and answer?"""
 
     def __init__(self, config: Any, schema: Schema, head: Head):
         super().__init__()
@@ -360,7 +416,7 @@ class Model(nn.Module):
     solves: ClassVar[bool] = False
     """Does `solve` replace the loop?"""
 
-    def solve(self, train: Batch, valid: Batch | None, clock: Clock) -> None:
+    def solve(self, train: Examples, valid: Examples | None, clock: Clock) -> None:
         """Fits in one go; what was learned lives in buffers or in `files`."""
         raise NotImplementedError
 

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from luban.core import cells
-from luban.core.contract import Encoded, Field
+from luban.core.batch import Encoded
+from luban.core.contract import Field
 
 PAIRS = (("no", "yes"), ("false", "true"), ("f", "t"), ("n", "y"), ("off", "on"), ("0", "1"),
          ("否", "是"), ("假", "真"), ("无", "有"), ("错", "对"))  # fmt: skip

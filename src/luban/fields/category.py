@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from luban.core import cells
-from luban.core.contract import Encoded, Field
+from luban.core.batch import Encoded
+from luban.core.contract import Field
 
 NAMES = r"(?i:(?:^|[_ .-])(?:id|zip|zip_?code|postcode|postal_code))$|[a-z]I[dD]$|编号$|代码$|邮编$"
 """Whole numbers in a column so called are names, not amounts: userId, customer_id, zip code."""

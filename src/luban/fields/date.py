@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from luban.core import cells
-from luban.core.contract import Encoded, Field
+from luban.core.batch import Encoded
+from luban.core.contract import Field
 
 DAY = 86_400
 FIRST, LAST = -719_162, 2_932_896

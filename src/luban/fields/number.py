@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from luban.core import cells
-from luban.core.contract import Encoded, Field
+from luban.core.batch import Encoded
+from luban.core.contract import Field
 
 BINS = 128
 FARTHEST = 1e100

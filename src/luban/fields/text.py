@@ -20,7 +20,8 @@ import polars as pl
 import torch
 
 from luban.core import cells
-from luban.core.contract import Encoded, Field, Ragged
+from luban.core.batch import Encoded, Ragged
+from luban.core.contract import Field
 from luban.core.errors import UserError
 
 SPACELESS = ((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x2E80, 0x2FDF), (0x3040, 0x30FF), (0x31F0, 0x31FF),

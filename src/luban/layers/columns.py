@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from luban.core.contract import Field, Ragged, Schema
+from luban.core.batch import Ragged
+from luban.core.contract import Field, Schema
 
 BINS = 512
 """Where a matrix must stay narrow, ids and tokens beyond this share a column; 512 float32 are 2 KB a row."""

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from luban.core.contract import Batch, Head, Model, Schema
+from luban.core.batch import Batch
+from luban.core.contract import Head, Model, Schema
 from luban.core.errors import UserError
 from luban.core.notes import warn
 from luban.layers.columns import Flat

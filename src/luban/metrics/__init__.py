@@ -21,12 +21,13 @@ from luban.core.errors import UserError, did_you_mean, listed
 Function = Callable[..., float | None]
 
 
-def metric(direction: str) -> Callable[[Function], Function]:
-    """Marks a function as a metric; direction "max" or "min" says which end is good."""
+def metric(direction: str, *, share: bool = False) -> Callable[[Function], Function]:
+    """Marks a function as a metric; direction "max" or "min" says which end is good. share: a mean over examples of something from
+    0 to 1, or close to it, so that its noise is known."""
     assert direction in ("max", "min"), direction
 
     def mark(function: Function) -> Function:
-        function.direction = direction  # type: ignore[attr-defined]
+        function.direction, function.share = direction, share  # type: ignore[attr-defined]
         return function
 
     return mark
@@ -46,15 +47,25 @@ def names() -> tuple[str, ...]:
 
 
 @functools.cache
-def direction(name: str) -> str:
-    """max or min. `price.rmse` (a metric of one target of several) and `f1_cat` (of one class) go as rmse and f1."""
+def _function(name: str) -> Any:
+    """`price.rmse` (a metric of one target of several) and `f1_cat` (of one class) go as rmse and f1."""
     bare = name.rpartition(".")[2]
     for module in pkgutil.iter_modules(__path__):
         if bare in family(module.name):
-            return family(module.name)[bare].direction
+            return family(module.name)[bare]
     if name.startswith("f1_") or ".f1_" in name:
-        return "max"
+        return family("classification")["f1_macro"]
     raise UserError(f"there is no metric {name!r}.{did_you_mean(name, names())} There are: {listed(names(), 60)}.")
+
+
+def direction(name: str) -> str:
+    """max or min."""
+    return _function(name).direction
+
+
+def is_share(name: str) -> bool:
+    """Is it a mean over examples of something from 0 to 1?"""
+    return _function(name).share
 
 
 def better(name: str, a: float, b: float) -> bool:

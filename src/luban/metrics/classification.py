@@ -15,64 +15,64 @@ from numpy import ndarray as Array
 from luban.metrics import metric
 
 
-@metric("max")
+@metric("max", share=True)
 def accuracy(y: Array, p: Array) -> float | None:
     return sk.accuracy_score(y, p.argmax(1))
 
 
-@metric("max")
+@metric("max", share=True)
 def balanced_accuracy(y: Array, p: Array) -> float | None:
     return recall_macro(y, p)  # sklearn's own says the same, with a warning for each class that is predicted but absent
 
 
-@metric("max")
+@metric("max", share=True)
 def precision_macro(y: Array, p: Array) -> float | None:
     return sk.precision_score(y, p.argmax(1), labels=np.unique(y), average="macro", zero_division=0)
 
 
-@metric("max")
+@metric("max", share=True)
 def recall_macro(y: Array, p: Array) -> float | None:
     return sk.recall_score(y, p.argmax(1), labels=np.unique(y), average="macro", zero_division=0)
 
 
-@metric("max")
+@metric("max", share=True)
 def f1_macro(y: Array, p: Array) -> float | None:
     return sk.f1_score(y, p.argmax(1), labels=np.unique(y), average="macro", zero_division=0)
 
 
-@metric("max")
+@metric("max", share=True)
 def f1_weighted(y: Array, p: Array) -> float | None:
     return sk.f1_score(y, p.argmax(1), labels=np.unique(y), average="weighted", zero_division=0)
 
 
-@metric("max")
+@metric("max", share=True)
 def precision(y: Array, p: Array) -> float | None:
     return sk.precision_score(y, p.argmax(1), zero_division=0) if p.shape[1] == 2 else None
 
 
-@metric("max")
+@metric("max", share=True)
 def recall(y: Array, p: Array) -> float | None:
     return sk.recall_score(y, p.argmax(1), zero_division=0) if p.shape[1] == 2 and y.any() else None
 
 
-@metric("max")
+@metric("max", share=True)
 def f1(y: Array, p: Array) -> float | None:
     return sk.f1_score(y, p.argmax(1), zero_division=0) if p.shape[1] == 2 and y.any() else None
 
 
-@metric("max")
+@metric("max", share=True)
 def roc_auc(y: Array, p: Array) -> float | None:
     """Of class 1; with more than two classes the mean of each one against the rest."""
     return _one_against_rest(y, p, sk.roc_auc_score)
 
 
-@metric("max")
+@metric("max", share=True)
 def pr_auc(y: Array, p: Array) -> float | None:
     """Average precision (the area under the precision-recall steps); with more than two classes the mean over them."""
     return _one_against_rest(y, p, sk.average_precision_score)
 
 
-@metric("max")
+@metric("max", share=True)
 def mcc(y: Array, p: Array) -> float | None:
     """Matthews correlation: -1..1, 0 for guessing, however unequal the classes."""
     return sk.matthews_corrcoef(y, p.argmax(1)) if len(np.unique(y)) > 1 else None

@@ -9,7 +9,7 @@ from numpy import ndarray as Array
 from luban.metrics import metric
 
 
-@metric("max")
+@metric("max", share=True)
 def f1_micro(y: Array, p: Array) -> float | None:
     """F1 over all decisions in one pot. In numpy, as each evaluation needs it: .1 ms for scikit-learn's 7 (10,000 x 6)."""
     yes = p >= 0.5
@@ -17,19 +17,19 @@ def f1_micro(y: Array, p: Array) -> float | None:
     return 2 * (yes & (y == 1)).sum() / decided if decided else None
 
 
-@metric("max")
+@metric("max", share=True)
 def f1_macro(y: Array, p: Array) -> float | None:
     """Mean F1 of the labels that some of these rows have."""
     return sk.f1_score(y, p >= 0.5, labels=np.flatnonzero(y.any(0)), average="macro", zero_division=0) if y.any() else None
 
 
-@metric("max")
+@metric("max", share=True)
 def f1_samples(y: Array, p: Array) -> float | None:
     """Mean F1 of the rows; a row without labels for which none is predicted counts as right."""
     return sk.f1_score(y, p >= 0.5, average="samples", zero_division=1)
 
 
-@metric("max")
+@metric("max", share=True)
 def subset_accuracy(y: Array, p: Array) -> float | None:
     """Share of rows with every label right."""
     return ((p >= 0.5) == y).all(1).mean()
@@ -41,14 +41,14 @@ def hamming_loss(y: Array, p: Array) -> float | None:
     return ((p >= 0.5) != y).mean()
 
 
-@metric("max")
+@metric("max", share=True)
 def pr_auc(y: Array, p: Array) -> float | None:
     """Mean average precision (mAP) of the labels that some of these rows have and others have not."""
     mixed = np.flatnonzero(y.any(0) & ~y.all(0))
     return float(np.mean([sk.average_precision_score(y[:, i], p[:, i]) for i in mixed])) if len(mixed) else None
 
 
-@metric("max")
+@metric("max", share=True)
 def roc_auc(y: Array, p: Array) -> float | None:
     """Mean ROC-AUC of the labels that some of these rows have and others have not."""
     mixed = np.flatnonzero(y.any(0) & ~y.all(0))

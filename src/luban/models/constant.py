@@ -12,23 +12,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from luban.core.contract import Batch, Clock, Head, Model, Part, Schema, log_odds
+from luban.core.batch import Batch, Examples, size_of
+from luban.core.contract import Clock, Head, Model, Part, Schema, log_odds
 from luban.layers.targets import truth
 
 
 class Constant(Model):
     solves = True
+    baseline = True
     answer: Tensor
 
     def __init__(self, config: Any, schema: Schema, head: Head):
         super().__init__(config, schema, head)
         self.register_buffer("answer", torch.zeros(head.size))
 
-    def solve(self, train: Batch, valid: Batch | None, clock: Clock) -> None:
-        self.answer.copy_(torch.tensor([number for part in self.head.parts for number in best_constant(train, part)]))
+    def solve(self, train: Examples, valid: Examples | None, clock: Clock) -> None:
+        rows = train.whole()
+        self.answer.copy_(torch.tensor([number for part in self.head.parts for number in best_constant(rows, part)]))
 
     def forward(self, batch: Batch) -> Tensor:
-        return self.answer.expand(len(next(iter(batch.values()))), -1)
+        return self.answer.expand(size_of(batch), -1)
 
 
 def best_constant(train: Batch, part: Part) -> list[float]:

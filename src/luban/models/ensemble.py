@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from luban.core import config as configs
-from luban.core.contract import Batch, Head, Model, Schema
+from luban.core.batch import Batch
+from luban.core.contract import Head, Model, Schema
 from luban.core.errors import UserError
 from luban.core.registry import MODELS
 

@@ -18,7 +18,8 @@ from sklearn.linear_model import HuberRegressor, LogisticRegression, Ridge
 from torch import Tensor
 from torch.nn import functional as F
 
-from luban.core.contract import Batch, Clock, Encoded, Head, Model, Part, Ragged, Schema, log_odds
+from luban.core.batch import Batch, Encoded, Examples, Ragged
+from luban.core.contract import Clock, Head, Model, Part, Schema, log_odds
 from luban.core.notes import say
 from luban.layers.columns import numbers, of_kind
 from luban.layers.rules import within
@@ -27,6 +28,7 @@ from luban.layers.targets import truth
 
 class Linear(Model):
     solves = True
+    baseline = True
     weight: Tensor
     bias: Tensor
 
@@ -52,9 +54,10 @@ class Linear(Model):
     def suits(cls, schema: Schema, head: Head) -> float:
         return 0.5
 
-    def solve(self, train: Batch, valid: Batch | None, clock: Clock) -> None:
-        x = self._design(train)
-        weights, biases = zip(*(self._solve_part(x, train, part) for part in self.head.parts), strict=True)
+    def solve(self, train: Examples, valid: Examples | None, clock: Clock) -> None:
+        rows = train.whole()
+        x = self._design(rows)
+        weights, biases = zip(*(self._solve_part(x, rows, part) for part in self.head.parts), strict=True)
         self.weight.copy_(torch.from_numpy(np.concatenate(weights, 1)))
         self.bias.copy_(torch.from_numpy(np.concatenate(biases)))
 

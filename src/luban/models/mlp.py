@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from luban.core.contract import Batch, Head, Model, Schema
+from luban.core.batch import Batch
+from luban.core.contract import Head, Model, Schema
 from luban.layers.columns import Flat
 from luban.layers.heads import output_layer
 from luban.layers.rules import training, within

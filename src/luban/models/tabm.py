@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from luban.core.contract import Batch, Head, Model, Schema
+from luban.core.batch import Batch
+from luban.core.contract import Head, Model, Schema
 from luban.layers.columns import Flat
 from luban.layers.heads import starting_bias
 from luban.layers.rules import rhythm, within

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from luban.core.contract import Batch, Clock, Head, Model, Part, Schema
+from luban.core.batch import Batch, Examples
+from luban.core.contract import Clock, Head, Model, Part, Schema
 from luban.layers.columns import BINS, frequencies
 from luban.layers.rules import within
 from luban.layers.targets import truth
@@ -31,6 +32,7 @@ threads that spin, 1.1 s with one, 9.8 s with two that sleep while they wait."""
 
 class Trees(Model):
     solves = True
+    baseline = True
 
     @dataclass(frozen=True)
     class Config:
@@ -62,9 +64,9 @@ class Trees(Model):
     def suits(cls, schema: Schema, head: Head) -> float:
         return 0.9
 
-    def solve(self, train: Batch, valid: Batch | None, clock: Clock) -> None:
+    def solve(self, train: Examples, valid: Examples | None, clock: Clock) -> None:
         jobs = [(part, label) for part in self.head.parts for label in (range(part.size) if part.kind == "labels" else [None])]
-        parts = [train] if valid is None else [train, valid]
+        parts = [each.whole() for each in (train, valid) if each is not None]
         matrices = [self._matrix(batch) for batch in parts]
         texts = {}
         for done, (part, label) in enumerate(jobs):

@@ -19,7 +19,7 @@ tags: [luban, {report["task"]}]
 metrics: [{report["metric"]}]
 ---
 
-# {report["model"]} for {target}
+# {report["model"]} for {target or report["task"]}
 
 Trained by luban {report["machine"]["luban"]}: task `{report["task"]}`, model `{report["model"]}`, {report["split"]} rows.
 
@@ -43,7 +43,7 @@ or `luban predict this/folder rows.csv -o predictions.csv`. It reads these colum
 |---|---|
 {metrics}
 
-## Baselines on the same test rows ({report["metric"]})
+## Baselines on the same examples ({report["metric"]})
 
 | model | value |
 |---|---|

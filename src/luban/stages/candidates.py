@@ -59,40 +59,59 @@ def draft_all(prepared: Prepared, network: Any) -> list[Draft]:
         return [draft(name, prepared, network, options)]
     if options:
         raise UserError(f"model.{next(iter(options))} belongs to one model: name it with --model ({listed(MODELS.names(), 40)}).")
-    scores = [(cls.suits(prepared.schema, prepared.head), name) for name, cls in MODELS.items() if reads(cls, prepared)]
+    scores = [(cls.suits(prepared.schema, prepared.head), name) for name, cls in MODELS.items() if fits(cls, prepared)]
     names = [name for score, name in sorted(scores, reverse=True) if score > 0]
-    say(f"model: auto tries {', '.join(names)} and keeps the best by {prepared.metric} on the validation rows")
+    if not names:
+        kinds = sorted({part.kind for part in prepared.head.parts})
+        raise UserError(f"no model here answers {name_of(prepared.task)} ({listed(kinds)}) from these columns; name one with --model.")
+    say(f"model: auto tries {', '.join(names)} and keeps the best by {prepared.metric} on validation")
     return [draft(name, prepared, None, {}) for name in names]
 
 
 def baseline_names(prepared: Prepared) -> list[str]:
-    """The models to stand beside the chosen one: those asked for, else the task's own that can read the columns."""
-    names = prepared.task.baselines if prepared.config.baselines is None else prepared.config.baselines
-    return [name for name in names if reads(MODELS[name], prepared)]
+    """The models to stand beside the chosen one: of those asked for, else of all baselines, those that fit the question."""
+    asked = prepared.config.baselines
+    names = [name for name, cls in MODELS.items() if cls.baseline] if asked is None else asked
+    return [name for name in names if fits(MODELS[name], prepared)]
 
 
-def reads(model_class: type[Model], prepared: Prepared) -> bool:
-    return {each.kind for each in prepared.schema.inputs.values()} <= model_class.accepts
+def fits(model_class: type[Model], prepared: Prepared) -> bool:
+    """Can it read the columns, and answer what is asked?"""
+    return not _unread(model_class, prepared) and not _unanswered(model_class, prepared)
+
+
+def _unread(model_class: type[Model], prepared: Prepared) -> list[tuple[str, str]]:
+    return [(each.columns[0], each.kind) for each in prepared.schema.inputs.values() if each.kind not in model_class.accepts]
+
+
+def _unanswered(model_class: type[Model], prepared: Prepared) -> list[str]:
+    return [part.kind for part in prepared.head.parts if part.kind not in model_class.gives]
 
 
 def draft(name: str, prepared: Prepared, network: Any, options: dict[str, Any]) -> Draft:
     """Plans and builds a model. The seed is set before, so that its first weights depend on nothing else."""
     config, schema, head = prepared.config, prepared.schema, prepared.head
     model_class = adapt(network if network is not None else MODELS.from_file(name) if ".py:" in name else MODELS[name])
-    if not reads(model_class, prepared):
-        column, kind = next((each.columns[0], each.kind) for each in schema.inputs.values() if each.kind not in model_class.accepts)
+    for kind in _unanswered(model_class, prepared):
+        able = [other for other, cls in MODELS.items() if fits(cls, prepared)]
+        raise UserError(
+            f"{name} cannot answer {name_of(prepared.task)} ({kind}); it answers {listed(sorted(model_class.gives))}. "
+            f"Models that can: {listed(able, 40)}."
+        )
+    for column, kind in _unread(model_class, prepared):
         raise UserError(
             f"{name} cannot read the column {column!r} ({kind}); it reads {listed(sorted(model_class.accepts))}. "
             f"Leave the column out (--drop {column!r}) or choose another model."
         )
-    planned = plan(config, model_class, options, schema, head, len(prepared.index(TRAIN)))
+    n_train, n_valid = len(prepared.examples[TRAIN]), len(prepared.examples[VALID])
+    planned = plan(config, model_class, options, schema, head, n_train)
     torch.manual_seed(config.seed)
     model = model_class(planned.model, schema, head)
-    return Draft(name, model, finish(planned, config, model, len(prepared.index(TRAIN)), len(prepared.index(VALID))))
+    return Draft(name, model, finish(planned, config, model, n_train, n_valid))
 
 
 def choose(trained: dict[str, Trained], metric: str) -> Trained:
-    """The best on the validation rows; among equals the first, the simplest."""
+    """The best on validation; among equals the first, the simplest."""
     ranked = rank(trained, metric)
     if len(trained) > 1:
         values = [f"{each.name} {each.valid.metrics.get(metric, math.nan):.4f} ({each.seconds:.1f} s)" for each in trained.values()]
@@ -133,7 +152,7 @@ class Workshop:
         if len(trained) > 1:
             best = rank(trained, self.prepared.metric)[:2]
             for name, cls in MODELS.items():
-                if cls.joins and reads(cls, self.prepared):
+                if cls.joins and fits(cls, self.prepared):
                     trained[name] = self._join(name, cls, best)
         return trained
 
@@ -150,8 +169,7 @@ class Workshop:
         if one.model.solves:
             say(f"solving {one.name}")
             torch.manual_seed(self.prepared.config.seed)
-            store = self.prepared.store
-            one.model.solve(store.gather(self.prepared.index(TRAIN)), store.gather(self.prepared.index(VALID)), self.clock)
+            one.model.solve(self.prepared.examples[TRAIN], self.prepared.examples[VALID], self.clock)
             if self.clock.stopped():
                 raise Interrupted(str(self.folder.path))
             return self._trained(one, began)
@@ -164,7 +182,7 @@ class Workshop:
             job.config = within(job, max(0.1, self.clock.seconds_left()))
         parameters = sum(p.numel() for p in one.model.parameters())
         options = ", ".join(f"{key} {value}" for key, value in configs.to_dict(one.plan.model).items())
-        how = f"{job.config.steps:,} steps of {c.batch_size} rows, {c.optimizer} lr {c.lr:g} ({c.schedule}) on {job.device}"
+        how = f"{job.config.steps:,} steps of {c.batch_size} {ready.task.noun}, {c.optimizer} lr {c.lr:g} ({c.schedule}) on {job.device}"
         say(f"training {one.name}: {parameters:,} parameters; {options or 'no settings'}; {how}")
         state = fit(job, self.clock, self.hooks)
         say(
@@ -185,15 +203,15 @@ class Workshop:
         return self._trained(Draft(name, model, dataclasses.replace(stepped[0].plan, model=config)), began)
 
     def _trained(self, one: Draft, began: float) -> Trained:
-        """Bundles a trained model and scores it on the validation rows. Those that took no steps leave one line in metrics.jsonl."""
+        """Bundles a trained model and scores it on validation. Those that took no steps leave one line in metrics.jsonl."""
         ready = self.prepared
         info = {
             "task": {"name": name_of(ready.task), "config": configs.to_dict(ready.task.config)},
             "model": {"name": one.name, "config": configs.to_dict(one.plan.model), "code": None, "files": list(one.model.files())},
             "reading": {"encoding": ready.config.data.encoding, "delimiter": ready.config.data.delimiter},
         }
-        bundle = Bundle(ready.schema, ready.task, one.model, ready.head, info)
-        scored = measure(bundle, ready.store.gather(ready.index(VALID)))
+        bundle = Bundle(ready.schema, ready.task, one.model, ready.head, ready.task.context(ready.store), info)
+        scored = measure(bundle, ready.examples[VALID])
         if one.model.solves or one.model.joins:
             self.folder.forget_lines(one.name, after=0)
             self.folder.add_line({"model": one.name, "step": 1, "epoch": 1, ready.metric: scored.metrics.get(ready.metric)})

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
+import torch
 
 from luban import reading, splitting
-from luban.bundle import Bundle, forward, load
+from luban.bundle import Bundle, judge, load
 from luban.core import cells
 from luban.core import config as configs
-from luban.core.contract import Batch, Measured, Table
+from luban.core.batch import Examples, Store
+from luban.core.contract import Measured, Table
 from luban.core.errors import UserError, did_you_mean, listed
 from luban.core.files import read_json
 from luban.core.notes import say, warn
-from luban.data import DataConfig, assign, missing
+from luban.data import DataConfig, Rows, assign, examples, missing
 from luban.folders import RunFolder, find
-from luban.metrics import better, direction, family
+from luban.metrics import better, is_share
 from luban.planning import read_yaml
-from luban.splitting import PARTS
+from luban.splitting import PARTS, TEST, VALID
 
 
 def evaluate(run: str | Path | Bundle, data: Any, *, split: str | None = None, model: Any = None) -> Measured:
@@ -35,35 +36,50 @@ def evaluate(run: str | Path | Bundle, data: Any, *, split: str | None = None, m
     """
     folder = None if isinstance(run, Bundle) else find(run)
     bundle = run if isinstance(run, Bundle) else load(folder.model, model)
+    task, schema = bundle.task, bundle.schema
     settings = configs.build(DataConfig, read_yaml(folder.config)["data"]) if folder and folder.config.exists() else DataConfig()
-    table = bundle.task.prepare(reading.read(data, **_words(settings)))
-    targets = [target.columns[0] for target in bundle.schema.targets.values()]
+    table = reading.read(data, **_words(settings, bundle))
+    targets = [target.columns[0] for target in schema.targets.values()]
     for name in targets:
         splitting.need_column(table, name, "the target")
     if split is not None and split not in PARTS:
         raise UserError(f"--split is one of train, valid, test, not {split!r}.{did_you_mean(split, PARTS)}")
-    table, rows, names = _part_of(table, split, bundle, settings, folder, data)
-    for name in targets:
-        full = ~missing(table.get_column(name), nan_too=True)
-        if not full.all():
-            say(f"{int((~full).sum()):,} rows have no {name} and are left out")
-            table, rows = table.filter(pl.Series(full)), rows[full]
-    if not table.height:
-        raise UserError("no row is left to score: the target is empty in all of them.")
-    say(f"scoring {table.height:,} rows")
-    with cells.numbered(names), cells.picked(rows):
-        measured = measure(bundle, bundle.schema.encode(table, with_target=True))
+    rows, wanted = _parted(table, split, bundle, settings, folder, data)
+    scored = _examples(rows, wanted, targets, bundle)
+    if not len(scored):
+        raise UserError(f"there are no {task.noun} to score: these data are too few, or the target is empty in all of them.")
+    say(f"scoring {len(scored):,} {task.noun}")
+    measured = measure(bundle, scored)
     if not measured.metrics:
         raise UserError("none of these rows can be judged: their targets are none that the model was trained with. Give other rows.")
     return measured
 
 
-def _words(settings: DataConfig) -> dict[str, str | None]:
-    return {"encoding": settings.encoding, "delimiter": settings.delimiter}
+def _examples(rows: Rows, wanted: int, targets: Sequence[str], bundle: Bundle) -> Examples:
+    """The examples of the wanted part. Of labelled rows only those of the part that have every target are read;
+    a window or a user may look back on rows of another part."""
+    table, part, kept = rows.table, rows.part, np.arange(len(rows.part))
+    if bundle.task.labelled:
+        kept = np.flatnonzero(part == wanted)
+        for name in targets:
+            full = ~missing(table.get_column(name).gather(kept), nan_too=True)
+            if not full.all():
+                say(f"{int((~full).sum()):,} rows have no {name} and are left out")
+                kept = kept[full]
+        if not len(kept):
+            raise UserError("no row is left to score: the target is empty in all of them.")
+        table, part = table[kept], part[kept]
+    with cells.numbered(rows.names), cells.picked(kept):
+        store = Store(bundle.schema.encode(table, with_target=True), torch.from_numpy(part))
+    return examples(bundle.task, store, wanted)
+
+
+def _words(settings: DataConfig, bundle: Bundle) -> dict[str, Any]:
+    return {"encoding": settings.encoding, "delimiter": settings.delimiter, "endings": bundle.task.endings}
 
 
 def _test_of(settings: DataConfig, bundle: Bundle) -> Table | None:
-    return bundle.task.prepare(reading.read(settings.test, **_words(settings))) if settings.test else None
+    return reading.read(settings.test, **_words(settings, bundle)) if settings.test else None
 
 
 def _trained_on(table: Table, data: Any, folder: RunFolder, settings: DataConfig, bundle: Bundle) -> bool:
@@ -84,41 +100,41 @@ def _trained_on(table: Table, data: Any, folder: RunFolder, settings: DataConfig
     return False
 
 
-def _part_of(
-    table: Table, split: str | None, bundle: Bundle, settings: DataConfig, folder: RunFolder | None, data: Any
-) -> tuple[Table, np.ndarray, Callable[[int], str]]:
-    """The rows to score, their numbers, and what the user calls a number."""
+def _parted(table: Table, split: str | None, bundle: Bundle, settings: DataConfig, folder: RunFolder | None, data: Any) -> tuple[Rows, int]:
+    """The rows with their parts, in the task's order, and the part to score; all rows where nothing says which are of a part."""
     name = settings.split or "split"
     part = splitting.by_column(table.get_column(name)) if name in table.columns else None
-    names: Callable[[int], str] = lambda i: f"row {i + 1}"  # noqa: E731
     if part is None and folder is not None and _trained_on(table, data, folder, settings, bundle):
         # rows that the run was trained on must not be scored as if they were new, unless asked for
-        assigned = assign(table, _test_of(settings, bundle), settings, bundle.task)
-        table, part, names = assigned.table, assigned.part, assigned.names
-    if part is None and split is not None:
-        raise UserError(
-            f"--split {split} needs data that say which rows those are: a column `split`, or the data that the run was trained on."
-        )
-    wanted = PARTS.index(split or "test")
-    if part is None or (split is None and not (part == wanted).any()):
-        return table, np.arange(table.height), names
-    if not (part == wanted).any():
-        raise UserError(f"the data have no {split} rows ({splitting.summary(part)}).")
-    say(f"the {PARTS[wanted]} part of the data")
-    rows = np.flatnonzero(part == wanted)
-    return table[rows], rows, names
+        rows = assign(table, _test_of(settings, bundle), settings, bundle.task)
+        wanted = PARTS.index(split) if split else TEST if (rows.part == TEST).any() else VALID
+    else:
+        if part is None and split is not None:
+            raise UserError(
+                f"--split {split} needs data that say which rows those are: a column `split`, or the data that the run was trained on."
+            )
+        wanted = PARTS.index(split or "test")
+        if part is None or (split is None and not (part == wanted).any()):
+            part = np.full(table.height, wanted, np.uint8)
+        order = bundle.task.order(table)
+        order = np.arange(table.height) if order is None else order
+        rows = Rows(table[order], part[order], lambda i: f"row {int(order[i]) + 1}", {}, {})
+    if not (rows.part == wanted).any():
+        raise UserError(f"the data have no {split} rows ({splitting.summary(rows.part)}).")
+    if not (rows.part == wanted).all():
+        say(f"the {PARTS[wanted]} part of the data")
+    return rows, wanted
 
 
-def measure(bundle: Bundle, encoded: Batch) -> Measured:
-    """All metrics of the task on encoded rows."""
-    inputs = {key: value for key, value in encoded.items() if key in bundle.schema.inputs}
-    predicted = forward(bundle.model, bundle.task, bundle.head, inputs, None)
-    return bundle.task.measure(predicted, encoded, bundle.schema, bundle.task.metrics(bundle.schema))
+def measure(bundle: Bundle, scored: Examples) -> Measured:
+    """All metrics of the task on these examples."""
+    judged, truth = judge(bundle.model, bundle.task, bundle.head, scored)
+    return bundle.task.measure(judged, truth, bundle.schema, bundle.task.metrics(bundle.schema))
 
 
-def verdict(metric: str, name: str, value: float, others: dict[str, float], n_test: int) -> str:
+def verdict(metric: str, name: str, value: float, others: dict[str, float], n_test: int, noun: str = "test rows") -> str:
     """In words: was the model worth it beside the baselines, on the test rows? A metric without a value there is NaN."""
-    rows = f"{n_test:,} test rows"
+    rows = f"{n_test:,} {noun}"
     if math.isnan(value):
         return f"{metric} has no value on the {rows} (they lack a class, or an answer is not finite): nothing says how good {name} is."
     silent = [other for other in others if math.isnan(others[other])]
@@ -139,16 +155,13 @@ def verdict(metric: str, name: str, value: float, others: dict[str, float], n_te
         return f"{name} was worth it: {metric} {value:.4f} on {rows}, against {theirs:.4f} of the best baseline ({best}).{left_out}"
     return (
         f"{name} was not worth it here: {metric} {value:.4f} on {rows}, while {best} reaches {theirs:.4f}. "
-        f"The validation rows did not tell; to train that one: --model {best}.{left_out}"
+        f"Validation did not tell; to train that one: --model {best}.{left_out}"
     )
 
 
 def noise(metric: str, value: float, n: int) -> float:
     """How far a metric moves by the choice of n test rows alone, roughly: the least difference worth a word.
 
-    The standard error sqrt(p (1 - p) / n) of a share p, for the metrics of classes and labels of which more is better; they are
-    averages over rows of something between 0 and 1, or close to it. Of all others 1 %.
+    The standard error sqrt(p (1 - p) / n) of a metric that is a share; of all others 1 %.
     """
-    bare = metric.rpartition(".")[2]
-    share = bare.startswith("f1_") or (direction(metric) == "max" and bare in family("classification") | family("labels"))
-    return math.sqrt(value * (1 - value) / n) if share and 0 <= value <= 1 else 0.01 * abs(value)
+    return math.sqrt(value * (1 - value) / n) if is_share(metric) and 0 <= value <= 1 else 0.01 * abs(value)

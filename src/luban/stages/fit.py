@@ -1,6 +1,6 @@
 """THE loop, once, for every model that is stepped: batches -> loss -> backward -> step -> now and then evaluate -> now and then save.
 
-Killed at any moment and resumed, it ends with the same bits on a CPU: the order of rows is a pure function of (seed, epoch), all
+Killed at any moment and resumed, it ends with the same bits on a CPU: the order of examples is a pure function of (seed, epoch), all
 other state is in the last checkpoint, and nothing that is computed depends on the time of day or on when a checkpoint was written.
 """
 
@@ -23,8 +23,9 @@ import torch
 from torch import Tensor
 
 from luban import optim
-from luban.bundle import forward, tensors_of
-from luban.core.contract import Model, to_device
+from luban.bundle import judge, tensors_of
+from luban.core.batch import to_device
+from luban.core.contract import Model
 from luban.core.errors import UserError
 from luban.core.files import atomic
 from luban.core.notes import say
@@ -85,7 +86,7 @@ class State:
 def fit(job: Job, clock: RunClock, hooks: Hooks) -> State:
     """Trains job.model in place; it ends with its best weights by job.data.metric on the validation rows."""
     c, data, model = job.config, job.data, job.model.to(job.device)
-    train = data.index(TRAIN)
+    train = data.examples[TRAIN]
     torch.set_num_threads(c.threads)
     torch.manual_seed(data.config.seed)
     # what is evaluated and saved: the moving average of the weights where one is kept, else the weights
@@ -105,15 +106,15 @@ def fit(job: Job, clock: RunClock, hooks: Hooks) -> State:
         # ---- one step
         if state.step // per_epoch != epoch:
             epoch = state.step // per_epoch
-            order = shuffled(train, data.config.seed, epoch)
+            order = shuffled(len(train), data.config.seed, epoch)
         optimiser.set_lr(c.lr * multiplier(c.schedule, state.step, state.steps, c.warmup))
         loss = torch.zeros((), device=job.device)
         pieces = _batches(order, state.step % per_epoch, per_epoch, c)
-        for rows in pieces:
-            batch = to_device(data.store.gather(rows), job.device)
+        for numbers in pieces:
+            batch = to_device(train[numbers], job.device)
             with torch.autocast(job.device.type, torch.bfloat16, enabled=c.precision == "bf16"):
                 part, _ = data.task.loss(model, batch, data.head)
-            part = part * (len(rows) / sum(map(len, pieces)))  # the mean over all pieces, as if they were one batch
+            part = part * (len(numbers) / sum(map(len, pieces)))  # the mean over all pieces, as if they were one batch
             part.backward()
             loss += part.detach()
         if c.clip:
@@ -141,7 +142,7 @@ def fit(job: Job, clock: RunClock, hooks: Hooks) -> State:
                 "model": job.name,
                 "step": state.step,
                 "epoch": round(state.step / per_epoch, 3),
-                "loss": float(seen.mean()),
+                "train_loss": float(seen.mean()),
                 job.data.metric: value if math.isfinite(value) else None,
                 "lr": c.lr * multiplier(c.schedule, state.step - 1, state.steps, c.warmup),
                 "examples_per_second": round(state.step * c.batch_size * c.accumulate / state.seconds),
@@ -173,18 +174,17 @@ def fit(job: Job, clock: RunClock, hooks: Hooks) -> State:
 
 
 def _batches(order: Tensor, number: int, per_epoch: int, c: TrainConfig) -> list[Tensor]:
-    """The row numbers of step `number` of an epoch, in `accumulate` pieces; the last step takes what is left."""
+    """The numbers of the examples of step `number` of an epoch, in `accumulate` pieces; the last step takes what is left."""
     size = c.batch_size * c.accumulate
     rows = order[number * size : None if number == per_epoch - 1 else (number + 1) * size]
     return list(rows.tensor_split(max(1, round(len(rows) / c.batch_size))))
 
 
 def score(job: Job, model: Model) -> float:
-    """The first metric on the validation rows; where it has no value, the worst that there is."""
+    """The first metric on the validation part; where it has no value, the worst that there is."""
     data = job.data
-    truth = data.store.gather(data.index(VALID))
-    predicted = forward(model, data.task, data.head, {key: value for key, value in truth.items() if key in data.schema.inputs}, None)
-    measured = data.task.measure(predicted, truth, data.schema, [data.metric]).metrics
+    judged, truth = judge(model, data.task, data.head, data.examples[VALID])
+    measured = data.task.measure(judged, truth, data.schema, [data.metric]).metrics
     return measured.get(data.metric, -math.inf if better(data.metric, 1.0, 0.0) else math.inf)
 
 
@@ -234,12 +234,12 @@ def step_seconds(job: Job, most: float) -> float:
     c, data, model = job.config, job.data, copy.deepcopy(job.model).to(job.device).train()
     torch.set_num_threads(c.threads)
     optimiser = optim.build(c.optimizer, model, c.lr, momentum=c.momentum, nesterov=c.nesterov, weight_decay=c.weight_decay)
-    marks = [time.perf_counter()]
+    train, marks = data.examples[TRAIN], [time.perf_counter()]
     with torch.random.fork_rng():
         while len(marks) < 4 or (len(marks) < 30 and marks[-1] - marks[0] < most):
-            for rows in _batches(data.index(TRAIN), 0, steps_per_epoch(len(data.index(TRAIN)), c), c):
+            for numbers in _batches(torch.arange(len(train)), 0, steps_per_epoch(len(train), c), c):
                 with torch.autocast(job.device.type, torch.bfloat16, enabled=c.precision == "bf16"):
-                    loss, _ = data.task.loss(model, to_device(data.store.gather(rows), job.device), data.head)
+                    loss, _ = data.task.loss(model, to_device(train[numbers], job.device), data.head)
                 loss.backward()
             optimiser.step()
             optimiser.zero_grad()

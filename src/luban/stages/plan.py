@@ -48,7 +48,10 @@ def _one(one: Draft, prepared: Prepared) -> Iterator[str]:
     memory = 4 * n * 5 + 4 * flops / 6 / 100
     yield f"  {n:,} parameters, {flops:.2e} FLOPs a step, about {memory / 1e6:.0f} MB beside the data"
     longest = _clock(c.steps * each * 1.05)
-    yield f"  {c.steps:,} steps of {c.batch_size} rows at {1000 * each:.3g} ms: at most {longest}, less when validation stops it early"
+    yield (
+        f"  {c.steps:,} steps of {c.batch_size} {prepared.task.noun} at {1000 * each:.3g} ms: "
+        f"at most {longest}, less when validation stops it early"
+    )
     for key, value in vars(c).items():
         reason = one.plan.why.get(f"train.{key}")
         yield f"  train.{key} {value}" + (f": {reason}" if reason else "")

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from luban import reading
-from luban.bundle import Bundle, load
+from luban.bundle import Bundle, lines, load
 from luban.core.contract import Table
 from luban.core.errors import UserError
 from luban.core.files import atomic
@@ -25,26 +25,38 @@ _WRITERS: dict[str, Callable[..., str]] = {
 }
 
 
-def predict(run: str | Path | Bundle, data: Any, *, model: Any = None) -> Table:
-    """Predictions of a run's model: a polars frame, one row for each of `data`, in their order.
+def predict(run: str | Path | Bundle, data: Any = None, *, ask: dict[str, Any] | None = None, model: Any = None) -> Table:
+    """Predictions of a run's model: a polars frame, in the order of the questions.
 
     run: a run folder, its model/, `last`, or a loaded Bundle. data: a path, a built-in name, a polars or pandas frame, a dict of
-    columns, or a list of rows as dicts; it needs no target. model: the user's own network, as for `luban.load`.
+    columns, or a list of rows as dicts; it needs no target. ask: what the task can be asked, such as {"k": 5}; with {"user": 42} or
+    {"prompt": "ROMEO:"} no data are needed. model: the user's own network, as for `luban.load`.
     Columns: `prediction`; for classes also `confidence` and `p_<label>`. Raises UserError for a missing column or an unreadable value.
     """
-    return (run if isinstance(run, Bundle) else load(find(run).model, model)).predict(data)
+    return (run if isinstance(run, Bundle) else load(find(run).model, model)).predict(data, ask)
 
 
-def predict_to(run: str, data: str, out: Path | None, model: str | None = None) -> int:
-    """Streams predictions for the file `data` (or "-", standard input) to the file `out` (or standard output); returns the rows."""
+def predict_to(run: str, data: str | None, out: Path | None, ask: dict[str, Any], model: str | None = None) -> int:
+    """Streams predictions for the file `data` (or "-", standard input; None: what `ask` means) to `out` (or standard output).
+
+    Returns the lines written.
+    """
     bundle = load(find(run).model, model)
-    words = bundle.info.get("reading", {})  # the encoding and the delimiter of the training data
-    if out is not None and data != "-" and Path(data).exists() and out.exists() and out.samefile(data):
-        raise UserError(f"the predictions would overwrite the data: {out} is both. Name another file with -o.")
-    chunks = reading.read_stream(sys.stdin.buffer, _ROWS, **words) if data == "-" else reading.chunks(data, _ROWS, **words)
-    answers = bundle.predict_chunks(chunks)
+    made = bundle.asked(ask)
+    if data is None:
+        answers: Iterator[Table] = iter([lines(bundle.answer(None, made))])
+    else:
+        words = bundle.info.get("reading", {})  # the encoding and the delimiter of the training data
+        if out is not None and data != "-" and Path(data).exists() and out.exists() and out.samefile(data):
+            raise UserError(f"the predictions would overwrite the data: {out} is both. Name another file with -o.")
+        chunks = (
+            reading.read_stream(sys.stdin.buffer, _ROWS, **words)
+            if data == "-"
+            else reading.chunks(data, _ROWS, **words, endings=bundle.task.endings)
+        )
+        answers = bundle.predict_chunks(chunks, made)
     if out is None:
-        return _write_text(answers, sys.stdout.buffer, ".csv")
+        return _write_text(answers, sys.stdout.buffer, ".csv") if data is not None else _show(next(answers))
     suffix = out.suffix.lower()
     if suffix == ".parquet":
         return _write_parquet(answers, out)
@@ -52,6 +64,14 @@ def predict_to(run: str, data: str, out: Path | None, model: str | None = None) 
         raise UserError(f"predictions are written as .csv, .jsonl or .parquet, not {out.name!r}.")
     with atomic(out) as file:
         return _write_text(answers, file, suffix)
+
+
+def _show(answer: Table) -> int:
+    """Prints the answer to what was asked without data: a passage as it is, anything else as CSV."""
+    if answer.height == 1 and set(answer.dtypes) == {pl.String}:
+        sys.stdout.write("".join(word or "" for word in answer.row(0)) + "\n")
+        return 1
+    return _write_text(iter([answer]), sys.stdout.buffer, ".csv")
 
 
 def _write_text(answers: Iterator[Table], file: Any, suffix: str) -> int:

@@ -5,18 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from luban import reading, splitting
 from luban.checks import report_copies, report_leaks
 from luban.core import config as configs
+from luban.core.batch import Examples, Store
 from luban.core.contract import Head, Schema, Table, Task
 from luban.core.errors import UserError, did_you_mean, listed
 from luban.core.notes import cells_of, padded, say
 from luban.core.registry import TASKS
-from luban.data import Rows, Store, assign, describe, infer_schema
+from luban.data import Rows, assign, describe, encode, examples, fit_schema
 from luban.planning import Config
+from luban.splitting import PARTS, TEST, TRAIN, VALID
 
 
 @dataclass(frozen=True)
@@ -28,61 +27,71 @@ class Prepared:
     rows: Rows
     schema: Schema
     store: Store
+    examples: tuple[Examples, Examples, Examples]
+    """Of the training, validation and test part."""
     head: Head
     metric: str
     findings: list[dict[str, Any]]
     fingerprint: str
     """Of the data as they were given: see splitting.fingerprint."""
 
-    def index(self, part: int) -> Tensor:
-        return torch.from_numpy(self.rows.of(part))
-
 
 def prepare(data: Any, config: Config) -> Prepared:
     """Reads, splits, infers, encodes: everything before a model."""
     if data is None:
         raise UserError("no data were given: name a file, a built-in set (`luban data list`), or data.path in the configuration.")
-    words = {"encoding": config.data.encoding, "delimiter": config.data.delimiter}
+    named = TASKS[config.task["name"]] if config.task.get("name") else None
+    words = {"encoding": config.data.encoding, "delimiter": config.data.delimiter, "endings": named.endings if named else {}}
     table = reading.read(data, **words)
-    if not config.data.target:
-        raise UserError(f"name the column to predict: --target COLUMN. There are: {listed(table.columns, 40)}.")
-    for name in config.data.target:
-        splitting.need_column(table, name, "--target")
-    for name in config.data.drop:
-        splitting.need_column(table, name, "--drop")
-        if name in config.data.target:
-            raise UserError(f"{name!r} is both the target and to be dropped.")
-    task = _task(table, config)
-    table = task.prepare(table)
-    test = task.prepare(reading.read(config.data.test, **words)) if config.data.test else None
+    task = _task(table, named, config)
+    task.settle(table if task.labelled else table.drop(config.data.drop), config.data.target, config.data.time)
+    test = reading.read(config.data.test, **words) if config.data.test else None
     rows = assign(table, test, config.data, task)
-    schema = infer_schema(rows, config.data, config.fields)
+    schema = fit_schema(rows, config.data, config.fields, task)
     _print_schema(schema)
-    rows.facts["copies_across_parts"] = report_copies(schema, rows)
-    store = Store.encode(schema, rows)
+    if task.labelled:
+        rows.facts["copies_across_parts"] = report_copies(schema, rows)
+    store = encode(schema, rows)
     metrics = task.metrics(schema)
     if config.metric and config.metric not in metrics:
         raise UserError(
             f"--metric {config.metric!r} is not one of this task's.{did_you_mean(config.metric, metrics)} There are: {listed(metrics, 40)}."
         )
-    findings = report_leaks(schema, store, rows)
+    findings = report_leaks(schema, store, rows) if task.labelled else []
     metric, fingerprint = config.metric or metrics[0], splitting.fingerprint(table, test)
-    return Prepared(config, task, rows, schema, store, task.head(schema), metric, findings, fingerprint)
+    parts = (examples(task, store, TRAIN), examples(task, store, VALID), examples(task, store, TEST))
+    for part, name in ((TRAIN, "train on"), (VALID, "validate on")):
+        if not len(parts[part]):
+            raise UserError(f"the split leaves no {task.noun} to {name}. Give more data, or other shares: --set data.shares=[0.6,0.2,0.2].")
+    if not task.labelled:
+        say(f"{task.noun}: " + ", ".join(f"{name} {len(each):,}" for name, each in zip(PARTS, parts, strict=True)))
+    return Prepared(config, task, rows, schema, store, parts, task.head(schema), metric, findings, fingerprint)
 
 
-def _task(table: Table, config: Config) -> Task:
-    options = dict(config.task)
-    name = options.pop("name", None)
-    columns = [table.get_column(target) for target in config.data.target]
-    if name is None:
-        scores = sorted(((cls.sniff(columns), name) for name, cls in TASKS.items()), reverse=True)
-        name = scores[0][1]
-        say(
-            f"task: {name}"
-            + (f" (could be {scores[1][1]}: --task {scores[1][1]})" if scores[0][0] - scores[1][0] < 0.3 and scores[1][0] > 0 else "")
+def _task(table: Table, named: type[Task] | None, config: Config) -> Task:
+    """The task that was named, or that the target columns ask for; after the columns that the user named were found."""
+    targets = config.data.target
+    if not targets and (named is None or named.labelled):
+        without = [name for name, cls in TASKS.items() if not cls.labelled]
+        raise UserError(
+            f"name the column to predict: --target COLUMN. There are: {listed(table.columns, 40)}. "
+            f"Or a question that needs none: --task {' | '.join(without)}."
         )
-    task_class = TASKS[name]
-    return task_class(configs.build(task_class.Config, options, "task"))
+    for name in targets:
+        splitting.need_column(table, name, "--target")
+    for name in config.data.drop:
+        splitting.need_column(table, name, "--drop")
+        if name in targets:
+            raise UserError(f"{name!r} is both the target and to be dropped.")
+    options = {key: value for key, value in config.task.items() if key != "name"}
+    if named is None:
+        columns = [table.get_column(target) for target in targets]
+        scores = sorted(((cls.sniff(columns), name, cls) for name, cls in TASKS.items()), key=lambda score: score[:2], reverse=True)
+        (best, name, named), (second, other, _) = scores[:2]
+        say(f"task: {name}" + (f" (could be {other}: --task {other})" if best - second < 0.3 and second > 0 else ""))
+    if config.data.group and not named.labelled:
+        raise UserError("--group has no meaning for this task, which splits its data by a rule of its own. Leave it out.")
+    return named(configs.build(named.Config, options, "task"))
 
 
 def _print_schema(schema: Schema) -> None:

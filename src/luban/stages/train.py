@@ -144,19 +144,20 @@ def _run(data: Any, config: Config, out: str | Path | None, resume: bool, networ
 def _conclude(chosen: Trained, others: dict[str, Trained], workshop: Workshop) -> Run:
     """Scores on the test rows, writes report, configuration and bundle."""
     prepared, folder = workshop.prepared, workshop.folder
-    part = TEST if len(prepared.index(TEST)) else VALID
+    part, noun = TEST if len(prepared.examples[TEST]) else VALID, prepared.task.noun
     if part == VALID:
-        say("there are no test rows: the figures are of the validation rows, which also picked the checkpoint; they flatter.")
-    encoded = prepared.store.gather(prepared.index(part))
-    test = measure(chosen.bundle, encoded)
-    baselines = {name: measure(each.bundle, encoded).metrics for name, each in others.items() if name != chosen.name}
+        say(f"there are no test {noun}: the figures are of the validation {noun}, which also picked the checkpoint; they flatter.")
+    scored = prepared.examples[part]
+    test = measure(chosen.bundle, scored)
+    baselines = {name: measure(each.bundle, scored).metrics for name, each in others.items() if name != chosen.name}
     metric = prepared.metric
     words = verdict(
         metric,
         chosen.name,
         test.metrics.get(metric, float("nan")),
         {name: values.get(metric, float("nan")) for name, values in baselines.items()},
-        len(prepared.index(part)),
+        len(scored),
+        f"{'test' if part == TEST else 'validation'} {noun}",
     )
     say(words)
     resolved = dataclasses.replace(

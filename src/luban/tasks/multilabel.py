@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from luban.core import cells
-from luban.core.contract import Batch, Head, Measured, Model, Part, Schema, Table, Task, log_odds
+from luban.core.batch import Batch
+from luban.core.contract import Head, Measured, Model, Part, Schema, Table, Task, log_odds
 from luban.core.errors import UserError, listed
 from luban.core.notes import warn
 from luban.core.registry import FIELDS

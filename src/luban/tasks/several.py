@@ -15,7 +15,8 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from luban.core.contract import Batch, Head, Measured, Model, Part, Schema, Table, Task
+from luban.core.batch import Batch
+from luban.core.contract import Head, Measured, Model, Part, Schema, Table, Task
 from luban.metrics.several import mean_skill
 from luban.tasks._targets import discrete, need_several
 from luban.tasks.classify import Classify

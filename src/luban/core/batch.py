@@ -1,0 +1,120 @@
+"""Tensors of many rows: ragged columns, the store that holds all of them encoded, and the examples that are cut out of it.
+
+An example is a span of the store: a row is a span of one, a window a span of its length, a user a span of all that they did, a passage
+a span of tokens. Spans are two numbers each and may overlap, so windows are never laid out in memory; a batch of them is one gather.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Rows of unequal length: row i is values[offsets[i]:offsets[i+1]]. values: (total, ...), offsets: (B+1,) int64."""
+
+    values: Tensor
+    offsets: Tensor
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> Tensor:
+        """(B,) int64."""
+        return self.offsets[1:] - self.offsets[:-1]
+
+    def __getitem__(self, index: Tensor) -> Ragged:
+        """Rows by number, in that order: one vectorised gather, no Python per row."""
+        return cut(self.values, self.offsets[:-1][index], self.lengths[index])
+
+    def to(self, device: torch.device) -> Ragged:
+        return Ragged(self.values.to(device), self.offsets.to(device))
+
+
+def cut(values: Tensor, start: Tensor, length: Tensor) -> Ragged:
+    """values[start[i] : start[i] + length[i]] for each i. values: (N, ...); start and length: (B,) int64."""
+    offsets = torch.zeros(len(start) + 1, dtype=torch.int64, device=start.device)
+    torch.cumsum(length, 0, out=offsets[1:])
+    within = torch.arange(int(offsets[-1]), device=start.device) - offsets[:-1].repeat_interleave(length)
+    return Ragged(values[start.repeat_interleave(length) + within], offsets)
+
+
+Encoded = Tensor | Ragged
+Batch = dict[str, Any]  # of Encoded; a type checker cannot know which key is which
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    return {key: value.to(device) for key, value in batch.items()}
+
+
+def size_of(batch: Batch) -> int:
+    """How many examples it holds."""
+    return len(next(iter(batch.values())))
+
+
+def piece_of(batch: Batch, start: int, stop: int) -> Batch:
+    """The examples [start, stop)."""
+    n = size_of(batch)
+    if start == 0 and stop >= n:
+        return batch
+    rows = torch.arange(start, min(stop, n))
+    return {key: value[rows] if isinstance(value, Ragged) else value[start:stop] for key, value in batch.items()}
+
+
+# ---------------------------------------------------------------- the store, and examples
+
+
+@dataclass(frozen=True)
+class Store:
+    """All rows encoded, in the task's order, resident."""
+
+    columns: Batch
+    part: Tensor
+    """(N,) uint8: which part each row belongs to, 0 train, 1 valid, 2 test."""
+
+    def of(self, part: int) -> Tensor:
+        """Row numbers of a part, (n,) int64, increasing."""
+        return torch.nonzero(self.part == part).squeeze(1)
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Example i is [start[i], start[i] + length[i]) of the store. start: (n,) int64; length: (n,) int64, or one number for all."""
+
+    start: Tensor
+    length: Tensor | int = 1
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def __getitem__(self, numbers: Tensor) -> Spans:
+        return Spans(self.start[numbers], self.length if isinstance(self.length, int) else self.length[numbers])
+
+
+class Examples:
+    """The examples of one part: their number, any of them as a batch, all of them piece by piece."""
+
+    def __init__(self, store: Store, spans: Spans, batch: Callable[[Store, Spans], Batch]):
+        self.store, self.spans, self.batch = store, spans, batch
+
+    def __len__(self) -> int:
+        return len(self.spans)
+
+    def __getitem__(self, numbers: Tensor) -> Batch:
+        """By number, (B,) int64, in that order."""
+        return self.batch(self.store, self.spans[numbers])
+
+    def pieces(self, most: int) -> Iterator[Batch]:
+        """All in order, at most `most` at a time."""
+        for start in range(0, len(self), most):
+            yield self[torch.arange(start, min(start + most, len(self)))]
+
+    def whole(self) -> Batch:
+        """All in one batch, for what is solved at once."""
+        return self[torch.arange(len(self))]

@@ -1,0 +1,303 @@
+"""Forecast: how do these series go on? An example is a window: `look_back` rows that are seen, and the `horizon` rows after them.
+
+A row is a moment, a column a series; all series are forecast together. Rows are sorted by time and split in that order, the oldest
+train. Windows overlap and are never laid out: an example is where it starts. Letters: B windows, C series, L look-back, H horizon,
+K ensemble members, N rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from luban.core import cells
+from luban.core.batch import Batch, Spans, Store
+from luban.core.contract import Head, Measured, Model, Part, Schema, Table, Task
+from luban.core.errors import UserError, did_you_mean, listed
+from luban.core.notes import say, warn
+from luban.core.registry import FIELDS
+from luban.layers.rules import within
+from luban.metrics import compute, family
+
+USUAL = 336
+"""Look-back: two weeks of hours, as DLinear and PatchTST have it."""
+
+
+class Forecast(Task):
+    labelled = False
+    rowwise = False
+    noun = "windows"
+
+    @dataclass(frozen=True)
+    class Config:
+        horizon: int = 96
+        """Steps that are forecast at once; 96 is where the papers begin. A longer forecast can be asked for later: it is rolled."""
+        look_back: int | None = None
+        """Steps that a model sees. Unset: 336, or half of what the training rows leave beside the horizon where that is less."""
+        season: int | None = None
+        """Steps after which the series repeats. Unset: by the usual step, 24 of hours, 7 of days, 12 of months, 4 of quarters, else 1."""
+        time: str | None = None
+        """The column that says when. Unset: the first that reads as dates; where there is none, rows stand as they come."""
+        day_first: bool | None = None
+        """Is 01/05/2024 the first of May? Unset: the time column decides, by a value that leaves no choice; else the month goes first."""
+        columns: tuple[str, ...] = ()
+        """The series. Unset: the --target columns, else every column of numbers."""
+        loss: Literal["mse", "mae"] = "mse"
+        """mse aims at the mean; mae at the median, which single spikes move less."""
+
+        def __post_init__(self) -> None:
+            within(self, {"horizon": (1, 100_000), "look_back": (2, 1_000_000), "season": (1, 1_000_000)}, "task")
+
+    @dataclass(frozen=True)
+    class Ask:
+        horizon: int | None = None
+        """How many steps; unset, as many as it was trained for. More are rolled: forecast, append, forecast again."""
+
+        def __post_init__(self) -> None:
+            within(self, {"horizon": (1, 1_000_000)}, "ask")
+
+    # ---------------------------------------------------------------- what it reads
+
+    def settle(self, table: Table, targets: Sequence[str], time: str | None) -> None:
+        c, sample = self.config, table.gather_every(max(1, table.height // 1_000))
+        dates = [name for name in table.columns if name not in targets and FIELDS["date"].sniff(sample.get_column(name)) > 0]
+        numbers = [name for name in table.columns if name not in dates and FIELDS["number"].sniff(sample.get_column(name)) >= 0.5]
+        time = time or c.time or next(iter(dates), None)
+        columns = tuple(targets) or c.columns or tuple(name for name in numbers if name != time)
+        for name in filter(None, (time, *columns)):
+            if name not in table.columns:
+                there = f"{did_you_mean(name, table.columns)} There are: {listed(table.columns)}."
+                raise UserError(f"the column {name!r} is not in the data.{there}")
+        if time in columns or not columns:
+            why = f"{time!r} is both the time and a series" if columns else f"no column of numbers in {listed(table.columns)}"
+            raise UserError(f"there is nothing to forecast: {why}. Name the series with --target, and the time with --time.")
+        self.config = replace(c, time=time, columns=columns, season=c.season or 1)
+        pace = "as the rows come"
+        if time:
+            moment = self._moment(table)
+            self.config = replace(self.config, day_first=moment.day_first, season=c.season or _season(moment))
+            pace = f"steps of {moment.pace()} by {time!r}"
+            for doubt in moment.doubts:
+                warn(f"{time!r}: {doubt}")
+        season = f"a season of {self.config.season:,}" if self.config.season > 1 else "no season"
+        say(f"series: {listed(columns)}; {pace}; {season}")
+
+    def _moment(self, table: Table) -> Any:
+        """The time column's field, fitted on all of it."""
+        moment = FIELDS["moment"]((self.config.time,), FIELDS["moment"].Config(self.config.day_first))
+        return moment.fit([table.get_column(self.config.time)], {})
+
+    def order(self, table: Table) -> np.ndarray | None:
+        """By time. A moment twice is an error, for only the user knows which row is right; uneven steps are told."""
+        name = self.config.time
+        if name is None:
+            return None
+        if name not in table.columns:
+            raise UserError(f"the column {name!r} is missing, which says when each row was.{did_you_mean(name, table.columns)}")
+        moment = self._moment(table)
+        stamps = moment.encode(table.get_column(name))
+        if moment.has_missing:
+            empty = cells.empty(table.get_column(name), cells.BLANK).arg_true()[0]
+            raise UserError(f"the time column {name!r} is empty in {cells.row(empty)}. Write when it was, or take the row out.")
+        stamps, order = stamps.sort(stable=True)
+        doubled = (stamps.diff() == 0).nonzero().flatten()
+        if len(doubled):
+            i = int(doubled[0])
+            first, second = (cells.row(int(order[j])) for j in (i, i + 1))
+            raise UserError(f"the time {_words(moment, stamps[i : i + 1])[0]} of {name!r} stands in {first} and again in {second}. "
+                            "A series has one row for each moment; several series go side by side, a column each.")  # fmt: skip
+        uneven = (moment.after(stamps[:-1], 1)[:, 0] != stamps[1:]).nonzero().flatten()
+        if len(uneven):
+            i = int(uneven[0])
+            warn(f"{len(uneven):,} of {len(stamps) - 1:,} steps of {name!r} are not {moment.pace()}, the first after "
+                 f"{_words(moment, stamps[i : i + 1])[0]} ({cells.row(int(order[i]))}); rows are taken as if evenly spaced.")  # fmt: skip
+        return order.numpy()
+
+    def split(self, table: Table, shares: tuple[float, float, float]) -> tuple[np.ndarray, str]:
+        """Three runs of rows, the oldest train. Of numbers of rows, what lies beyond is in part 3."""
+        n, ends = table.height, np.cumsum(shares)
+        if max(shares) > 1 and ends[-1] > n:
+            raise UserError(f"data.shares asks for {int(ends[-1]):,} rows, and there are {n:,}.")
+        ends = ends if max(shares) > 1 else np.round(ends * n)
+        part = np.searchsorted(ends, np.arange(n), side="right").astype(np.uint8)
+        for number, name in ((1, "validation"), (2, "test")):
+            rows = int((part == number).sum())
+            if 0 < rows < self.config.horizon:
+                raise UserError(f"the {name} part has {rows:,} rows, too few for a horizon of {self.config.horizon:,}: "
+                                f"forecast fewer steps (--set task.horizon={max(1, rows // 2)}), or give other data.shares.")  # fmt: skip
+        return part, "by time, the oldest rows train" if self.config.time else "in the order of the rows, the first train"
+
+    def schema(self, table: Table, targets: Sequence[str]) -> Schema:
+        """Series under c0, c1, ..., then the moment; nothing is a target, for what is forecast is read, too."""
+        self._fit_into(table.height)
+        c, series, moment = self.config, FIELDS["series"], FIELDS["moment"]
+        for name in c.columns:
+            column = table.get_column(name)
+            if not cells.numbers(column, cells.decimal_comma(column)).is_finite().any():
+                example = f" ({cells.first(column, column.is_not_null())})" if column.count() else ""
+                raise UserError(f"the series {name!r} has no number in the {table.height:,} training rows{example}. "
+                                f"Leave it out with --drop {name!r}, or name the series with --target.")  # fmt: skip
+        inputs = {f"c{i}": series((name,), series.Config(c.look_back, c.season)) for i, name in enumerate(c.columns)}
+        if c.time:
+            inputs[self._stamps] = moment((c.time,), moment.Config(c.day_first))
+        used = {c.time, *c.columns}
+        return Schema(inputs, {}, {name: "neither the time nor a series" for name in table.columns if name not in used})
+
+    def _fit_into(self, n: int) -> None:
+        """Settles how far n training rows let a window look back, and whether a season fits into it."""
+        c, room = self.config, n - self.config.horizon
+        longest = room if c.look_back else room // 2  # unset: as many windows as each looks back, at least
+        if longest < (c.look_back or 2):
+            raise UserError(f"{n:,} training rows are too few to look back on {c.look_back or 2:,} and forecast {c.horizon:,}: "
+                            "give more rows, or a smaller task.horizon or task.look_back.")  # fmt: skip
+        look_back = c.look_back or min(USUAL, longest)
+        if look_back < min(USUAL, c.look_back or USUAL):
+            say(f"look_back: {look_back}, half of what {n:,} training rows leave beside a horizon of {c.horizon} ({USUAL} is usual)")
+        if c.season > look_back:
+            say(f"a season of {c.season:,} does not fit into {look_back:,} rows of look-back; none is assumed")
+        self.config = replace(c, look_back=look_back, season=c.season if c.season <= look_back else 1)
+
+    # ---------------------------------------------------------------- what it learns
+
+    def spans(self, store: Store, part: int) -> Spans:
+        """Every window whose horizon lies in the part; of training, windows that lie in it whole."""
+        L, H = self.config.look_back, self.config.horizon
+        inside = F.pad((store.part == part).cumsum(0), (1, 0))  # (N + 1,): how many of the rows before each are of the part
+        first = torch.arange(max(0, len(store.part) - L - H + 1))
+        fits = inside[first + L + H] - inside[first + L] == H
+        if part == 0:
+            fits &= inside[first + L] - inside[first] == L
+        return Spans(first[fits], L + H)
+
+    def batch(self, store: Store, spans: Spans) -> Batch:
+        """c0, ...: (B, L), stamps as well; y0, ...: (B, H)."""
+        L = self.config.look_back
+        size = L + self.config.horizon
+        windows = {key: column.unfold(0, size, 1)[spans.start] for key, column in store.columns.items()}  # (B, L + H)
+        answers = {f"y{i}": windows[f"c{i}"][:, L:] for i in range(len(self.config.columns))}
+        return {key: window[:, :L] for key, window in windows.items()} | answers
+
+    def head(self, schema: Schema) -> Head:
+        c = self.config
+        return Head(tuple(Part(f"y{i}", "series", c.horizon, c.loss, bias=(0.0,) * c.horizon) for i in range(len(c.columns))))
+
+    def loss(self, model: Model, batch: Batch, head: Head) -> tuple[Tensor, dict[str, Tensor]]:
+        z = torch.cat(list(head.split(model(batch)).values()), 2)  # (B, K, C * H)
+        y = torch.cat([batch[part.key] for part in head.parts], 1).unsqueeze(1).expand_as(z)
+        return (F.mse_loss(z, y) if self.config.loss == "mse" else F.l1_loss(z, y)), {}
+
+    # ---------------------------------------------------------------- how it is judged
+
+    def metrics(self, schema: Schema) -> tuple[str, ...]:
+        """MSE first, or MAE where that is what is minimised."""
+        return tuple(dict.fromkeys([self.config.loss, *family("forecasting")]))
+
+    def measure(self, judged: Batch, truth: Batch, schema: Schema, names: Sequence[str]) -> Measured:
+        keys = [f"y{i}" for i in range(len(self.config.columns))]
+        y, v = (torch.stack([each[key] for key in keys], 1).numpy() for each in (truth, judged))  # (B, C, H)
+        found = compute("forecasting", names, y, v)
+        if len(names) == 1 or not found:  # with one name it is training that asks, often
+            return Measured(found)
+        squares = np.square(v - y, dtype=np.float64)
+        by_column = dict(zip(self.config.columns, squares.mean((0, 2)).tolist(), strict=True))
+        H = self.config.horizon
+        by_step = {str(step): float(squares[:, :, step - 1].mean()) for step in sorted({1, -(-H // 4), -(-H // 2), H})}
+        units = {name: mse**0.5 * self._series(schema, i).std for i, (name, mse) in enumerate(by_column.items())}
+        return Measured(found, {"mse_by_column": by_column, "mse_by_step": by_step, "rmse_in_units": units})
+
+    # ---------------------------------------------------------------- what it answers
+
+    def context(self, store: Store) -> Batch:
+        """The last window, (L,) each: a forecast without data goes on from there."""
+        return {key: column[-self.config.look_back :].clone() for key, column in store.columns.items()}
+
+    def question(self, ask: Any) -> Table | None:
+        return None
+
+    def pose(self, encoded: Batch, context: Batch) -> Batch:
+        """The last L rows as the only window, (1, L) each."""
+        rows, L = encoded or context, self.config.look_back
+        if len(rows["c0"]) < L:
+            raise UserError(f"this model looks back on {L:,} rows, and the data have {len(rows['c0']):,}: give at least the last {L:,}.")
+        for i, name in enumerate(self.config.columns):
+            if rows[f"c{i}"].isnan().any():  # gaps are filled, so nothing at all is known
+                raise UserError(f"the series {name!r} is empty in all {len(rows['c0']):,} rows: there is nothing to go on from.")
+        return {key: column[-L:].unsqueeze(0) for key, column in rows.items()}
+
+    def predict(self, model: Model, batch: Batch, head: Head, ask: Any) -> Batch:
+        """z-scores (B, steps) under the head's keys, and under `last` the stamps (B, 1) that they follow."""
+        H = self.config.horizon
+        steps, window = ask.horizon or H, batch
+        made: list[Tensor] = []  # of (B, C, H)
+        while len(made) * H < steps:
+            window = _rolled(window, made[-1]) if made else window
+            made.append(torch.stack([z.float().mean(1) for z in head.split(model(window)).values()], 1))
+        z = torch.cat(made, 2)[:, :, :steps]
+        last = {"last": batch[self._stamps][:, -1:]} if self.config.time else {}
+        return {part.key: z[:, i] for i, part in enumerate(head.parts)} | last
+
+    def answers(self, predicted: Batch, schema: Schema) -> Table:
+        """`prediction`: a list of steps, each with its time (or number) and a value a series, in the users' units, not rounded."""
+        B, n = predicted["y0"].shape
+        steps: dict[str, Any] = {"step": list(range(1, n + 1)) * B}
+        if self.config.time:
+            moment: Any = schema.inputs[self._stamps]
+            steps = {self.config.time: _words(moment, moment.after(predicted["last"][:, 0], n))}
+        for i, name in enumerate(self.config.columns):
+            series = self._series(schema, i)
+            key = f"prediction_{name}" if len(self.config.columns) > 1 else "prediction"
+            steps[key] = predicted[f"y{i}"].flatten().double().numpy() * series.std + series.mean
+        records = pl.DataFrame(steps).to_dicts()
+        return pl.DataFrame({"prediction": [records[i : i + n] for i in range(0, B * n, n)]})
+
+    def imagine(self, schema: Schema) -> Table:
+        return schema.imagine(self.config.look_back)
+
+    # ---------------------------------------------------------------- small words
+
+    @property
+    def _stamps(self) -> str:
+        """The key of the moment, where there is one."""
+        return f"c{len(self.config.columns)}"
+
+    def _series(self, schema: Schema, i: int) -> Any:
+        return schema.inputs[f"c{i}"]
+
+    @classmethod
+    def samples(cls) -> list[Table]:
+        hours = np.arange(1_200)
+        load = pl.Series("负荷", 50 + 10 * np.sin(hours * 2 * np.pi / 24) + hours / 100)
+        times = pl.Series("时间", hours * 3_600_000_000).cast(pl.Datetime("us"))
+        return [pl.DataFrame([times, load, (load * 2).alias("price.usd")]), load.to_frame()]
+
+
+def _rolled(window: Batch, made: Tensor) -> Batch:
+    """The window with its own forecast (B, C, H) appended; stamps go on by their median step."""
+    C, L, H = made.shape[1], window["c0"].shape[1], made.shape[2]
+    later = {f"c{i}": made[:, i] for i in range(C)}
+    if f"c{C}" in window:
+        stamps = window[f"c{C}"]
+        later[f"c{C}"] = stamps[:, -1:] + stamps.diff().median(1, keepdim=True).values * torch.arange(1, H + 1, device=stamps.device)
+    return {key: torch.cat([window[key], later[key]], 1)[:, -L:] for key in window}
+
+
+def _season(moment: Any) -> int:
+    """Steps of a year of months or quarters, of a week of days, of a day of anything shorter; else 1."""
+    day = 86_400_000_000
+    if moment.form == "number" or moment.months:
+        return {1: 12, 3: 4}.get(moment.months, 1)
+    if moment.step == day:
+        return 7
+    return day // moment.step if day % moment.step == 0 else 1
+
+
+def _words(moment: Any, stamps: Tensor) -> list:
+    """As users write them: ISO dates, with a time of day where there was one, or whole numbers."""
+    return [each if isinstance(each, int) else str(each) for each in moment.decode(stamps)]
