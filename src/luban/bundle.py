@@ -82,9 +82,17 @@ class Bundle:
     def answer(self, data: Any = None, ask: Any = None) -> Table:
         """As `predict`, a row a question: a forecast or a ranking is a list of records in `prediction`."""
         ask = self.asked(ask)
+        if data is not None:
+            self.refuse_both(ask)
         table = self.task.question(ask) if data is None else reading.read(data, endings=self.task.endings)
         tables = [table] if table is None or not self.task.rowwise else table.iter_slices(_CHUNK)
         return _concat(list(self._answers(tables, ask)))
+
+    def refuse_both(self, ask: Any) -> None:
+        """Raises UserError where `ask` stands for rows, of which there are some already."""
+        for name in self.task.instead:
+            if getattr(ask, name) is not None:
+                raise UserError(f"{name} says what is asked, and so do the data: give one of them.")
 
     def _answers(self, tables: Iterable[Table | None], ask: Any) -> Iterator[Table]:
         """An answer for each table; None goes on from the context. Columns that training did not have are ignored, and named once."""

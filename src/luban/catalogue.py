@@ -1,9 +1,10 @@
 """Built-in data sets: real tables under a name, with licence and origin. One YAML in datasets/ a set; adding a set is adding that file.
 
-A set comes from the package itself, else from $LUBAN_DATA, else from its URL into a cache ($LUBAN_HOME, default ~/.cache/luban) where its
-SHA-256 must agree, or from scikit-learn's own wheel. Keys of a YAML: title, task, target, rows, licence, origin; then either `file` (with
-`folder` under $LUBAN_DATA, `url`, `sha256`, `delimiter`, `columns` where the file has no line of names) or `sklearn`, a loader's name;
-`test_rows: [start, stop]` where an official test part exists; `source` where the file is no CSV; `data`, settings that go with the set.
+A set comes from the package itself, else from $LUBAN_DATA (there also gzipped), else from its URL into a cache ($LUBAN_HOME, default
+~/.cache/luban) where its SHA-256 must agree, or from scikit-learn's own wheel. Keys of a YAML: title, task, target, rows, licence, origin;
+then either `file` (with `folder` under $LUBAN_DATA, `url`, `sha256`, `delimiter`, `columns` where the file has no line of names) or
+`sklearn`, a loader's name; `test_rows: [start, stop]` where an official test part exists; `source` where the file is no CSV; `data`,
+settings that go with the set.
 """
 
 from __future__ import annotations
@@ -71,8 +72,10 @@ def path_of(name: str) -> Path:
     if embedded.is_file():
         return embedded
     folder = Path(about.get("folder", name))
-    if (root := os.environ.get("LUBAN_DATA")) and (local := Path(root) / folder / about["file"]).is_file():
-        return local
+    if root := os.environ.get("LUBAN_DATA"):
+        for local in (Path(root) / folder / about["file"], Path(root) / folder / f"{about['file']}.gz"):
+            if local.is_file():
+                return local
     home = folders.home()
     cached = home / "data" / folder / about["file"]
     if not cached.is_file():

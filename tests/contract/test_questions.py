@@ -111,15 +111,15 @@ def test_trained_moved_proved_and_asked(name, model, tmp_path):
     assert run.metrics and all(math.isfinite(value) for value in run.metrics.values())
     shutil.move(run.path / "model", tmp_path / "别处")
     bundle = luban.load(tmp_path / "别处")  # proves itself by its golden rows
-    rows = pl.DataFrame(bundle.golden["rows"])
-    nested = bundle.answer(rows)
+    rows, ask = pl.DataFrame(bundle.golden["rows"]), bundle.golden["ask"]
+    nested = bundle.answer(rows, ask)
     assert "prediction" in nested.columns and not nested["prediction"].null_count()
     assert nested.height == len(rows) if bundle.task.rowwise else nested.height
     assert json.loads(json.dumps(nested.to_dicts(), default=str, allow_nan=False))
-    asked = bundle.predict(rows)
-    assert asked.equals(bundle.predict(rows)) and not any(dtype.is_nested() for dtype in asked.dtypes)
+    asked = bundle.predict(rows, ask)
+    assert asked.equals(bundle.predict(rows, ask)) and not any(dtype.is_nested() for dtype in asked.dtypes)
     if bundle.task.rowwise:
-        alone = pl.concat([bundle.predict(rows[i : i + 1]) for i in range(len(rows))])
+        alone = pl.concat([bundle.predict(rows[i : i + 1], ask) for i in range(len(rows))])
         numbers = [column for column in asked.columns if asked[column].dtype.is_float()]
         assert alone.drop(numbers).equals(asked.drop(numbers))
 

@@ -27,12 +27,17 @@ def whole(chunks: Iterable[pl.Series], name: str) -> pl.Series:
     return pl.concat(chunks) if chunks else pl.Series(name, [], dtype=pl.Null)
 
 
-def words(column: pl.Series) -> pl.Series:
-    """Any column as trimmed text: 3, 3.0 and " 3" are all "3", True is "true", NaN is "NaN". Raises UserError for lists and bytes."""
+def raw(column: pl.Series) -> pl.Series:
+    """Any column as text, as it is written. Raises UserError for lists and bytes."""
     if column.dtype.is_nested() or column.dtype in (pl.Binary, pl.Object):
         raise UserError(f"the column {column.name!r} holds values of type {column.dtype}; text, numbers, dates and yes/no can be read. "
                         f"Leave it out with --drop {column.name!r}, or make it text first.")  # fmt: skip
-    text = column.cast(pl.String)
+    return column.cast(pl.String)
+
+
+def words(column: pl.Series) -> pl.Series:
+    """As `raw`, trimmed: 3, 3.0 and " 3" are all "3", True is "true", NaN is "NaN"."""
+    text = raw(column)
     return text.str.strip_suffix(".0") if column.dtype.is_float() else text.str.strip_chars()
 
 

@@ -58,6 +58,8 @@ class Field(ABC):
     """Were there missing values in the training rows?"""
     invertible: ClassVar[bool] = True
     """Can `decode` give the values back? A hash cannot."""
+    literal: ClassVar[bool] = False
+    """Is each cell taken as it is written, so that "" and "NA" are no missing values?"""
 
     def __init__(self, columns: tuple[str, ...], config: Any = None):
         self.columns = columns
@@ -243,6 +245,8 @@ class Task(ABC):
     """What examples are called."""
     endings: ClassVar[Mapping[str, str]] = {}
     """{ending of a file's name: source}, where this question reads such files in a way of its own."""
+    instead: ClassVar[tuple[str, ...]] = ()
+    """Options of `Ask` that stand for rows (a user, a prompt): one of them or data, not both."""
     golden: ClassVar[Mapping[str, Any]] = {}
     """What is asked of the golden rows, as `Ask` takes it; unset is its default."""
 

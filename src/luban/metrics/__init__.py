@@ -1,8 +1,9 @@
 """Metrics: pure functions with a direction, one folder of files, no table.
 
 A metric is a function (truth, prediction) -> float under `@metric("max")` or `@metric("min")`; its file is its family
-(classification, regression, labels, several), its name is its name. It returns None where it has no value for these rows (ROC-AUC of a
-single class): such a metric is left out, never NaN. Names are unique within a family, and a name means one direction everywhere.
+(classification, regression, labels, ...), its name is its name; with `at=(5, 10)`, ndcg(..., k) is `ndcg@5` and `ndcg@10`. It returns
+None where it has no value for these rows (ROC-AUC of a single class): such a metric is left out, never NaN. Names are unique within a
+family, and a name means one direction everywhere.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ from luban.core.errors import UserError, did_you_mean, listed
 Function = Callable[..., float | None]
 
 
-def metric(direction: str, *, share: bool = False) -> Callable[[Function], Function]:
+def metric(direction: str, *, share: bool = False, at: Sequence[int] = ()) -> Callable[[Function], Function]:
     """Marks a function as a metric; direction "max" or "min" says which end is good. share: a mean over examples of something from
-    0 to 1, or close to it, so that its noise is known."""
+    0 to 1, or close to it, so that its noise is known. at: the values of `k`, each a metric of its own."""
     assert direction in ("max", "min"), direction
 
     def mark(function: Function) -> Function:
-        function.direction, function.share = direction, share  # type: ignore[attr-defined]
+        function.direction, function.share, function.at = direction, share, tuple(at)  # type: ignore[attr-defined]
         return function
 
     return mark
@@ -37,7 +38,12 @@ def metric(direction: str, *, share: bool = False) -> Callable[[Function], Funct
 def family(name: str) -> dict[str, Any]:
     """{metric: function} of one family, in the order of its file."""
     found = vars(importlib.import_module(f"luban.metrics.{name}"))
-    return {key: value for key, value in found.items() if hasattr(value, "direction")}
+    marked = {key: value for key, value in found.items() if hasattr(value, "direction")}
+    return {f"{key}@{k}" if k else key: _at(value, k) for key, value in marked.items() for k in value.at or (0,)}
+
+
+def _at(function: Any, k: int) -> Any:
+    return functools.update_wrapper(functools.partial(function, k=k), function) if k else function
 
 
 @functools.cache

@@ -155,7 +155,7 @@ def verdict(metric: str, name: str, value: float, others: dict[str, float], n_te
         return f"{name} was worth it: {metric} {value:.4f} on {rows}, against {theirs:.4f} of the best baseline ({best}).{left_out}"
     return (
         f"{name} was not worth it here: {metric} {value:.4f} on {rows}, while {best} reaches {theirs:.4f}. "
-        f"Validation did not tell; to train that one: --model {best}.{left_out}"
+        f"To train that one: --model {best}.{left_out}"
     )
 
 

@@ -46,6 +46,7 @@ def predict_to(run: str, data: str | None, out: Path | None, ask: dict[str, Any]
     if data is None:
         answers: Iterator[Table] = iter([lines(bundle.answer(None, made))])
     else:
+        bundle.refuse_both(made)
         words = bundle.info.get("reading", {})  # the encoding and the delimiter of the training data
         if out is not None and data != "-" and Path(data).exists() and out.exists() and out.samefile(data):
             raise UserError(f"the predictions would overwrite the data: {out} is both. Name another file with -o.")

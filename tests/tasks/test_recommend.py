@@ -1,0 +1,360 @@
+"""Recommend: who trains, validates and tests counted by hand, ranks among all unseen items, and answers in the user's words."""
+
+import gzip
+import logging
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from torch import nn
+
+import luban
+from luban import catalogue
+from luban.bundle import judge, lines
+from luban.core import config as configs
+from luban.core.batch import Examples, Ragged, Store
+from luban.core.contract import Clock
+from luban.core.errors import UserError
+from luban.core.registry import MODELS, TASKS
+from luban.metrics import family
+
+Recommend = TASKS["recommend"]
+
+
+class Patient(Clock):
+    seed, threads = 0, 1
+
+    def seconds_left(self) -> float:
+        return math.inf
+
+
+def prepared(table: pl.DataFrame, shares=(0.8, 0.1, 0.1), targets=(), time=None, part=None, **config) -> SimpleNamespace:
+    """The stages' order of calls, without the stages."""
+    task = Recommend(configs.build(Recommend.Config, config))
+    task.settle(table, targets, time)
+    task.check(table, targets)
+    order = task.order(table)
+    table = table[order]
+    part = task.split(table, shares)[0] if part is None else np.array(part, np.uint8)[order]
+    train = table.filter(part == 0)
+    schema = task.schema(train, targets).fit(train)
+    store = Store(schema.encode(table, with_target=True), torch.from_numpy(part))
+    examples = [Examples(store, task.spans(store, number), task.batch) for number in range(3)]
+    return SimpleNamespace(task=task, schema=schema, store=store, examples=examples, head=task.head(schema), order=order, part=part)
+
+
+def solved(data: SimpleNamespace, name: str):
+    model = MODELS[name](MODELS[name].Config(), data.schema, data.head)
+    model.solve(data.examples[0], data.examples[1], Patient())
+    return model.eval()
+
+
+def words(data: SimpleNamespace, part: int) -> list[tuple]:
+    """(user, history, answer) of each example, in the user's words."""
+    batch, (user, item) = data.examples[part].whole(), (data.schema.inputs["c0"], data.schema.targets["y0"])
+    history = item.decode(batch["history"].values)
+    ends = batch["history"].offsets.tolist()
+    users, answers = user.decode(batch["c0"]), item.decode(batch["y0"])
+    return [(users[i], history[ends[i] : ends[i + 1]], answers[i]) for i in range(len(users))]
+
+
+def events(text: str) -> pl.DataFrame:
+    """ "a1 a2 b1": user a had item 1, then 2, user b 1."""
+    return pl.DataFrame({"user": [each[0] for each in text.split()], "item": [each[1:] for each in text.split()]})
+
+
+class Given(nn.Module):
+    """Scores as they are given, for each user alike."""
+
+    def __init__(self, *scores):
+        super().__init__()
+        self.scores = torch.tensor(scores)
+
+    def forward(self, batch):
+        return self.scores.expand(len(batch["c0"]), -1)
+
+
+def batch_of(history: list[list[int]], answers: list[int]) -> dict:
+    ends = [0, *np.cumsum([len(each) for each in history]).tolist()]
+    values = torch.tensor([item for each in history for item in each], dtype=torch.int64)
+    return {"c0": torch.ones(len(answers)).long(), "history": Ragged(values, torch.tensor(ends)), "y0": torch.tensor(answers)}
+
+
+HEAD5 = SimpleNamespace(keys={"y0"}, size=6, split=lambda z: {"y0": z.unsqueeze(1)})
+SMALL = "a1 b3 a2 a3 b1 b2 b4 c1 c2 a5"
+
+# ---------------------------------------------------------------- examples and the split
+
+
+def test_leave_last_out_by_hand():
+    data = prepared(events(SMALL))
+    assert words(data, 0) == [("a", [1], 2), ("b", [3], 1), ("c", [1], 2)]
+    assert words(data, 1)[0] == ("a", [1, 2], 3)
+    assert [each[0] for each in words(data, 2)] == ["a", "b"]
+
+
+def test_a_single_training_event_is_an_answer_with_an_empty_history():
+    data = prepared(events("a1 a2 a3 b2 b1 b3 b4"))
+    assert words(data, 0) == [("a", [], 1), ("b", [2], 1)]
+    assert words(data, 1) == [("a", [1], 2), ("b", [2, 1], None)]  # nobody had 3 in training
+
+
+def test_without_a_test_part_the_last_event_validates():
+    data = prepared(events("a1 a2 b2 b1 b3 c1"), (0.9, 0.1, 0.0))
+    assert words(data, 0) == [("a", [], 1), ("b", [2], 1), ("c", [], 1)]
+    assert [each[0] for each in words(data, 1)] == ["a", "b"] and not len(data.examples[2])
+    with pytest.raises(UserError, match="no user has 3 events or more: one to train on, and 2 to hold back"):
+        prepared(events("a1 a2 b2 b1"))
+
+
+def test_short_users_only_train_and_it_is_said(caplog):
+    caplog.set_level(logging.INFO, "luban")
+    prepared(events(SMALL))
+    assert "1 of 3 users have fewer than 3 events and are only trained on" in caplog.messages
+
+
+def test_a_split_of_the_users_own_never_shows_a_later_part():
+    """Of 0 2 0 1 0 training sees the three 0s, validation no test event, though that one is older."""
+    data = prepared(events("a1 a2 a3 a4 a5 b4 b2"), part=[0, 2, 0, 1, 0, 0, 0])
+    assert words(data, 0) == [("a", [1, 3], 5), ("b", [4], 2)]
+    assert words(data, 1) == [("a", [1, 3], 4)]
+    assert words(data, 2) == [("a", [1], 2)]
+
+
+def test_users_that_training_never_had_are_left_out_of_the_parts_aloud(caplog):
+    caplog.set_level(logging.INFO, "luban")
+    data = prepared(events("a1 a2 b1 b2 c1 d2"), part=[0, 0, 0, 1, 2, 2])
+    assert not len(data.examples[2]) and "2 events are of users that training never had, and are left out" in caplog.messages
+
+
+# ---------------------------------------------------------------- order
+
+
+def test_by_user_then_time_then_row():
+    table = pl.DataFrame({"userId": [2, 1, 2, 1, 2], "movieId": [5, 6, 7, 8, 9], "timestamp": ["30", "9", "10", "9", "10"]})
+    data = prepared(table, part=[0] * 5)
+    assert data.order.tolist() == [1, 3, 2, 4, 0]  # 9 before 10 and 30 as numbers, ties as they stood
+    dates = table.with_columns(pl.Series("timestamp", ["2024-03-01", "2024-02-01", "2023-12-31", "2024-02-01", "2023-12-31"]))
+    assert prepared(dates, part=[0] * 5).order.tolist() == [1, 3, 2, 4, 0]
+    assert prepared(table.drop("timestamp"), part=[0] * 5).order.tolist() == [1, 3, 0, 2, 4]
+
+
+def test_what_is_left_out_is_said(caplog):
+    caplog.set_level(logging.INFO, "luban")
+    table = pl.DataFrame({"user": ["a", "", "a", "b", "a", "b"], "item": ["1", "1", "1", "2", None, "1"],
+                          "time": ["3", "1", "2", "1", "1", "NA"]})  # fmt: skip
+    task = Recommend()
+    task.settle(table, (), None)
+    assert task.order(table).tolist() == [2, 3]  # row 1 repeats row 3, which is older
+    assert caplog.messages[1:] == [
+        "1 rows have no user and are left out (the first: row 2)",
+        "1 rows have no item and are left out (the first: row 5)",
+        "1 rows have no time and are left out (the first: row 6)",
+        "1 rows repeat an earlier user and item and are left out (the first: row 1)",
+    ]
+    with pytest.raises(UserError, match="none of the 1 rows names user and item and time"):
+        task.order(table[1:2])
+
+
+def test_a_number_is_one_user_however_it_is_written():
+    data = prepared(pl.DataFrame({"user": ["3", "1", "3.0", "1", "3"], "item": ["1", "2", "2", "1", "3"]}), part=[0] * 5)
+    assert data.order.tolist() == [1, 3, 0, 2, 4] and len(data.examples[0]) == 2
+
+
+# ---------------------------------------------------------------- what is found
+
+
+def test_columns_are_found_by_name(caplog):
+    caplog.set_level(logging.INFO, "luban")
+    for names in (
+        ["userId", "movieId", "timestamp"],
+        ["USER_ID", "Item", "date"],
+        ["用户", "商品ID", "时间"],
+        ["reviewerID", "asin", "unixReviewTime"],
+    ):
+        table = pl.DataFrame({"x": [1.5, 2.5], names[2]: [1, 2], names[1]: ["a", "b"], names[0]: ["u", "v"]})
+        task = Recommend()
+        task.settle(table, (), None)
+        assert [task.config.user, task.config.item, task.config.time] == names
+        assert caplog.messages[-1] == f"events: who {names[0]!r}, what {names[1]!r}, when {names[2]!r}"
+        assert task.schema(table, ()).ignored == {"x": "neither user nor item", names[2]: "only orders the events"}
+    task = Recommend()
+    task.settle(table.with_columns(when=pl.Series([3, 4])), ("x",), "when")
+    assert (task.config.item, task.config.time) == ("x", "when")
+
+
+def test_what_cannot_be_found_or_learned_is_refused():
+    table = pl.DataFrame({"a": [1, 2], "b": [1, 2]})
+    refused = [
+        ((), {}, "no column is called user, userId or the like. There are: 'a', 'b'. Name it: --set task.user=COLUMN"),
+        ((), {"user": "a"}, "no column is called item, itemId or the like.+--target COLUMN"),
+        (("c",), {"user": "a"}, "the column 'c' is missing"),
+        (("a",), {"user": "a"}, "user, item and time must be different columns, not 'a', 'a'"),
+        (("a", "b"), {}, "--target names one column here, the items, not 2"),
+    ]
+    for targets, config, message in refused:
+        with pytest.raises(UserError, match=message):
+            prepared(table, targets=targets, **config)
+    with pytest.raises(UserError, match="'user' names fewer than two users in 3 rows"):
+        prepared(events("a1 a2 a3"))
+    with pytest.raises(UserError, match="'item' names fewer than two items in 3 rows"):
+        prepared(events("a1 b1 c1"))
+    with pytest.raises(UserError, match="a column of answers is called 'rank', too"):
+        prepared(table.rename({"b": "rank"}), targets=("rank",), user="a")
+    with pytest.raises(UserError, match=r"ask\.k must lie between 1 and"):
+        Recommend.Ask(k=0)
+
+
+# ---------------------------------------------------------------- ranks
+
+
+def test_ranks_by_hand():
+    """Items 1..5 with scores 9 7 5 5 1; id 0 would be the best, and is none."""
+    model = Given(99.0, 9.0, 7.0, 5.0, 5.0, 1.0)
+    batch = batch_of([[], [1], [1, 2], [], [5], []], [1, 2, 3, 3, 1, 0])
+    ranked = Recommend().judge(model, batch, HEAD5)
+    # alone 1st; what was seen is no rival; the last of two equals, with and without rivals above; a miss has no rank
+    assert ranked["rank"].tolist() == [1, 1, 2, 4, 1, 0]
+    assert ranked["before"].tolist() == [0, 1, 2, 0, 1, 0]
+
+
+@pytest.mark.parametrize("scores", [[0.0] * 6, [math.nan] * 6, [1.0, 2.0, 2.0, math.nan, 2.0, 2.0], [-math.inf] * 5 + [0.0]])
+def test_scores_that_say_nothing_do_not_flatter(scores):
+    rank = Recommend().judge(Given(*scores), batch_of([[]], [3]), HEAD5)["rank"]
+    assert rank.tolist() == [5]
+
+
+def test_measured_on_a_table_that_can_be_done_in_the_head():
+    """popular: item 1 has 3 users in training, 2 has 2, 3 and 4 one each. Tested: a gets 2 (seen 1 3), b 4 (seen 2 1 3)."""
+    data = prepared(events("a1 a3 a2 b2 b1 b3 b4 c1 c2 d1 d4"), part=[0, 1, 2, 0, 0, 1, 2, 0, 0, 0, 0])
+    judged, truth = judge(solved(data, "popular"), data.task, data.head, data.examples[2])
+    assert judged["rank"].tolist() == [1, 1]
+    found = data.task.measure(judged, truth, data.schema, data.task.metrics(data.schema))
+    assert found.metrics["ndcg@10"] == 1 and next(iter(found.metrics)) == "ndcg@10" and set(found.metrics) == set(family("ranking"))
+    assert found.details["by_events_before"] == {"1 to 4": {"users": 2, "ndcg@10": 1.0}}
+
+
+def test_ndcg_on_real_data_counted_another_way(real_data):
+    """EASE by its dense form and nDCG by a loop over sorted lists, in numpy alone, for the first 40 users."""
+    file = real_data / "ml-latest-small" / "ratings.csv.gz"
+    if not file.is_file():
+        pytest.skip("no ml-latest-small")
+    table = pl.read_csv(file, infer_schema=False).filter(pl.col("userId").cast(int) <= 40)
+    data = prepared(table)
+    judged, truth = judge(solved(data, "ease"), data.task, data.head, data.examples[2])
+    mine = data.task.measure(judged, truth, data.schema, ["ndcg@10"]).metrics["ndcg@10"]
+
+    logs: dict[int, list] = {}
+    for user, item, *_ in table.sort(pl.col("timestamp").cast(int), maintain_order=True).rows():
+        logs.setdefault(int(user), []).append(item)
+    items = sorted({item for log in logs.values() for item in log[:-2]}, key=int)
+    place = {item: i for i, item in enumerate(items)}
+    X = np.zeros((len(logs), len(items)))
+    for row, log in enumerate(logs.values()):
+        X[row, [place[item] for item in log[:-2]]] = 1
+    P = np.linalg.inv(X.T @ X + 200.0 * np.eye(len(items)))
+    B = -P / np.diag(P)
+    np.fill_diagonal(B, 0)
+    gains = []
+    for log in logs.values():
+        known = [place[item] for item in log[:-1] if item in place]
+        scores = (B[known].sum(0) + 0.01 * X.mean(0)).round(7)
+        scores[known] = -np.inf
+        true = place.get(log[-1])
+        rank = math.inf if true is None else int((scores >= scores[true]).sum())
+        gains.append(1 / math.log2(1 + rank) if rank <= 10 else 0.0)
+    assert mine == pytest.approx(np.mean(gains), abs=1e-9) and mine > 0.01
+
+
+# ---------------------------------------------------------------- answers
+
+
+def asked(data: SimpleNamespace, name: str, table: pl.DataFrame, **ask) -> list[list[dict]]:
+    model, task = solved(data, name), data.task
+    batch = task.pose(data.schema.encode(table, with_target=False), task.context(data.store))
+    return task.answers(task.predict(model, batch, data.head, Recommend.Ask(**ask)), data.schema)["prediction"].to_list()
+
+
+def test_context_holds_all_that_each_user_did():
+    data = prepared(events("b1 b2 b3 a2 a1 a3 a9 c3"), part=[0, 1, 2, 0, 0, 1, 2, 0])
+    history = data.task.context(data.store)["history"]
+    assert len(history) == 4 and history.lengths.tolist() == [0, 3, 3, 1]  # 9 is no item of training
+    rows = history[torch.tensor([1, 2, 3])]
+    assert data.schema.targets["y0"].decode(rows.values) == [2, 1, 3, 1, 2, 3, 3]
+
+
+def test_the_best_unseen_first_and_equals_by_id(caplog):
+    caplog.set_level(logging.INFO, "luban")
+    data = prepared(events("a1 a2 b1 b2 b3 c1 c3 d4 d5"), part=[0] * 9)
+    some = pl.DataFrame({"user": ["d", "nobody", "a"]})
+    answers = asked(data, "popular", some, k=2)
+    assert answers == [
+        [{"rank": 1, "item": 1, "score": 3.0}, {"rank": 2, "item": 2, "score": 2.0}],
+        [{"rank": 1, "item": 1, "score": 3.0}, {"rank": 2, "item": 2, "score": 2.0}],
+        [{"rank": 1, "item": 3, "score": 2.0}, {"rank": 2, "item": 4, "score": 1.0}],
+    ]
+    assert any("users that were not in training: 1 of 3" in each for each in caplog.messages)
+    everything = asked(data, "popular", some, k=100)
+    assert [[each["item"] for each in answer] for answer in everything] == [[1, 2, 3], [1, 2, 3, 4, 5], [3, 4, 5]]
+
+
+def test_who_had_everything_gets_an_empty_answer(caplog):
+    caplog.set_level(logging.INFO, "luban")
+    data = prepared(events("a1 a2 b1"), part=[0] * 3)
+    assert asked(data, "popular", pl.DataFrame({"user": ["a", "b"]})) == [[], [{"rank": 1, "item": 2, "score": 1.0}]]
+    assert asked(data, "popular", pl.DataFrame({"user": ["a"]})) == [[]]
+    assert "1 users had every item that there is, and get an empty answer" in caplog.messages
+
+
+def test_a_user_is_a_question():
+    data = prepared(events(SMALL))
+    assert data.task.question(Recommend.Ask(user="a")).to_dicts() == [{"user": "a"}]
+    assert configs.build(Recommend.Ask, {"user": 42}).user == "42"
+    with pytest.raises(UserError, match="say for whom: --user ID, or name a file of users with the column 'user'"):
+        data.task.question(Recommend.Ask())
+
+
+def test_loss_is_that_of_equal_chances_before_training():
+    data = prepared(events(SMALL))
+    batch = data.examples[0].whole()
+    loss, _ = data.task.loss(Given(*[0.0] * data.head.size), batch, data.head)
+    assert float(loss) == pytest.approx(math.log(data.head.size))
+
+
+# ---------------------------------------------------------------- the whole way
+
+
+def test_from_a_file_with_chinese_names_to_answers(tmp_path, luban_in):
+    Recommend.samples()[0].write_csv(tmp_path / "购买.csv")
+    luban_in(tmp_path, "train", "购买.csv", "--task", "recommend", "--out", "run")
+    done = luban_in(tmp_path, "predict", "run", "--user", "客1", "-k", "2")
+    head, *rows = done.stdout.splitlines()
+    assert head == "用户,rank,商品,score" and len(rows) == 2 and rows[0].startswith("客1,1,书")
+    (tmp_path / "users.csv").write_text("用户\n客1\n生人\n", encoding="utf-8")
+    done = luban_in(tmp_path, "predict", "run", "users.csv", "-k", "2", "-o", "top.csv")
+    assert "users that were not in training: 1 of 2" in done.stderr
+    top = pl.read_csv(tmp_path / "top.csv")
+    assert top.columns == head.split(",") and top["用户"].to_list() == ["客1", "客1", "生人", "生人"]
+    (tmp_path / "others.csv").write_text("客户\n客1\n", encoding="utf-8")
+    assert "error: the column '用户' is missing." in luban_in(tmp_path, "predict", "run", "others.csv", code=2).stderr
+    assert "ask.k must" in luban_in(tmp_path, "predict", "run", "--user", "客1", "-k", "0", code=2).stderr
+
+
+def test_new_data_with_strangers_can_be_scored(tmp_path):
+    table = pl.DataFrame(
+        {"user_id": [u for u in range(12) for _ in range(5)], "item": [(u * i) % 7 for u in range(12) for i in range(1, 6)]}
+    )
+    run = luban.train(table, task="recommend", out=tmp_path / "run")
+    new = pl.DataFrame({"user_id": [1, 1, 99, 2, 2], "item": [3, 4, 1, 77, 78]})
+    assert luban.evaluate(run, new).metrics["hit_rate@20"] == 0.5  # of user 1 and 2; 78 is unknown, 99 left out
+    assert lines(run.load().answer(new)).height > 5
+
+
+def test_the_built_in_set_may_lie_gzipped(tmp_path, monkeypatch):
+    monkeypatch.setenv("LUBAN_DATA", str(tmp_path))
+    (tmp_path / "ml-latest-small").mkdir()
+    (tmp_path / "ml-latest-small" / "ratings.csv.gz").write_bytes(gzip.compress(b"userId,movieId,rating,timestamp\n1,31,2.5,1260759144\n"))
+    assert catalogue.table("ml-latest-small").row(0) == ("1", "31", "2.5", "1260759144")
