@@ -23,6 +23,7 @@ from luban.core.registry import MODELS, TASKS
 from luban.data import encode, examples, fit_schema
 from luban.metrics import direction
 from luban.planning import from_words
+from luban.server import app, serve
 from luban.splitting import TEST, TRAIN, VALID
 from luban.stages.prepare import prepare
 
@@ -122,6 +123,21 @@ def test_trained_moved_proved_and_asked(name, model, tmp_path):
         alone = pl.concat([bundle.predict(rows[i : i + 1], ask) for i in range(len(rows))])
         numbers = [column for column in asked.columns if asked[column].dtype.is_float()]
         assert alone.drop(numbers).equals(asked.drop(numbers))
+
+
+@pytest.mark.parametrize(("name", "model"), PAIRS)
+def test_served(name, model, tmp_path):
+    """Over HTTP the golden question is answered as in process, the first example is answered, and an absent column is named."""
+    table = TASKS[name].samples()[0]
+    bundle = luban.train(table, task=name, model=model, baselines=[], out=tmp_path / "run", set={"train.steps": 3}).load()
+    example = bundle.task.example(bundle.schema)
+    assert example and bundle.predict(ask=example).height
+    with serve.bound("127.0.0.1", 0) as sock, serve.running(app.application(bundle), sock):
+        url = serve.address(sock)
+        assert "golden" in serve.prove(bundle, url)
+        assert serve.post(url, example) == (200, {"predictions": app.jsonable(bundle.answer(ask=example))})
+        status, answer = serve.post(url, {"rows": [{}]})
+        assert status == 422 and f"row 1 has no {bundle.columns[0]!r}" in answer["error"]
 
 
 @pytest.mark.parametrize(("name", "model"), PAIRS)

@@ -265,7 +265,7 @@ def test_luban_serve_from_start_to_end(bundle, tmp_path, luban_in):
     try:
         line, example = (process.stdout.readline().decode().strip() for _ in range(2))
         url = line.partition(" on ")[2].partition(";")[0]
-        assert line == f"serving {tmp_path / 'model'} (classify, mlp) on {url}; 16 golden rows answered alike"
+        assert line == f"serving {tmp_path / 'model'} (classify, mlp) on {url}; 16 golden rows answered as when it was saved"
         status, answer = call(url, shlex.split(example)[3].encode())
         assert status == 200 and answer["predictions"] == bundle.answer(bundle.golden["rows"][:1]).to_dicts()
         taken = luban_in(tmp_path, "serve", "model", "--port", urlsplit(url).port, code=2)

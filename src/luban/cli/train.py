@@ -98,10 +98,10 @@ def train(**options: Any) -> int:
         click.echo(json.dumps({"run": str(run.path), "metrics": outcome.metrics}, ensure_ascii=False))
         return outcome.exit_code
     if not quiet:
-        click.echo(
-            f"next: luban predict {_short(run.path)} NEW_DATA -o predictions.csv\n      luban evaluate {_short(run.path)} MORE_DATA",
-            err=True,
-        )
+        from luban.report.card import asked
+
+        path, question = _short(run.path), asked(run.report.get("example", {}))
+        click.echo(f"next: luban predict {path} {question}\n      luban evaluate {path} MORE_DATA\n      luban serve {path}", err=True)
     for name, value in outcome.metrics.items():
         click.echo(f"{name:<24} {value:.6g}")
     click.echo(str(run.path))

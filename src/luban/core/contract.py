@@ -344,6 +344,10 @@ class Task(ABC):
         """Predictions in the user's words, a row an example: `prediction`, and what goes with it. A `prediction` may be a list of
         records (steps of a forecast, items of a list): files get a line for each, with its fields as columns."""
 
+    def example(self, schema: Schema) -> dict[str, Any]:
+        """A first question by `Ask` alone, for people to try; {} where rows are needed."""
+        return {}
+
     def imagine(self, schema: Schema) -> Table:
         """A question made from the schema alone, for the golden rows."""
         return schema.imagine(16)

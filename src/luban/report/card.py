@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 from luban.core.contract import Schema
+
+
+def asked(example: dict[str, Any]) -> str:
+    """What follows `luban predict RUN` in a first question."""
+    words = [f"{'-' if len(key) == 1 else '--'}{key.replace('_', '-')} {shlex.quote(str(value))}" for key, value in example.items()]
+    return " ".join(words) or "rows.csv -o predictions.csv"
 
 
 def card(report: dict[str, Any], schema: Schema) -> str:
@@ -13,6 +20,7 @@ def card(report: dict[str, Any], schema: Schema) -> str:
     metrics = "\n".join(f"| {name} | {value:.4f} |" for name, value in report["metrics"].items())
     inputs = "\n".join(f"- `{each.columns[0]}`: {type(each).__module__.rpartition('.')[2]}" for each in schema.inputs.values())
     baselines = "\n".join(f"| {name} | {values.get(report['metric'], float('nan')):.4f} |" for name, values in report["baselines"].items())
+    python = f"ask={report['example']!r}" if report["example"] else '"rows.csv"'
     return f"""---
 library_name: luban
 tags: [luban, {report["task"]}]
@@ -30,10 +38,10 @@ Trained by luban {report["machine"]["luban"]}: task `{report["task"]}`, model `{
 ```python
 import luban
 model = luban.load("this/folder")
-model.predict("rows.csv")
+model.predict({python})
 ```
 
-or `luban predict this/folder rows.csv -o predictions.csv`. It reads these columns:
+or `luban predict this/folder {asked(report["example"])}`. It reads these columns:
 
 {inputs}
 

@@ -172,7 +172,8 @@ def golden_question(bundle: Bundle, most: int | None = None) -> dict[str, Any]:
 
 def example(bundle: Bundle, url: str) -> str:
     """A command that asks the server at `url`."""
-    return f"curl {url}/predict -d {shlex.quote(json.dumps(golden_question(bundle, 1), ensure_ascii=False))}"
+    question = bundle.task.example(bundle.schema) or golden_question(bundle, 1)
+    return f"curl {url}/predict -d {shlex.quote(json.dumps(question, ensure_ascii=False))}"
 
 
 def _usage(bundle: Bundle, url: str) -> str:

@@ -49,7 +49,7 @@ def serve(run: str, host: str, port: int, ready: Callable[[str], None], *, model
             answered = prove(bundle, url)
             with _stopped_by_signals(server):
                 what = f"{bundle.info['task']['name']}, {bundle.info['model']['name']}"
-                ready(f"serving {folder.path} ({what}) on {url}; {answered} answered alike\n{example(bundle, url)}")
+                ready(f"serving {folder.path} ({what}) on {url}; {answered} answered as when it was saved\n{example(bundle, url)}")
                 if not verbose:
                     logging.getLogger("luban").setLevel(logging.WARNING)  # notes on each question: nobody who asked would read them here
                 while thread.is_alive():
@@ -126,7 +126,7 @@ def prove(bundle: Bundle, url: str) -> str:
             f"the server was stopped: it answered golden row {wrong + 1} with {answers[wrong]}, the model itself with {expected[wrong]}. "
             "This is an error in luban, please report it; `luban predict` answers as the model does."
         )
-    return f"{len(answers)} golden rows" if "rows" in question else "the golden question"
+    return f"{len(answers)} golden rows" if len(answers) > 1 else "the golden question"
 
 
 def post(url: str, question: dict[str, Any]) -> tuple[int, Any]:

@@ -182,6 +182,7 @@ def _conclude(chosen: Trained, others: dict[str, Trained], workshop: Workshop) -
         "columns": [dict(zip(("column", "field", "facts", "doubts"), line, strict=True)) for line in describe_schema(prepared.schema)],
         "findings": prepared.findings,
         "plan": chosen.plan.why,
+        "example": prepared.task.example(prepared.schema),
         "parameters": sum(p.numel() for p in chosen.bundle.model.parameters()),
         "seconds": round(workshop.clock.seconds(), 3),
         "machine": describe(),

@@ -257,6 +257,9 @@ class Forecast(Task):
         records = pl.DataFrame(steps).to_dicts()
         return pl.DataFrame({"prediction": [records[i : i + n] for i in range(0, B * n, n)]})
 
+    def example(self, schema: Schema) -> dict[str, Any]:
+        return {"horizon": self.config.horizon}
+
     def imagine(self, schema: Schema) -> Table:
         return schema.imagine(self.config.look_back)
 

@@ -186,6 +186,10 @@ class Generate(Task):
         characters: Any = schema.inputs["c0"]
         return pl.DataFrame({"prediction": [characters.spell(ids) for ids in predicted["ids"]]})
 
+    def example(self, schema: Schema) -> dict[str, Any]:
+        characters: Any = schema.inputs["c0"]
+        return {"prompt": characters.imagine(1, np.random.default_rng(0))[0][:1], "tokens": 200}
+
     @classmethod
     def samples(cls) -> list[Table]:
         poem = ["床前明月光，", "疑是地上霜。", "举头望明月，", "低头思故乡。", ""]

@@ -298,6 +298,10 @@ class Recommend(Task):
         rows = pl.DataFrame({"row": range(len(item))}, schema={"row": pl.Int64})
         return rows.join(lists, on="row", how="left", maintain_order="left").select(pl.col("prediction").fill_null([]))
 
+    def example(self, schema: Schema) -> dict[str, Any]:
+        user: Any = schema.inputs["c0"]
+        return {"user": str(user.words[0]), "k": 10}
+
     @classmethod
     def samples(cls) -> list[Table]:
         """A dated log with Chinese names, and one without a time: eight users, seven items, in two circles of taste."""
