@@ -46,12 +46,15 @@ class Field(ABC):
     """
 
     kind: ClassVar[str]
-    """What the encoding is, for Model.accepts: scalar ((N,) or (N, size) float32) | id ((N,) int64) | tokens (Ragged int64)."""
+    """What the encoding is, for Model.accepts: scalar ((N,) or (N, size) float32) | id ((N,) int64) | tokens (Ragged int64) | series ((N,)
+    float32, rows in order) | time ((N,) int64) | grid ((N, C, H, W) uint8)."""
     Config: ClassVar[type] = NoConfig
     uses: tuple[str, ...] = ()
     """Columns whose fitted fields `fit` must be given as `peers`."""
     size: int = 1
     """scalar: numbers per row; id and tokens: how many different ids, 0 included."""
+    shape: tuple[int, ...] = ()
+    """grid: (C, H, W) of each row."""
     edges: tuple[float, ...] = ()
     """scalar: increasing quantiles of the training values, in encoded units; models bin and embed by them."""
     has_missing: bool = False
@@ -420,6 +423,13 @@ class Model(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """(B, head.size), or (B, K, head.size) for an ensemble."""
         raise NotImplementedError
+
+    def look(self, train: Examples) -> None:  # noqa: B027 - most models learn by their steps alone
+        """Looks at training examples once, before the first step; what it finds lives in buffers, and is said aloud."""
+
+    def show(self, batch: Batch) -> dict[str, Tensor]:
+        """{caption: pictures, uint8 (n, C, h, w)} of what the model does, for people: its first filters, the batch as it sees it."""
+        return {}
 
     solves: ClassVar[bool] = False
     """Does `solve` replace the loop?"""

@@ -177,6 +177,7 @@ class Workshop:
 
     def _stepped(self, one: Draft) -> Draft:
         ready, c = self.prepared, one.plan.train
+        one.model.look(ready.examples[TRAIN])
         job = Job(one.label or one.name, one.model, ready, c, self.folder, pick_device(c.device))
         if self.clock.limit < float("inf"):
             job.config = within(job, max(0.1, self.clock.seconds_left()))
