@@ -424,7 +424,7 @@ class Model(nn.Module):
         """(B, head.size), or (B, K, head.size) for an ensemble."""
         raise NotImplementedError
 
-    def look(self, train: Examples) -> None:  # noqa: B027 - most models learn by their steps alone
+    def look(self, train: Examples) -> None:
         """Looks at training examples once, before the first step; what it finds lives in buffers, and is said aloud."""
 
     def show(self, batch: Batch) -> dict[str, Tensor]:
