@@ -216,6 +216,8 @@ class Head:
         """{target key: (B, K, part.size)}; a model without members has K = 1."""
         if output.dim() == 2:
             output = output.unsqueeze(1)
+        if len(self.parts) == 1:
+            return {self.parts[0].key: output}
         pieces = output.split([part.size for part in self.parts], dim=-1)
         return {part.key: piece for part, piece in zip(self.parts, pieces, strict=True)}
 

@@ -9,9 +9,14 @@ Build after the model is on its device: `model.to()` afterwards would part the w
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adagrad import adagrad
+from torch.optim.adam import adam
+from torch.optim.rmsprop import rmsprop
+from torch.optim.sgd import sgd
 
 from luban.core.errors import UserError, did_you_mean, listed
 from luban.core.notes import warn
@@ -48,7 +53,7 @@ def build(name: str, model: nn.Module, lr: float, *, momentum: float = 0.9, nest
             # channels-last and other strided weights keep their own place
             stepped = [buffer.weights for buffer in made] + [p for p in members if not p.is_contiguous()]
         groups.append({"params": stepped, "weight_decay": decay})
-    wrapped = [_elementwise(name, groups, lr, momentum, nesterov)] if rest else []
+    wrapped: list[Any] = [_Elementwise(name, groups, lr, momentum, nesterov)] if rest else []
     if hidden:
         # match_rms_adamw scales the orthogonal step to the size of AdamW's, so that one lr and one weight decay serve both
         # (Liu et al. 2025, "Muon is scalable for LLM training", arXiv:2502.16982, section 2.2)
@@ -60,7 +65,7 @@ def build(name: str, model: nn.Module, lr: float, *, momentum: float = 0.9, nest
 class Optimiser:
     """Steps, clears, clips; its whole state is a flat dict of tensors."""
 
-    def __init__(self, wrapped: Sequence[torch.optim.Optimizer], buffers: Sequence[_Buffer]):
+    def __init__(self, wrapped: Sequence[Any], buffers: Sequence[_Buffer]):
         self._wrapped = wrapped
         self._buffers = buffers
         self.weights = [p for one in wrapped for group in one.param_groups for p in group["params"]]
@@ -181,20 +186,62 @@ def _hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
 # ---------------------------------------------------------------- torch's optimisers
 
 
-def _elementwise(name: str, groups: list[dict], lr: float, momentum: float, nesterov: bool) -> torch.optim.Optimizer:
-    groups = [group for group in groups if group["params"]]
-    devices = {p.device.type for group in groups for p in group["params"]}
-    # fused: one kernel for the whole update; torch has it for these, but does not choose it by itself on a CPU
-    fused = True if devices <= {"cpu", "cuda"} else None
-    if name == "sgd":
-        return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, fused=fused)
-    if name == "adagrad":
-        return torch.optim.Adagrad(groups, lr=lr, fused=True if devices == {"cpu"} else None)
-    if name == "rmsprop":
-        return torch.optim.RMSprop(groups, lr=lr, momentum=momentum)
-    if name == "adam":
-        return torch.optim.Adam(groups, lr=lr, fused=fused)
-    return torch.optim.AdamW(groups, lr=lr, fused=fused)
+class _Elementwise:
+    """torch's functional optimisers, by the interface of its Optimizer. That class loads torch's compiler at its first step, .9 s of every
+    training for nothing, and costs 15 us of every step."""
+
+    def __init__(self, name: str, groups: Sequence[dict[str, Any]], lr: float, momentum: float, nesterov: bool):
+        self.name, self.momentum, self.nesterov = name, momentum, nesterov
+        self.param_groups = [{**group, "lr": lr} for group in groups if group["params"]]
+        self.state: dict[int, dict[str, Tensor]] = {}
+        """By the place of the parameter, counted over all groups."""
+
+    @torch.no_grad()
+    def step(self) -> None:
+        first = 0
+        for group in self.param_groups:
+            moved = [(first + i, p) for i, p in enumerate(group["params"]) if p.grad is not None]
+            first += len(group["params"])
+            for place, p in moved:
+                if place not in self.state:
+                    self.state[place] = self._fresh(p)
+            if moved:
+                self._move([p for _, p in moved], [self.state[place] for place, _ in moved], group["lr"], group["weight_decay"])
+
+    def _fresh(self, p: Tensor) -> dict[str, Tensor]:
+        momentum = ("momentum_buffer",) if self.momentum else ()
+        names = {"sgd": momentum, "adagrad": ("sum",), "rmsprop": ("square_avg", *momentum)}.get(self.name, ("exp_avg", "exp_avg_sq"))
+        state = {name: torch.zeros_like(p) for name in names}
+        if self.name != "sgd":
+            on_device = self.name in ("adam", "adamw")  # their fused kernels count there
+            state["step"] = torch.zeros((), device=p.device if on_device else None)
+        return state
+
+    def _move(self, params: list[Tensor], states: list[dict[str, Tensor]], lr: float, decay: float) -> None:
+        """One call of a kernel. fused: all of the update in one; torch has it for these, but does not choose it by itself on a CPU."""
+
+        def of(key: str) -> list[Tensor]:
+            return [state[key] for state in states if key in state]
+
+        grads, kind = [p.grad for p in params], params[0].device.type
+        fused = True if kind == "cpu" or (kind == "cuda" and self.name != "adagrad") else None
+        if self.name == "sgd":
+            sgd(params, grads, of("momentum_buffer") or [None] * len(params), fused=fused, weight_decay=decay, momentum=self.momentum,
+                lr=lr, dampening=0.0, nesterov=self.nesterov, maximize=False)  # fmt: skip
+        elif self.name == "adagrad":
+            adagrad(params, grads, of("sum"), of("step"), fused=fused, lr=lr, weight_decay=decay, lr_decay=0.0, eps=1e-10, maximize=False)
+        elif self.name == "rmsprop":
+            rmsprop(params, grads, of("square_avg"), [], of("momentum_buffer"), of("step"), lr=lr, alpha=0.99, eps=1e-8, weight_decay=decay,
+                    momentum=self.momentum, centered=False)  # fmt: skip
+        else:
+            adam(params, grads, of("exp_avg"), of("exp_avg_sq"), [], of("step"), fused=fused, decoupled_weight_decay=self.name != "adam",
+                 amsgrad=False, beta1=0.9, beta2=0.999, lr=lr, weight_decay=decay, eps=1e-8, maximize=False)  # fmt: skip
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"state": self.state, "param_groups": []}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        self.state = saved["state"]
 
 
 def _check_momentum(name: str, momentum: float, nesterov: bool) -> None:
