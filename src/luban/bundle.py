@@ -61,6 +61,11 @@ class Bundle:
         """The columns that a question must have."""
         return tuple(each.columns[0] for each in self.schema.inputs.values())
 
+    @property
+    def reading(self) -> dict[str, Any]:
+        """How the training data were read, and so how a file of questions is."""
+        return {**self.info.get("reading", {}), "endings": self.task.endings}
+
     def asked(self, ask: Any = None) -> Any:
         """The task's Ask from plain values such as {"k": 5}; one that is made already stays. Raises UserError for what it does not know."""
         return ask if isinstance(ask, self.task.Ask) else configs.build(self.task.Ask, dict(ask or {}), "ask")
@@ -84,7 +89,7 @@ class Bundle:
         ask = self.asked(ask)
         if data is not None:
             self.refuse_both(ask)
-        table = self.task.question(ask) if data is None else reading.read(data, endings=self.task.endings)
+        table = self.task.question(ask) if data is None else reading.read(data, **self.reading)
         tables = [table] if table is None or not self.task.rowwise else table.iter_slices(_CHUNK)
         return _concat(list(self._answers(tables, ask)))
 
@@ -117,7 +122,7 @@ class Bundle:
             rows = np.arange(table.height) if order is None else order
             with cells.numbered(functools.partial(_nth, start)), cells.picked(rows):  # of the whole file, not of the chunk
                 encoded = self.schema.encode(table if order is None else table[order], with_target=False)
-        return answer(self.model, self.task, self.head, self.task.pose(encoded, self.context), ask)
+        return predict_all(self.model, self.task, self.head, self.task.pose(encoded, self.context), ask)
 
     # ---------------------------------------------------------------- save
 
@@ -206,6 +211,20 @@ def load(path: Any, model: str | type | torch.nn.Module | None = None) -> Bundle
 
 def _verified(path: Path) -> dict[str, Any]:
     """luban.json, after every file in it has been found whole."""
+    info = read_info(path)
+    _contained(path, info)
+    for name, expected in info["files"].items():
+        if not (path / name).is_file():
+            raise UserError(f"{path / name} is missing. The folder is not complete: copy it again as a whole.")
+        if sha256(path / name) != expected:
+            raise UserError(
+                f"{path / name} was altered after it was saved: its sha256 is not the one in luban.json. Copy the folder again."
+            )
+    return info
+
+
+def read_info(path: Path) -> dict[str, Any]:
+    """luban.json of the bundle in `path`, held against its own sha256."""
     if not path.is_dir():
         raise UserError(
             f"the run {path.parent} has no model yet: it has not finished. Go on with it by the same `luban train` and --resume."
@@ -219,14 +238,6 @@ def _verified(path: Path) -> dict[str, Any]:
         raise UserError(
             f"{path} was saved by luban {info['luban']} in format {info['format']}; this one reads up to {FORMAT}. Upgrade luban."
         )
-    _contained(path, info)
-    for name, expected in info["files"].items():
-        if not (path / name).is_file():
-            raise UserError(f"{path / name} is missing. The folder is not complete: copy it again as a whole.")
-        if sha256(path / name) != expected:
-            raise UserError(
-                f"{path / name} was altered after it was saved: its sha256 is not the one in luban.json. Copy the folder again."
-            )
     return info
 
 
@@ -299,7 +310,7 @@ def _device(model: Model) -> torch.device:
 
 
 @torch.inference_mode()
-def answer(model: Model, task: Task, head: Head, batch: Batch, ask: Any) -> Batch:
+def predict_all(model: Model, task: Task, head: Head, batch: Batch, ask: Any) -> Batch:
     """task.predict over all of `batch`, pass by pass; the answers lie on the CPU."""
     model.eval()
     device, most = _device(model), _pass(model)

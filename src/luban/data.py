@@ -63,7 +63,7 @@ class Rows:
 
     table: Table
     part: np.ndarray
-    """(N,) uint8: TRAIN, VALID or TEST."""
+    """(N,) uint8: TRAIN, VALID or TEST; rows that a task puts into none of them are gone."""
     names: Callable[[int], str]
     """What the user calls row i: "row 8", "row 3 of the test file"."""
     fields: dict[str, str]

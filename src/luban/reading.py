@@ -53,12 +53,15 @@ def chunks(
     yield from _some(_source(path, encoding, delimiter, endings).chunks(path, rows), path.name)
 
 
-def read_stream(file: IO[bytes], rows: int, *, encoding: str | None = None, delimiter: str | None = None) -> Iterator[Table]:
-    """From a pipe (sys.stdin.buffer): JSON lines if it begins with { or [, else delimited text; gzip is unpacked."""
+def read_stream(
+    file: IO[bytes], rows: int, *, encoding: str | None = None, delimiter: str | None = None, endings: Mapping[str, str] = NO_ENDINGS
+) -> Iterator[Table]:
+    """From a pipe (sys.stdin.buffer): JSON lines if it begins with { or [, else what `endings` has for .txt, else delimited text; gzip is
+    unpacked."""
     buffered: Any = file if hasattr(file, "peek") else io.BufferedReader(file)  # type: ignore[type-var]
     if buffered.peek(2)[:2] == b"\x1f\x8b":
         buffered = io.BufferedReader(gzip.GzipFile(fileobj=buffered))
-    kind = "jsonl" if buffered.peek(1).lstrip()[:1] in (b"{", b"[") else "csv"
+    kind = "jsonl" if buffered.peek(1).lstrip()[:1] in (b"{", b"[") else endings.get(".txt", "csv")
     yield from _some(SOURCES[kind](encoding=encoding, delimiter=delimiter).stream(buffered, rows), "the input")
 
 

@@ -137,9 +137,10 @@ def plan(**options: Any) -> None:
 @click.command(epilog="\b\nExamples:\n  luban init data.csv --target label\n  luban init data.csv -t label -o my.yaml; luban train my.yaml")
 @click.argument("data")
 @click.option("--target", "-t", multiple=True, metavar="COLUMN", help="The column to predict.")
+@click.option("--task", metavar="TASK", shell_complete=_names("luban.tasks"), help="forecast, recommend, ...; found from the target.")
 @click.option("--out", "-o", default="luban.yaml", metavar="FILE", help="Where to write. [luban.yaml]")
-def init(data: str, target: tuple[str, ...], out: str) -> None:
+def init(data: str, target: tuple[str, ...], task: str | None, out: str) -> None:
     """Write a configuration for DATA, with each column as it was understood, to be edited."""
     from luban.stages.plan import write_draft
 
-    click.echo(str(write_draft(data, list(target), Path(out))))
+    click.echo(str(write_draft(data, list(target), task, Path(out))))

@@ -21,7 +21,7 @@ def complete_runs(ctx: click.Context, parameter: click.Parameter, incomplete: st
 @click.option("--model", metavar="my.py:Net", help="Your own network's source, where the run was trained with one elsewhere.")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
 def evaluate(run: str, data: str, split: str | None, model: str | None, as_json: bool) -> None:
-    """Score the model of RUN (a folder, or `last`) on DATA, which must hold the target."""
+    """Score the model of RUN (a folder, or `last`) on DATA, which must hold the answers: the target, or what came after."""
     from luban.folders import find
     from luban.stages.evaluate import evaluate as score
 
@@ -38,7 +38,8 @@ class Asking(click.Command):
     """A command with further options: what the task of RUN can be asked (k, horizon, prompt), from the fields of its Ask."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.meta["luban.ask"] = _options_of(self._first(args))
+        run, asks_for_help = self._first(args), bool({"-h", "--help"} & set(args))
+        ctx.meta["luban.ask"] = _options_of(run, lenient=asks_for_help)
         return super().parse_args(ctx, args)
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
@@ -46,7 +47,10 @@ class Asking(click.Command):
 
     def _first(self, args: list[str]) -> str | None:
         """RUN: the first word that is no option, nor an option's value."""
+        from luban.core.registry import TASKS
+
         valued = {name for each in self.params if isinstance(each, click.Option) and not each.is_flag for name in each.opts}
+        valued |= {name for _, task in TASKS.items() for option in _options(task.Ask) if not option.is_flag for name in option.opts}
         before = ""
         for arg in args:
             if not arg.startswith("-") and before not in valued:
@@ -55,21 +59,29 @@ class Asking(click.Command):
         return None
 
 
-def _options_of(run: str | None) -> list[click.Parameter]:
+def _options_of(run: str | None, lenient: bool) -> list[click.Option]:
+    """What the task of `run` can be asked. lenient: a run that is not there has no options, instead of being an error."""
     if run is None:
         return []
-    import dataclasses
-
-    from luban.core import config as configs
-    from luban.core.files import read_json
+    from luban.bundle import read_info
+    from luban.core.errors import UserError
     from luban.core.registry import TASKS
     from luban.folders import find
 
-    about = find(run).model / "luban.json"
-    if not about.is_file():  # the command itself says what is missing
-        return []
-    ask = TASKS[read_json(about)["task"]["name"]].Ask
-    options: list[click.Parameter] = []
+    try:
+        return _options(TASKS[read_info(find(run).model)["task"]["name"]].Ask)
+    except UserError:
+        if lenient:
+            return []
+        raise
+
+
+def _options(ask: type) -> list[click.Option]:
+    import dataclasses
+
+    from luban.core import config as configs
+
+    options = []
     for each in dataclasses.fields(ask):
         name = f"-{each.name}" if len(each.name) == 1 else "--" + each.name.replace("_", "-")
         default = "" if each.default in (None, False) else f" [{each.default}]"

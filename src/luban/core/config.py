@@ -112,6 +112,8 @@ def _scalar(hint: type, value: Any, path: str) -> Any:
     if hint is bool and isinstance(value, bool):
         return value
     if hint is str and isinstance(value, (str, int, float)) and not isinstance(value, bool):
+        if any("\ud800" <= letter <= "\udfff" for letter in str(value)):  # how Python holds bytes that are no UTF-8
+            raise UserError(f"{path} is no text: {str(value)!r} holds bytes that are not UTF-8.")
         return str(value)
     if hint in (int, float) and isinstance(value, (int, float, str)) and not isinstance(value, bool):
         try:

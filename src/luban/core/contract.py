@@ -61,8 +61,6 @@ class Field(ABC):
     """Were there missing values in the training rows?"""
     invertible: ClassVar[bool] = True
     """Can `decode` give the values back? A hash cannot."""
-    literal: ClassVar[bool] = False
-    """Is each cell taken as it is written, so that "" and "NA" are no missing values?"""
 
     def __init__(self, columns: tuple[str, ...], config: Any = None):
         self.columns = columns
@@ -250,6 +248,8 @@ class Task(ABC):
     """What examples are called."""
     endings: ClassVar[Mapping[str, str]] = {}
     """{ending of a file's name: source}, where this question reads such files in a way of its own."""
+    taken: ClassVar[frozenset[str]] = frozenset({"prediction"})
+    """Names of columns of our own answers, which a column of a question must not have where it is repeated beside them."""
     instead: ClassVar[tuple[str, ...]] = ()
     """Options of `Ask` that stand for rows (a user, a prompt): one of them or data, not both."""
     golden: ClassVar[Mapping[str, Any]] = {}
@@ -327,6 +327,10 @@ class Task(ABC):
     def context(self, store: Store) -> Batch:
         """What prediction needs of the past (what each user did, the last window); it travels in the bundle."""
         return {}
+
+    def remember(self, store: Store, context: Batch) -> Store:
+        """The store of new data, with what the context knows of the past before it (in part 0): asked when new data are scored."""
+        return store
 
     def question(self, ask: Any) -> Table | None:
         """The rows that `ask` alone means (a user, a prompt), where no data are given; None: to go on from the context."""

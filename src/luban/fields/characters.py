@@ -25,7 +25,6 @@ UNKNOWN = "\ufffd"
 
 class Characters(Field):
     kind = "tokens"
-    literal = True
 
     @dataclass(frozen=True)
     class Config:

@@ -15,8 +15,12 @@ def within(config: Any, bounds: Mapping[str, tuple[float, float]], where: str = 
         value = getattr(config, name)
         for each in value if isinstance(value, tuple) else (value,):
             if each is not None and not low <= each <= high:
-                limits = f"lie between {low:g} and {high:g}" if math.isfinite(high) else f"be {low:g} or more"
+                limits = f"lie between {_spelt(low)} and {_spelt(high)}" if math.isfinite(high) else f"be {_spelt(low)} or more"
                 raise UserError(f"{where}.{name} must {limits}, not {value!r}.")
+
+
+def _spelt(number: float) -> str:
+    return f"{int(number):,}" if number == int(number) and abs(number) < 1e15 else f"{number:g}"
 
 
 def rhythm(n_rows: int, steps: int) -> tuple[dict[str, Any], dict[str, str]]:

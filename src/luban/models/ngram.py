@@ -52,7 +52,7 @@ class NGram(Model):
         self.register_load_state_dict_pre_hook(_take_sizes)
 
     def solve(self, train: Examples, valid: Examples | None, clock: Clock) -> None:
-        """Windows begin at every token, so the first k tokens of each are every run of k, but for the very last."""
+        """Windows begin at every token, so the first k tokens of each are every run of k, but for those within the very last window."""
         order = self.config.order
         for batch in train.pieces(PIECE):
             if clock.stopped():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import polars as pl
 
@@ -22,15 +23,19 @@ class Lines(Source):
         return pl.concat(list(self.chunks(path, 1_000_000)) or [pl.DataFrame({"text": []}, {"text": pl.String})])
 
     def chunks(self, path: Path, rows: int) -> Iterator[Table]:
+        with opened(path) as file:
+            yield from self.stream(file, rows, path.name)
+
+    def stream(self, file: IO[bytes], rows: int, name: str = "the input") -> Iterator[Table]:
+        """From an open file that may be a pipe."""
         lines: list[str] = []
         rest = b""
-        with opened(path) as file:
-            for block in utf8_blocks(file, path.name, self.encoding):
-                *whole, rest = (rest + block).split(b"\n")
-                lines += [line.removesuffix(b"\r").decode() for line in whole]
-                while len(lines) >= rows:
-                    yield pl.DataFrame({"text": lines[:rows]})
-                    lines = lines[rows:]
+        for block in utf8_blocks(file, name, self.encoding):
+            *whole, rest = (rest + block).split(b"\n")
+            lines += [line.removesuffix(b"\r").decode() for line in whole]
+            while len(lines) >= rows:
+                yield pl.DataFrame({"text": lines[:rows]})
+                lines = lines[rows:]
         if rest:  # the last line may lack its end
             lines.append(rest.removesuffix(b"\r").decode())
         if lines:

@@ -38,16 +38,16 @@ def evaluate(run: str | Path | Bundle, data: Any, *, split: str | None = None, m
     bundle = run if isinstance(run, Bundle) else load(folder.model, model)
     task, schema = bundle.task, bundle.schema
     settings = configs.build(DataConfig, read_yaml(folder.config)["data"]) if folder and folder.config.exists() else DataConfig()
-    table = reading.read(data, **_words(settings, bundle))
+    table = reading.read(data, **bundle.reading)
     targets = [target.columns[0] for target in schema.targets.values()]
     for name in targets:
         splitting.need_column(table, name, "the target")
     if split is not None and split not in PARTS:
         raise UserError(f"--split is one of train, valid, test, not {split!r}.{did_you_mean(split, PARTS)}")
-    rows, wanted = _parted(table, split, bundle, settings, folder, data)
-    scored = _examples(rows, wanted, targets, bundle)
+    rows, wanted, new = _parted(table, split, bundle, settings, folder, data)
+    scored = _examples(rows, wanted, new, targets, bundle)
     if not len(scored):
-        raise UserError(f"there are no {task.noun} to score: these data are too few, or the target is empty in all of them.")
+        raise UserError(f"there are no {task.noun} to score: these {len(rows.part):,} rows are too few, or training had nothing like them.")
     say(f"scoring {len(scored):,} {task.noun}")
     measured = measure(bundle, scored)
     if not measured.metrics:
@@ -55,9 +55,9 @@ def evaluate(run: str | Path | Bundle, data: Any, *, split: str | None = None, m
     return measured
 
 
-def _examples(rows: Rows, wanted: int, targets: Sequence[str], bundle: Bundle) -> Examples:
-    """The examples of the wanted part. Of labelled rows only those of the part that have every target are read;
-    a window or a user may look back on rows of another part."""
+def _examples(rows: Rows, wanted: int, new: bool, targets: Sequence[str], bundle: Bundle) -> Examples:
+    """The examples of the wanted part. Of labelled rows only those of the part that have every target are read; a window or a user may
+    look back on rows of another part, and, where the data are new, on what the bundle remembers."""
     table, part, kept = rows.table, rows.part, np.arange(len(rows.part))
     if bundle.task.labelled:
         kept = np.flatnonzero(part == wanted)
@@ -71,15 +71,11 @@ def _examples(rows: Rows, wanted: int, targets: Sequence[str], bundle: Bundle) -
         table, part = table[kept], part[kept]
     with cells.numbered(rows.names), cells.picked(kept):
         store = Store(bundle.schema.encode(table, with_target=True), torch.from_numpy(part))
-    return examples(bundle.task, store, wanted)
-
-
-def _words(settings: DataConfig, bundle: Bundle) -> dict[str, Any]:
-    return {"encoding": settings.encoding, "delimiter": settings.delimiter, "endings": bundle.task.endings}
+    return examples(bundle.task, bundle.task.remember(store, bundle.context) if new else store, wanted)
 
 
 def _test_of(settings: DataConfig, bundle: Bundle) -> Table | None:
-    return reading.read(settings.test, **_words(settings, bundle)) if settings.test else None
+    return reading.read(settings.test, **bundle.reading) if settings.test else None
 
 
 def _trained_on(table: Table, data: Any, folder: RunFolder, settings: DataConfig, bundle: Bundle) -> bool:
@@ -100,11 +96,15 @@ def _trained_on(table: Table, data: Any, folder: RunFolder, settings: DataConfig
     return False
 
 
-def _parted(table: Table, split: str | None, bundle: Bundle, settings: DataConfig, folder: RunFolder | None, data: Any) -> tuple[Rows, int]:
-    """The rows with their parts, in the task's order, and the part to score; all rows where nothing says which are of a part."""
+def _parted(
+    table: Table, split: str | None, bundle: Bundle, settings: DataConfig, folder: RunFolder | None, data: Any
+) -> tuple[Rows, int, bool]:
+    """(the rows with their parts, in the task's order; the part to score, all rows where nothing says which are of a part; are they other
+    data than the run was trained on?)."""
     name = settings.split or "split"
     part = splitting.by_column(table.get_column(name)) if name in table.columns else None
-    if part is None and folder is not None and _trained_on(table, data, folder, settings, bundle):
+    known = part is None and folder is not None and _trained_on(table, data, folder, settings, bundle)
+    if known:
         # rows that the run was trained on must not be scored as if they were new, unless asked for
         rows = assign(table, _test_of(settings, bundle), settings, bundle.task)
         wanted = PARTS.index(split) if split else TEST if (rows.part == TEST).any() else VALID
@@ -123,7 +123,7 @@ def _parted(table: Table, split: str | None, bundle: Bundle, settings: DataConfi
         raise UserError(f"the data have no {split} rows ({splitting.summary(rows.part)}).")
     if not (rows.part == wanted).all():
         say(f"the {PARTS[wanted]} part of the data")
-    return rows, wanted
+    return rows, wanted, not known
 
 
 def measure(bundle: Bundle, scored: Examples) -> Measured:
@@ -141,7 +141,7 @@ def verdict(metric: str, name: str, value: float, others: dict[str, float], n_te
     left_out = f" Left out, without a {metric} here: {listed(silent)}." if silent else ""
     others = {other: others[other] for other in others if other not in silent}
     if not others:
-        none = "no baseline could be judged" if silent else "no baseline was asked for"
+        none = "no baseline could be judged" if silent else "nothing stands beside it"
         return f"{name} reaches {metric} {value:.4f}; {none}, so nothing says whether that is good.{left_out}"
     best = next(iter(others))
     for other in others:

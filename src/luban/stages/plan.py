@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from luban import reading, splitting
+from luban.core import config as configs
 from luban.core.device import pick_device
 from luban.core.errors import UserError
 from luban.core.files import write_text
+from luban.core.registry import TASKS
 from luban.data import describe, sniff_all
 from luban.folders import RunFolder
 from luban.planning import from_words
@@ -61,22 +63,27 @@ def _clock(amount: float) -> str:
     return f"{amount:.0f} s" if amount < 120 else f"{amount / 60:.0f} minutes"
 
 
-def write_draft(data: str, target: list[str], out: Path) -> Path:
-    """Writes a configuration for `data` to `out`: each column with the field that it was taken for, and the doubts."""
+def write_draft(data: str, target: list[str], task: str | None, out: Path) -> Path:
+    """Writes a configuration for `data` to `out`: each column with the field that it was taken for, and the doubts; or, where the task
+    chooses its fields itself, what it found."""
     if out.exists():
         raise UserError(f"{out} exists already; choose another file with -o.")
-    table = reading.read(data)
+    asked = TASKS[task] if task else None
+    table = reading.read(data, endings=asked.endings if asked else {})
     for name in target:
         splitting.need_column(table, name, "--target")
-    lines = [
-        f"# made by `luban init {data}`; train with `luban train {out}`. All settings: `luban list settings`",
-        "data:",
-        f"  path: {_quoted(data)}",
-        f"  target: [{', '.join(map(_quoted, target))}]" + ("" if target else "  # name the column to predict, out of those below"),
-        "fields:",
-    ]
-    for name, field, doubts in sniff_all(table, leave_out=target):
-        lines.append(f"  {_quoted(name)}: {field}" + (f"  # {doubts}" if doubts else ""))
+    lines = [f"# made by `luban init {data}`; train with `luban train {out}`. All settings: `luban list settings`", "data:"]
+    lines += [f"  path: {_quoted(data)}"]
+    if asked and not asked.labelled:
+        made = asked()
+        made.settle(table, target, None)
+        found = {key: value for key, value in configs.to_dict(made.config).items() if value not in (None, [])}
+        lines += ["task:", f"  name: {task}", *(f"  {key}: {json.dumps(value, ensure_ascii=False)}" for key, value in found.items())]
+    else:
+        nameless = "" if target else "  # name the column to predict, out of those below"
+        lines += [f"  target: [{', '.join(map(_quoted, target))}]{nameless}", *([f"task: {task}"] if task else []), "fields:"]
+        for name, field, doubts in sniff_all(table, leave_out=target):
+            lines.append(f"  {_quoted(name)}: {field}" + (f"  # {doubts}" if doubts else ""))
     lines += ["model: auto  # `luban list models`", "train: {}  # e.g. {lr: 1e-3, epochs: 20}", "size: base", "seed: 42"]
     write_text(out, "\n".join(lines) + "\n")
     return out.resolve()

@@ -41,28 +41,25 @@ def predict_to(run: str, data: str | None, out: Path | None, ask: dict[str, Any]
 
     Returns the lines written.
     """
+    suffix = out.suffix.lower() if out is not None else ".csv"
+    if suffix not in (*_WRITERS, ".parquet"):
+        raise UserError(f"predictions are written as .csv, .jsonl or .parquet, not {out.name!r}.")
     bundle = load(find(run).model, model)
     made = bundle.asked(ask)
     if data is None:
         answers: Iterator[Table] = iter([lines(bundle.answer(None, made))])
     else:
         bundle.refuse_both(made)
-        words = bundle.info.get("reading", {})  # the encoding and the delimiter of the training data
         if out is not None and data != "-" and Path(data).exists() and out.exists() and out.samefile(data):
             raise UserError(f"the predictions would overwrite the data: {out} is both. Name another file with -o.")
         chunks = (
-            reading.read_stream(sys.stdin.buffer, _ROWS, **words)
-            if data == "-"
-            else reading.chunks(data, _ROWS, **words, endings=bundle.task.endings)
+            reading.read_stream(sys.stdin.buffer, _ROWS, **bundle.reading) if data == "-" else reading.chunks(data, _ROWS, **bundle.reading)
         )
         answers = bundle.predict_chunks(chunks, made)
     if out is None:
         return _write_text(answers, sys.stdout.buffer, ".csv") if data is not None else _show(next(answers))
-    suffix = out.suffix.lower()
     if suffix == ".parquet":
         return _write_parquet(answers, out)
-    if suffix not in _WRITERS:
-        raise UserError(f"predictions are written as .csv, .jsonl or .parquet, not {out.name!r}.")
     with atomic(out) as file:
         return _write_text(answers, file, suffix)
 

@@ -48,6 +48,9 @@ def prepare(data: Any, config: Config) -> Prepared:
     test = reading.read(config.data.test, **words) if config.data.test else None
     rows = assign(table, test, config.data, task)
     schema = fit_schema(rows, config.data, config.fields, task)
+    for each in () if task.labelled else (*schema.inputs.values(), *schema.targets.values()):
+        if each.columns[0] in task.taken:
+            raise UserError(f"a column of our own answers is called {each.columns[0]!r}, too. Give yours another name.")
     _print_schema(schema)
     if task.labelled:
         rows.facts["copies_across_parts"] = report_copies(schema, rows)

@@ -32,7 +32,7 @@ USUAL = 64
 
 class Generate(Task):
     labelled = False
-    noun = "passages"
+    noun = "windows"
     endings = {".txt": "lines", ".txt.gz": "lines"}
     instead = ("prompt",)
     golden = {"tokens": 16, "temperature": 0.0}
@@ -67,6 +67,8 @@ class Generate(Task):
     # ---------------------------------------------------------------- what it reads
 
     def settle(self, table: Table, targets: Sequence[str], time: str | None) -> None:
+        if time:
+            raise UserError("--time has no meaning for passages: they train in the order in which they stand. Sort them, and leave it out.")
         name = next(iter(targets), None) or self.config.column
         if name is not None and name not in table.columns:
             raise UserError(
@@ -78,6 +80,10 @@ class Generate(Task):
         name = name or max(written, key=lambda each: written[each])
         self.config = replace(self.config, column=name)
         say(f"passages: {name!r}, {table.height:,} of {_lengths(table.get_column(name)).mean() - 1:.0f} characters on average")
+
+    def check(self, table: Table, targets: Sequence[str]) -> None:
+        if not cells.raw(table.get_column(self.config.column)).str.len_chars().sum():
+            raise UserError(f"the column {self.config.column!r} is empty in all {table.height:,} rows: there is nothing to learn from.")
 
     def split(self, table: Table, shares: tuple[float, float, float]) -> tuple[np.ndarray, str]:
         """Three runs of passages, the first train; shares are of the characters, and a passage is never cut."""
@@ -203,7 +209,8 @@ def _draw(logits: Tensor, ask: Any, chance: Tensor) -> Tensor:
         return logits.argmax(1)
     if ask.top_k and ask.top_k < logits.shape[1]:
         logits = logits.masked_fill(logits < logits.topk(ask.top_k).values[:, -1:], -torch.inf)
-    below = (logits / ask.temperature).softmax(1).double().cumsum(1)
+    above = logits - logits.max(1, keepdim=True).values  # first, lest a tiny temperature make them infinite
+    below = (above / ask.temperature).softmax(1).double().cumsum(1)
     return (below <= chance * below[:, -1:]).sum(1)
 
 

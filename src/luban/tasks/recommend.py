@@ -38,8 +38,6 @@ NAMES = {
     "time": "timestamp time datetime date ts unixreviewtime eventtime createdat 时间 时间戳 日期 评分时间 购买时间 下单时间",
 }
 """What such columns are called, in lower case and without blanks, _ - and dots; the first name that is there is taken."""
-TAKEN = ("prediction", "rank", "score")
-"""Columns of our answers."""
 SCORES = 4_000_000
 """Scores computed at a time, 32 MB: of 9,000 items, those of 440 users."""
 ACTIVITY = (1, 5, 20, 100)
@@ -49,6 +47,7 @@ ACTIVITY = (1, 5, 20, 100)
 class Recommend(Task):
     labelled = False
     noun = "users"
+    taken = frozenset({"prediction", "rank", "score"})
     instead = ("user",)
 
     @dataclass(frozen=True)
@@ -83,9 +82,6 @@ class Recommend(Task):
         when = self._column(table, "time", time or c.time)
         if len({user, item, when}) < 3:
             raise UserError(f"user, item and time must be different columns, not {listed([user, item, *([when] if when else [])])}.")
-        for name in (user, item):
-            if name in TAKEN:
-                raise UserError(f"a column of answers is called {name!r}, too; rename yours.")
         self.config = replace(c, user=user, item=item, time=when)
         if when:
             moment = self._moment(table.get_column(when))
@@ -188,6 +184,8 @@ class Recommend(Task):
         fits = (last >= 0) & (user[first] > 0)
         if unknown := int((mine & (user == 0)).sum()):
             say(f"{unknown:,} events are of users that training never had, and are left out")
+        if part and (more := int(mine.sum()) - int((last >= 0).sum())) > 0:
+            say(f"{more:,} events of users with several to judge are taken as history: each user is judged by the last")
         first, last = rows[first[fits]], rows[last[fits]]
         if part and len(last):
             self._tell(store, first, last)
@@ -258,6 +256,25 @@ class Recommend(Task):
         user, item = user[known := (user > 0) & (item > 0)], item[known]
         user, order = user.sort(stable=True)
         return {"history": _ragged(item[order], user, int(store.columns["c0"].max()) + 1)}
+
+    def remember(self, store: Store, context: Batch) -> Store:
+        """What each user of the new events did before stands before them; events of items that they had already are left out, aloud."""
+        user, item, past = store.columns["c0"], store.columns["y0"], context["history"]
+        known = user.unique()
+        known = known[known > 0]
+        before = past[known]
+        users = torch.cat([known.repeat_interleave(before.lengths), user])
+        items, part = torch.cat([before.values, item]), torch.cat([torch.zeros(len(before.values), dtype=store.part.dtype), store.part])
+        users, order = users.sort(stable=True)
+        items, part = items[order], part[order]
+        pairs = users * (int(past.values.max()) + 2 + int(item.max())) + items
+        first = torch.ones(len(pairs), dtype=torch.bool)
+        place = pairs.argsort(stable=True)
+        first[place[1:]] = pairs[place].diff() != 0
+        first |= (users == 0) | (items == 0)  # what training never had cannot be told apart
+        if again := int((~first).sum()):
+            say(f"{again:,} events are of items that the user had already in training, and are left out")
+        return Store({"c0": users[first], "y0": items[first]}, part[first])
 
     def question(self, ask: Any) -> Table:
         if ask.user is None:
