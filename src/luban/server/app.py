@@ -1,6 +1,7 @@
 """A loaded bundle as a small web application: questions in JSON, answers in JSON. Knows HTTP; of tasks and models, only their bundle.
 
     POST /predict   {"rows": [{column: value, ...}, ...], "k": 5}  ->  {"predictions": [{"prediction": ..., ...}, ...]}
+    POST /predict   the bytes of a file, its Content-Type image/*, audio/* or application/octet-stream: the only column of the only row
     GET  /health    what is served, which columns a row must have, what else may be asked
     GET  /          how to ask, with an example
 
@@ -32,6 +33,8 @@ from luban.core import config as configs
 from luban.core.contract import Table
 from luban.core.errors import UserError, did_you_mean, listed
 
+FILES = ("image/", "audio/", "application/octet-stream")
+"""What is uploaded as it is, not as JSON."""
 LIMIT = 64 * 2**20
 """Bytes of a request's body, some 100,000 rows of 50 columns. What is larger is a file, and `luban predict` is for files."""
 
@@ -50,8 +53,9 @@ def application(bundle: Bundle) -> Starlette:
     worker = ThreadPoolExecutor(1, thread_name_prefix="predict")
 
     async def predict(request: Request) -> Response:
-        body = await _body(request)
-        reply = await asyncio.get_running_loop().run_in_executor(worker, _reply, bundle, body)
+        body, kind = await _body(request), request.headers.get("content-type", "")
+        answer = _reply_to_file if kind.startswith(FILES) else _reply
+        reply = await asyncio.get_running_loop().run_in_executor(worker, answer, bundle, body)
         return Response(reply, media_type="application/json")
 
     async def health(request: Request) -> Response:
@@ -83,6 +87,13 @@ async def _body(request: Request) -> bytes:
     return b"".join(pieces)
 
 
+def _reply_to_file(bundle: Bundle, body: bytes) -> bytes:
+    """An answer, as JSON, to an uploaded file."""
+    if len(bundle.columns) != 1:
+        raise UserError(f'a file alone is not enough: this model reads {listed(bundle.columns)}. Send {{"rows": [...]}}, the file as base64.')
+    return _answered(bundle, [{bundle.columns[0]: body}], {})
+
+
 def _reply(bundle: Bundle, body: bytes) -> bytes:
     """An answer to the body of a question, both JSON."""
     question = _parsed(body)
@@ -90,7 +101,11 @@ def _reply(bundle: Bundle, body: bytes) -> bytes:
     for key in question.keys() - known:
         raise UserError(f"this model cannot be asked {key!r}.{did_you_mean(key, known)} It takes {listed(known)}.")
     rows = _rows(question.pop("rows"), bundle.columns) if "rows" in question else None
-    answers = jsonable(bundle.answer(rows, bundle.asked(question)))
+    return _answered(bundle, rows, question)
+
+
+def _answered(bundle: Bundle, rows: list[dict[str, Any]] | None, ask: dict[str, Any]) -> bytes:
+    answers = jsonable(bundle.answer(rows, bundle.asked(ask)))
     return json.dumps({"predictions": answers}, ensure_ascii=False, allow_nan=False).encode()
 
 
