@@ -1,4 +1,4 @@
-"""Run folders: runs/<name>/ with config.yaml, metrics.jsonl, checkpoints/, report.json and model/ (the bundle)."""
+"""Run folders: runs/<name>/ with config.yaml, metrics.jsonl, checkpoints/, report.json, report.html and model/ (the bundle)."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.model = self.path / "model"
         self.report = self.path / "report.json"
+        self.page = self.path / "report.html"
 
     @property
     def finished(self) -> bool:

@@ -12,6 +12,7 @@ Shapes below: B examples, K ensemble members, C classes.
 
 from __future__ import annotations
 
+import html
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -83,6 +84,10 @@ class Field(ABC):
     @abstractmethod
     def decode(self, encoded: Encoded) -> list:
         """Back to the user's words; missing is None."""
+
+    def show(self, encoded: Encoded) -> list[str]:
+        """Each row as HTML for people: its words, unless the field knows better."""
+        return ["" if value is None else html.escape(str(value)) for value in self.decode(encoded)]
 
     @abstractmethod
     def state(self) -> dict[str, Any]:
@@ -321,6 +326,11 @@ class Task(ABC):
     @abstractmethod
     def measure(self, judged: Batch, truth: Batch, schema: Schema, names: Sequence[str]) -> Measured:
         """The metrics called `names`."""
+
+    def ranked(self, judged: Batch, truth: Batch) -> dict[str, Tensor]:
+        """{title: (N,)}: orders in which a person may want to look at examples, the highest first ("Most wrong"); for tasks that judge by
+        what they predict."""
+        return {}
 
     # ---- what it answers
 

@@ -90,7 +90,9 @@ async def _body(request: Request) -> bytes:
 def _reply_to_file(bundle: Bundle, body: bytes) -> bytes:
     """An answer, as JSON, to an uploaded file."""
     if len(bundle.columns) != 1:
-        raise UserError(f'a file alone is not enough: this model reads {listed(bundle.columns)}. Send {{"rows": [...]}}, the file as base64.')
+        raise UserError(
+            f'a file alone is not enough: this model reads {listed(bundle.columns)}. Send {{"rows": [...]}}, the file as base64.'
+        )
     return _answered(bundle, [{bundle.columns[0]: body}], {})
 
 

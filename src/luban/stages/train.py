@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from luban import splitting
-from luban.bundle import Bundle, load, trust
+from luban.bundle import Bundle, judge, load, trust
 from luban.core import config as configs
 from luban.core.contract import Task
 from luban.core.device import cores, describe, pick_device
@@ -25,12 +25,14 @@ from luban.data import describe as describe_schema
 from luban.folders import RunFolder, all_runs, new_run, remember
 from luban.planning import Config, from_words, to_yaml
 from luban.report.card import card
-from luban.splitting import PARTS, TEST, VALID
+from luban.report.page import page
+from luban.splitting import PARTS, TEST, TRAIN, VALID
 from luban.stages.candidates import Trained, Workshop, baseline_names, choose, draft, draft_all, name_of
 from luban.stages.clock import RunClock
 from luban.stages.evaluate import measure, verdict
 from luban.stages.fit import Hooks
 from luban.stages.prepare import Prepared, prepare
+from luban.stages.show import figures
 
 
 class Silent:
@@ -148,7 +150,9 @@ def _conclude(chosen: Trained, others: dict[str, Trained], workshop: Workshop) -
     if part == VALID:
         say(f"there are no test {noun}: the figures are of the validation {noun}, which also picked the checkpoint; they flatter.")
     scored = prepared.examples[part]
-    test = measure(chosen.bundle, scored)
+    bundle, task, schema = chosen.bundle, prepared.task, prepared.schema
+    judged, truth = judge(bundle.model, task, prepared.head, scored)
+    test = task.measure(judged, truth, schema, task.metrics(schema))
     baselines = {name: measure(each.bundle, scored).metrics for name, each in others.items() if name != chosen.name}
     metric = prepared.metric
     words = verdict(
@@ -191,6 +195,7 @@ def _conclude(chosen: Trained, others: dict[str, Trained], workshop: Workshop) -
     write_text(folder.config, to_yaml(resolved))
     chosen.bundle.save(folder.model, {**extra, **_code(chosen)})
     write_json(folder.report, report)
+    write_text(folder.page, page(report, figures(bundle, judged, truth, scored, prepared.examples[TRAIN])))
     return Run(folder.path, test.metrics, report)
 
 

@@ -153,6 +153,13 @@ class Classify(Task):
             warn(f"no value on these {len(y):,} rows for {listed(left_out)} (a class is absent, or an answer is not finite); left out.")
         return Measured({name: found[name] for name in names if name in found}, details)
 
+    def ranked(self, judged: Batch, truth: Batch) -> dict[str, Tensor]:
+        """By the probability that the truth got, and by that of the answer."""
+        ((key, p),) = judged.items()
+        ids = truth[key]
+        true = p.gather(1, (ids - 1).clamp(min=0).unsqueeze(1)).squeeze(1)
+        return {"Most wrong": (1 - true).masked_fill(ids == 0, -1.0), "Most doubtful": 1 - p.max(1).values}
+
     def check(self, table: Table, targets: Sequence[str]) -> None:
         need_one(targets, "classify")
         name, column = targets[0], table.get_column(targets[0])
