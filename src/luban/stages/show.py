@@ -23,7 +23,7 @@ def figures(bundle: Bundle, judged: Batch, truth: Batch, scored: Examples, train
         numbers = order.argsort(descending=True, stable=True)[:MOST]
         found[title] = _examples(bundle, judged, scored, numbers)
     seen = bundle.model.show(train[torch.arange(min(len(train), BATCH))])
-    return found | {caption: sheet(pictures) for caption, pictures in seen.items()}
+    return found | {caption: sheet(each) for caption, each in seen.items()}
 
 
 def _examples(bundle: Bundle, judged: Batch, scored: Examples, numbers: torch.Tensor) -> str:
