@@ -3,11 +3,13 @@
 A set comes from the package itself, else from $LUBAN_DATA (there also gzipped), else from its URL into a cache ($LUBAN_HOME, default
 ~/.cache/luban) where its SHA-256 must agree, or from scikit-learn's own wheel. Keys of a YAML: title, task, target, rows, licence, origin;
 then either `file` (with `folder` under $LUBAN_DATA, `url`, `sha256`, `delimiter`, `columns` where the file has no line of names) or
-`sklearn`, a loader's name (with `brightest`, its highest pixel, for its pictures instead of its columns); `test_rows: [start, stop]` where an official test part exists; `source` where the file is no CSV; `data`,
-settings that go with the set. A set of several files lists them under `files`, each with file, sha256 and url, and with `part` where
-it is a part of its own; where none has a part, the source reads their folder. `classes` are the words for the labels 0, 1, ...; `advice`
-says how to get what no URL gives. A URL that ends in .gz is unpacked on the way where the file's name does not, and the hash is that of
-the unpacked file: two gzips of one file differ in their heads.
+`sklearn`, a loader's name (with `brightest`, its highest pixel, for its pictures instead of its columns); `test_rows: [start, stop]` where
+an official test part exists; `source` where the file is no CSV; `classes`, the words for the labels 0, 1, ...; `data`, settings that go
+with the set.
+
+A set of several files lists them under `files`, each with file, sha256 and url; the source reads the folder that holds them, or, with
+`parts: true`, each for itself, train in one and test in another. `advice` says how to get what no URL gives. A URL that ends in .gz is
+unpacked on the way where the file's name does not; the hash is that of the unpacked file, for two gzips of one file differ in their heads.
 """
 
 from __future__ import annotations
@@ -60,12 +62,13 @@ def table(name: str) -> Table:
     options: dict[str, Any] = {key: about[key] for key in ("delimiter", "encoding") if key in about}
     if "columns" in about:
         options["names"] = tuple(about["columns"])
+    if about.get("parts"):
+        options["more"] = True
     source = SOURCES[about.get("source", "csv")](**options)
     files = about.get("files", [about])
     paths = [_path_of(name, about, each) for each in files]
-    if any("part" in each for each in files):
-        parts = [source.read(path).with_columns(split=pl.lit(each["part"])) for path, each in zip(paths, files, strict=True)]
-        found = pl.concat(parts, rechunk=False)
+    if about.get("parts"):
+        found = pl.concat([source.read(path) for path in paths], rechunk=False)
     else:
         found = source.read(paths[0] if len(paths) == 1 else _one_folder(name, paths))
     if "classes" in about:
@@ -81,7 +84,7 @@ def pictures(name: str) -> bool:
 
 
 def save(name: str, path: Path) -> None:
-    """Writes the data set as a CSV file, UTF-8 with a line of names, or as a folder of pictures (`luban data get`). Refuses to overwrite."""
+    """Writes the data set as a CSV file, UTF-8 with a line of names, or a folder of pictures (`luban data get`). Refuses to overwrite."""
     if path.exists():
         raise UserError(f"{path} exists already; choose another {'folder' if pictures(name) else 'file'} with -o.")
     if not pictures(name):
@@ -179,10 +182,9 @@ def _from_sklearn(about: dict[str, Any]) -> Table:
     from sklearn import datasets  # a second to import, and most tables come from elsewhere
 
     loaded = getattr(datasets, about["sklearn"])()
-    if "brightest" in about:
-        images = (loaded.images * (255 / about["brightest"])).round().astype(np.uint8)  # (N, H, W)
-        return pl.DataFrame({"picture": images, about["target"]: loaded.target})
     columns = {str(name): loaded.data[:, i] for i, name in enumerate(loaded.feature_names)}
+    if "brightest" in about:
+        columns = {"picture": (loaded.images * (255 / about["brightest"])).round().astype(np.uint8)}  # (N, H, W)
     words = getattr(loaded, "target_names", None)
     target = loaded.target if words is None else [str(words[i]) for i in loaded.target]
     return pl.DataFrame({**columns, about["target"]: target})

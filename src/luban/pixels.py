@@ -36,7 +36,7 @@ def series(name: str, values: Any) -> pl.Series | None:
     """A column of pixels or PNG bytes, or None where `values` are no pictures: neither an array of three or four dimensions nor a list
     of arrays of two or three. Raises UserError for pixels that are no bytes."""
     if is_tensor(values) or isinstance(values, np.ndarray):
-        if values.ndim < 3 or getattr(values, "dtype", None) == object:
+        if values.ndim < 3 or (isinstance(values, np.ndarray) and values.dtype.kind == "O"):
             return None
         array = _bytes(name, values)
         return pl.Series(name, array)

@@ -8,6 +8,7 @@ recognised by its type's name and taken apart column by column, without pyarrow;
 
 from __future__ import annotations
 
+import base64
 import gzip
 import io
 import json
@@ -206,7 +207,8 @@ def _claimant(path: Path) -> str:
         if head.startswith(magic):
             return name
     if path.suffix:
-        raise UserError(f"{path.name} ends in {path.suffix!r}, which Luban does not read. It reads {', '.join(sorted(claims))}.")
+        known = ", ".join(sorted(suffix for suffix in claims if "idx" not in suffix))
+        raise UserError(f"{path.name} ends in {path.suffix!r}, which Luban does not read. It reads {known}.")
     return "csv"
 
 
@@ -281,7 +283,10 @@ def _mixed(name: str, values: list) -> pl.Series:
         same = [values[i] for i in at]
         if issubclass(kind, (list, tuple, dict)):  # they may not make one kind of list in polars
             same = [json.dumps(value, ensure_ascii=False, default=str) for value in same]
-        for i, text in zip(at, cells.words(_plain(pl.Series(name, same, strict=False))), strict=True):
+        column = _plain(pl.Series(name, same, strict=False))
+        if column.dtype == pl.Binary:  # a picture's bytes among paths
+            column = pl.Series(name, [base64.b64encode(value).decode() for value in column])
+        for i, text in zip(at, cells.words(column), strict=True):
             texts[i] = text
     return pl.Series(name, texts, pl.String)
 

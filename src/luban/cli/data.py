@@ -46,7 +46,8 @@ def show(name: str, rows: int) -> None:
 
     if name in catalogue.names():
         for key, value in catalogue.describe(name).items():
-            click.echo(f"{key:<10} {value}", err=True)
+            named = ", ".join(each["file"] for each in value) if key == "files" else value
+            click.echo(f"{key:<10} {named}", err=True)
     table = reading.read(name)
     with pl.Config(tbl_rows=rows, tbl_cols=-1, tbl_width_chars=160, fmt_str_lengths=40, tbl_hide_column_data_types=True):
         click.echo(str(table.head(rows)))

@@ -1,7 +1,7 @@
 """How a tree of pictures is meant: `train/<class>/*`, `<class>/*`, a list beside the pictures, or none of these; from a disk or an archive.
 
-Names go in (`Found`), a Table comes out: `picture` (the name that went in), `label` where folders are classes, `split` where they are parts.
-Nothing here opens a picture, so one that is damaged is found by the field that reads it.
+Names go in (`Found`), a Table comes out: `picture` (the name that went in), `label` where folders are classes, `split` where they are
+parts. Nothing here opens a picture, so one that is damaged is found by the field that reads it.
 """
 
 from __future__ import annotations
@@ -48,8 +48,11 @@ def hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in _SHELLS
 
 
-def arrange(found: Found, where: str, read_list: Callable[[str], Table]) -> Table:
-    """The pictures as a Table in the order of their names. where: how the user calls the tree. read_list: opens a name of `found.lists`."""
+def arrange(found: Found, where: str, read_list: Callable[[str], Table], more: bool = False) -> Table:
+    """The pictures as a Table in the order of their names. where: how the user calls the tree. read_list: opens a name of `found.lists`.
+
+    more: other parts are elsewhere, so that `split` is given even where it says "train" throughout.
+    """
     for each in (found.pictures, found.lists, found.others, found.folders):
         each.sort()
     if found.others:
@@ -61,8 +64,9 @@ def arrange(found: Found, where: str, read_list: Callable[[str], Table]) -> Tabl
     if parts:
         kept = [i for i, each in enumerate(split) if each[0] in parts]
         pictures, split = [pictures[i] for i in kept], [split[i] for i in kept]
-    if len(set(parts.values())) == 1:
+    if len(set(parts.values())) == 1 and not more:
         say(f"{where} has the part {listed(parts)} only; it is split as data without parts are.")
+        parts = dict.fromkeys(parts, "")
     lists = [name for name in found.lists if name[len(base) :].count("/") <= (name[len(base) :].partition("/")[0] in parts)]
     if len(lists) < len(found.lists):
         say(f"{listed([name for name in found.lists if name not in lists], 3)} in {where} stand too deep to be lists of all pictures.")
@@ -117,8 +121,8 @@ def _by_folder(pictures: Sequence[str], split: Sequence[Sequence[str]], parts: d
 
 
 def _split(split: Sequence[Sequence[str]], parts: dict[str, str]) -> dict[str, list[str]]:
-    """The column `split`, where there is more than one part to tell apart."""
-    return {"split": [parts[each[0]] for each in split]} if len(set(parts.values())) > 1 else {}
+    """The column `split`, where there are parts to tell apart."""
+    return {"split": [parts[each[0]] for each in split]} if any(parts.values()) else {}
 
 
 def _tell_empty(folders: Iterable[str], pictures: Iterable[str], base: str, parts: dict[str, str]) -> None:
@@ -157,9 +161,8 @@ def _listed(
         if "picture" not in table.columns:
             table = table.rename({"file_name": "picture"})
         if "split" not in table.columns:
-            table = table.with_columns(
-                **{key: pl.Series(each) for key, each in _split([each[len(base) :].split("/") for each in full], parts).items()}
-            )
+            column = _split([each[len(base) :].split("/") for each in full], parts)
+            table = table.with_columns(pl.Series(key, words) for key, words in column.items())
         tables.append(table)
     unnamed = [name for name in pictures if name not in used]
     if unnamed:

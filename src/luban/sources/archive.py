@@ -1,7 +1,7 @@
 """A tar or zip of pictures to a Table of their bytes, laid out as a folder is (`_pictures`).
 
-Nothing is written: a member's name only says where it belongs, so that "../../x" and links can do no harm, and 60,000 pictures of 1.5 KB cost
-two seconds and 90 MB. The sizes that an archive declares are added up before anything is kept.
+Nothing is written: a member's name only says where it belongs, so that "../../x" and links can do no harm, and 60,000 pictures of 1.5 KB
+cost two seconds and 90 MB. The sizes that an archive declares are added up before a content is read.
 """
 
 from __future__ import annotations
@@ -28,7 +28,13 @@ LARGEST = 4 << 30
 
 
 class Archive(Source):
+    """`more` says that other archives hold the other parts."""
+
     suffixes = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
+
+    def __init__(self, *, encoding: str | None = None, delimiter: str | None = None, more: bool = False):
+        super().__init__(encoding=encoding, delimiter=delimiter)
+        self.more = more
 
     def read(self, path: Path) -> Table:
         found, content, outside = Found(), {}, []
@@ -59,7 +65,7 @@ class Archive(Source):
             source = Csv() if name.lower().endswith(".csv") else Jsonl()
             return pl.concat(source.stream(io.BytesIO(content[name]), 1_000_000, name))
 
-        table = arrange(found, path.name, read_list)
+        table = arrange(found, path.name, read_list, self.more)
         column = "picture" if "file_name" not in table.columns else "file_name"
         return table.with_columns(pl.Series(column, [content[name] for name in table[column]], pl.Binary))
 
@@ -75,7 +81,7 @@ def _tarred(path: Path) -> Iterator[tuple[str, bytes | None]]:
                 yield member.name, archive.extractfile(member).read() if _wanted(member.name) else b""
             else:
                 yield (f"{member.name}/" if member.isdir() else member.name), None
-            archive.members = []  # tarfile keeps all that it has passed
+            archive.members = []  # type: ignore[attr-defined]  # tarfile keeps all that it has passed
 
 
 def _zipped(path: Path) -> Iterator[tuple[str, bytes | None]]:
@@ -88,9 +94,7 @@ def _zipped(path: Path) -> Iterator[tuple[str, bytes | None]]:
                 raise UserError(
                     f"{path.name} is encrypted ({member.filename!r} asks for a password). Unpack it first, and give the folder."
                 )
-            if member.is_dir():
-                yield member.filename, None
-            elif (member.external_attr >> 28) == 0o12:  # Unix: a symbolic link
+            if member.is_dir() or (member.external_attr >> 28) == 0o12:  # a symbolic link, as Unix writes it
                 yield member.filename, None
             else:
                 yield member.filename, archive.read(member) if _wanted(member.filename) else b""

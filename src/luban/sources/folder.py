@@ -45,7 +45,7 @@ def _walk(root: Path) -> Found:
     while todo:
         folder, prefix, above = todo.pop()
         try:
-            facts = os.stat(folder)
+            facts = Path(folder).stat()
             entries = list(os.scandir(folder))
         except OSError as error:
             raise UserError(f"the folder {folder!r} cannot be read: {error.strerror}. Change its permissions, or remove it.") from error

@@ -1,4 +1,4 @@
-"""The IDX files of the MNIST family to a Table: train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-...; plain or gzipped, - or . in names.
+"""The IDX files of the MNIST family to a Table: train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-...; also gzipped, or with dots.
 
 `picture` holds the pixels, `label` the number that the file gives; t10k (or test) is the part `test` of the column `split`.
 The format, http://yann.lecun.com/exdb/mnist: two zero bytes, the type (8: unsigned bytes), the number of dimensions, then each dimension as
@@ -19,7 +19,7 @@ import polars as pl
 
 from luban.core.contract import Source, Table
 from luban.core.errors import UserError, listed
-from luban.sources._text import opened
+from luban.sources._text import BLOCK, opened
 
 NAME = re.compile(r"(?P<set>.*?)[-_.]?(?P<what>images|labels)[-.]idx(?P<dims>[134])-ubyte(\.gz)?", re.IGNORECASE)
 TESTS = ("t10k", "test")
@@ -47,7 +47,7 @@ class Idx(Source):
         if len(tables) != 2 or [_is_test(name) for name in sets] != [False, True]:
             raise UserError(f"{folder} holds {len(sets)} sets of IDX files ({listed(sets, 6)}), where one to train on and one called t10k "
                             "or test are expected. Put each pair of files in a folder of its own.")  # fmt: skip
-        shapes = [table.schema["picture"].shape for table in tables]
+        shapes = [table["picture"].to_numpy().shape[1:] for table in tables]
         if shapes[0] != shapes[1]:
             raise UserError(f"the pictures of {sets[0]!r} and {sets[1]!r} in {folder} are not of one size: {shapes[0]} and {shapes[1]}.")
         split = pl.Series("split", ["train", "test"]).gather([0] * len(tables[0]) + [1] * len(tables[1]))
@@ -92,7 +92,11 @@ def _array(path: Path, dimensions: tuple[int, ...]) -> np.ndarray:
             sizes = file.read(4 * head[3])
             shape = struct.unpack(f">{len(sizes) // 4}I", sizes[: len(sizes) // 4 * 4])
             length = math.prod(shape) if len(shape) == head[3] else 1
-            content = file.read(length)
+            blocks, lacking = [], length  # a head may declare more than any memory holds
+            while lacking and (block := file.read(min(lacking, BLOCK))):
+                blocks.append(block)
+                lacking -= len(block)
+            content = b"".join(blocks)
             more = file.read(1)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"{path.name} is a damaged gzip file: {error}. Copy or download it again.") from error
