@@ -6,6 +6,8 @@ cost two seconds and 90 MB. The sizes that an archive declares are added up befo
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
 import lzma
 import tarfile
@@ -13,6 +15,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Any
 
 import polars as pl
 
@@ -25,6 +28,10 @@ from luban.sources.jsonl import Jsonl
 
 LARGEST = 4 << 30
 """Bytes of all members together, as declared, that are read into memory. An archive of more is unpacked by the user, on a disk."""
+
+
+PACKED: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"\xfd7zXZ\0": lzma.open, b"BZh": bz2.open}
+"""How a packed tar is opened, by its first bytes. tarfile would do it, but takes a packed stream that was cut off for a whole one."""
 
 
 class Archive(Source):
@@ -73,7 +80,10 @@ class Archive(Source):
 def _tarred(path: Path) -> Iterator[tuple[str, bytes | None]]:
     """(name, bytes) of each file, in one pass; (name + "/", None) of a folder, (name, None) of a link or device."""
     total = 0
-    with tarfile.open(path, "r|*") as archive:
+    with open(path, "rb") as file:
+        head = file.read(6)
+    unpack = next((unpack for magic, unpack in PACKED.items() if head.startswith(magic)), open)
+    with unpack(path, "rb") as unpacked, tarfile.open(fileobj=(watched := _Watched(unpacked)), mode="r|") as archive:  # type: ignore[call-overload]
         for member in archive:
             total += member.size  # of all: what is skipped is unpacked, too
             _refuse_large(total, path)
@@ -82,6 +92,24 @@ def _tarred(path: Path) -> Iterator[tuple[str, bytes | None]]:
             else:
                 yield (f"{member.name}/" if member.isdir() else member.name), None
             archive.members = []  # type: ignore[attr-defined]  # tarfile keeps all that it has passed
+        last = watched.last
+        while rest := watched.read(1 << 20):  # to the checksum, which stands at the end
+            total += len(rest)
+            _refuse_large(total, path)
+    if last.strip(b"\0"):
+        raise UserError(f"{path.name} was cut off: it has no mark of its end. Copy or download it again.")
+
+
+class _Watched:
+    """A file whose last block is kept: tarfile takes the end of a file for the end of the archive, which is told by a block of zeros."""
+
+    def __init__(self, file: IO[bytes]):
+        self.file, self.last = file, b""
+
+    def read(self, size: int) -> bytes:
+        block = self.file.read(size)
+        self.last = block[-tarfile.BLOCKSIZE :] or self.last
+        return block
 
 
 def _zipped(path: Path) -> Iterator[tuple[str, bytes | None]]:
