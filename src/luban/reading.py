@@ -1,16 +1,19 @@
 """Whatever a user may call "my data" to a Table: a path, a built-in data set's name, a polars or pandas frame, plain columns or rows.
 
-Which source reads a file follows from its name's ending (the longest that a source claims), else from its first bytes. Checks that hold for
+Which source reads a file follows from its name's ending (the longest that a source claims), else from its first bytes; which one reads a
+folder, from the names in it. Cells that name files beside the data file become whole paths. Checks that hold for
 all kinds are made here once: the file is there and readable, the table has columns and rows. pandas is never imported: a pandas frame is
 recognised by its type's name and taken apart column by column, without pyarrow; its index is dropped.
 """
 
 from __future__ import annotations
 
+import base64
 import gzip
 import io
 import json
 import os
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -18,7 +21,7 @@ from typing import IO, Any
 import numpy as np
 import polars as pl
 
-from luban import catalogue
+from luban import catalogue, pixels
 from luban.core import cells
 from luban.core.contract import Source, Table
 from luban.core.errors import UserError, did_you_mean, listed
@@ -26,6 +29,12 @@ from luban.core.notes import say, warn
 from luban.core.registry import SOURCES
 
 NO_ENDINGS: Mapping[str, str] = {}
+_FILE = {"bytes": pl.Binary(), "path": pl.String()}
+"""A file in a cell as the libraries of Hugging Face write it into Parquet."""
+_FILE_NAME = r"^[^\r\n\t]{1,1000}\.[A-Za-z0-9]{1,5}$"
+_WHOLE = r"^(/|[A-Za-z]:[/\\]|[a-z][a-z0-9+.-]*://)"
+"""Paths that are whole already, and addresses."""
+_SOME = 20
 MAGIC = {b"PAR1": "parquet", b"PK\x03\x04": "excel", b"\xd0\xcf\x11\xe0": "excel", b"{": "jsonl", b"[": "jsonl"}
 
 
@@ -38,7 +47,7 @@ def read(data: Any, *, encoding: str | None = None, delimiter: str | None = None
         path = _path(data)
         if path is None:
             return catalogue.table(str(data))
-        return _checked(_flat(_source(path, encoding, delimiter, endings).read(path), set()), path.name)
+        return _checked(_found(_flat(_source(path, encoding, delimiter, endings).read(path), set()), path, {}), path.name)
     return _checked(_flat(_from_python(data), set()), "the table")
 
 
@@ -50,7 +59,9 @@ def chunks(
     if path is None:
         yield from read(data).iter_slices(rows)
         return
-    yield from _some(_source(path, encoding, delimiter, endings).chunks(path, rows), path.name)
+    beside: dict[str, bool] = {}
+    for table in _some(_source(path, encoding, delimiter, endings).chunks(path, rows), path.name):
+        yield _found(table, path, beside)
 
 
 def read_stream(
@@ -86,12 +97,12 @@ def _checked(table: Table, name: str) -> Table:
 
 
 def _flat(table: Table, told: set[str]) -> Table:
-    """Columns of kinds that no field reads become text or nothing. `told`: the columns of which this was said."""
+    """Columns of kinds that no field reads become text or nothing; pixels and bytes stay. `told`: the columns of which this was said."""
     for column in table:
         if column.dtype.is_nested() or column.dtype in (pl.Binary, pl.Object):
             flat = _plain(column)
             table = table.with_columns(flat)
-            if column.name not in told and column.dtype.is_nested():
+            if column.name not in told and column.dtype.is_nested() and flat.dtype == pl.String:
                 say(f"the column {column.name!r} holds lists or structs; it is read as their JSON text.")
             elif column.name not in told and flat.dtype == pl.Null:
                 warn(f"the column {column.name!r} holds values of type {column.dtype}, which nothing here reads; it is read as empty.")
@@ -100,7 +111,11 @@ def _flat(table: Table, told: set[str]) -> Table:
 
 
 def _plain(column: pl.Series) -> pl.Series:
-    """Lists and structs as their JSON text, as from a JSON file; bytes as the text they spell; other bytes and objects as nulls."""
+    """Lists and structs as their JSON text, as from a JSON file; bytes as the text they spell, else as they are; objects as nulls."""
+    if pixels.are(column.dtype):
+        return column
+    if isinstance(column.dtype, pl.Struct) and dict(column.dtype) == _FILE:
+        return column.struct.field("bytes").alias(column.name)
     if column.dtype.is_nested():
         texts = [None if value is None else json.dumps(value, ensure_ascii=False, default=str) for value in column.to_list()]
         return pl.Series(column.name, texts, pl.String)
@@ -108,8 +123,32 @@ def _plain(column: pl.Series) -> pl.Series:
         try:
             return column.cast(pl.String)
         except pl.exceptions.ComputeError:  # not UTF-8: a picture, a pickle
-            return pl.Series(column.name, [None] * len(column), pl.Null)
+            return column
     return pl.Series(column.name, [None] * len(column), pl.Null) if column.dtype == pl.Object else column
+
+
+def _found(table: Table, path: Path, beside: dict[str, bool]) -> Table:
+    """Text columns that name files beside `path`, as whole paths. `beside`: what an earlier chunk found out of a column.
+
+    The first cells decide: all look like names of files, and one at least is there. The others become paths, too, so that whoever
+    opens them can say which one is missing.
+    """
+    if path.is_dir():
+        return table
+    folder = os.path.dirname(os.path.abspath(path))  # noqa: PTH100, PTH120 - `resolve` would leave the folder of a link
+    for column in table:
+        if column.dtype != pl.String:
+            continue
+        if column.name not in beside:
+            some = column.drop_nulls().head(_SOME)
+            named = len(some) > 0 and bool(some.str.contains(_FILE_NAME).all())
+            beside[column.name] = named and any(Path(folder, each).is_file() for each in some if "\0" not in each)
+        if beside[column.name]:
+            cell = pl.col(column.name)
+            relative = cell.str.contains(_FILE_NAME) & ~cell.str.contains(_WHOLE)
+            whole = pl.lit(f"{folder}{os.sep}") + cell.str.strip_prefix("./")
+            table = table.with_columns(pl.when(relative).then(whole).otherwise(cell).alias(column.name))
+    return table
 
 
 # ---------------------------------------------------------------- files
@@ -119,8 +158,7 @@ def _path(data: str | Path) -> Path | None:
     """The file called `data`, or None where that is a built-in data set. A file goes before a data set of the same name."""
     path = Path(data).expanduser()
     if path.is_dir() and str(data) not in catalogue.names():
-        inside = [each.name for each in sorted(path.iterdir()) if each.is_file()]
-        raise UserError(f"{path} is a folder, not a file. Give one of its files{': ' + listed(inside, 6) if inside else ''}.")
+        return path
     if path.is_file():
         if not os.access(path, os.R_OK):
             raise UserError(f"{path} may not be read by this user. Change its permissions (chmod +r).")
@@ -128,6 +166,8 @@ def _path(data: str | Path) -> Path | None:
             raise UserError(f"{path} is empty. Give a file with a line of column names and a line for each row.")
         return path
     if str(data) in catalogue.names():
+        if path.is_dir():
+            say(f"{str(data)!r} is the built-in data set; for the folder of that name write ./{data}.")
         return None
     try:
         neighbours = [each.name for each in path.parent.iterdir()]
@@ -153,18 +193,25 @@ def _source(path: Path, encoding: str | None, delimiter: str | None, endings: Ma
 
 
 def _claimant(path: Path) -> str:
-    """The name of the source that reads this file."""
+    """The name of the source that reads this file or folder."""
+    if path.is_dir():
+        idx = SOURCES["idx"].suffixes
+        return "idx" if any(each.name.lower().endswith(idx) for each in os.scandir(path)) else "folder"
     claims = {suffix: name for name, source in SOURCES.items() for suffix in source.suffixes}
     fitting = [suffix for suffix in claims if path.name.lower().endswith(suffix)]
     if fitting:
         return claims[max(fitting, key=len)]
     with open(path, "rb") as file:
         head = file.read(64).lstrip()
+    if head.startswith(b"PK\x03\x04") and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            return "excel" if "[Content_Types].xml" in archive.namelist() else "archive"
     for magic, name in MAGIC.items():
         if head.startswith(magic):
             return name
     if path.suffix:
-        raise UserError(f"{path.name} ends in {path.suffix!r}, which Luban does not read. It reads {', '.join(sorted(claims))}.")
+        known = ", ".join(sorted(suffix for suffix in claims if "idx" not in suffix))
+        raise UserError(f"{path.name} ends in {path.suffix!r}, which Luban does not read. It reads {known}.")
     return "csv"
 
 
@@ -208,11 +255,17 @@ def _from_columns(data: Mapping[Any, Any]) -> Table:
 
 
 def _is_column(values: Any) -> bool:
-    return isinstance(values, (Sequence, np.ndarray, pl.Series)) and not isinstance(values, (str, bytes))
+    if isinstance(values, np.ndarray) and values.ndim == 2 and values.dtype == np.uint8:
+        return False  # a single grey picture
+    return (isinstance(values, (Sequence, np.ndarray, pl.Series)) or pixels.is_tensor(values)) and not isinstance(values, (str, bytes))
 
 
 def _series(name: str, values: Any) -> pl.Series:
     """One kind where polars finds one; numbers and yes/no together are numbers; anything else mixed is text."""
+    if (pictures := pixels.series(name, values)) is not None:
+        return pictures
+    if pixels.is_tensor(values):
+        values = values.detach().cpu().numpy()
     if isinstance(values, np.ndarray) and values.dtype.kind != "O":
         return pl.Series(name, values)
     values = values if isinstance(values, pl.Series) else list(values)
@@ -233,7 +286,10 @@ def _mixed(name: str, values: list) -> pl.Series:
         same = [values[i] for i in at]
         if issubclass(kind, (list, tuple, dict)):  # they may not make one kind of list in polars
             same = [json.dumps(value, ensure_ascii=False, default=str) for value in same]
-        for i, text in zip(at, cells.words(_plain(pl.Series(name, same, strict=False))), strict=True):
+        column = _plain(pl.Series(name, same, strict=False))
+        if column.dtype == pl.Binary:  # a picture's bytes among paths
+            column = pl.Series(name, [base64.b64encode(value).decode() for value in column])
+        for i, text in zip(at, cells.words(column), strict=True):
             texts[i] = text
     return pl.Series(name, texts, pl.String)
 

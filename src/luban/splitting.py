@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import polars as pl
 
+from luban import pixels
 from luban.core import cells
 from luban.core.contract import Table
 from luban.core.errors import UserError, did_you_mean, listed
@@ -64,9 +65,20 @@ def _text(column: pl.Series) -> pl.Series:
         column = bits.to_frame().select(pl.when(column.is_not_null()).then(bits)).to_series()
     elif column.dtype.is_temporal():
         column = column.to_physical()
+    elif column.dtype == pl.Binary or pixels.are(column.dtype):
+        column = pl.Series(column.name, _digests(column), pl.String)
     elif column.dtype.is_nested():
         column = pl.Series(column.name, [str(value) for value in column])
     return column.cast(pl.String).fill_null("\x00")
+
+
+def _digests(column: pl.Series) -> list[str | None]:
+    """BLAKE2's 64 bits of each cell's bytes: 60,000 pictures of 784 pixels take a tenth of a second."""
+    there = column.drop_nulls()  # with nulls, polars gives an array of floats
+    digests = iter(
+        [hashlib.blake2b(each, digest_size=8).hexdigest() for each in (there if column.dtype == pl.Binary else there.to_numpy())]
+    )
+    return [None if gone else next(digests) for gone in column.is_null()]
 
 
 def _text_hash(rows: pl.Series) -> np.ndarray:
@@ -106,7 +118,7 @@ def fingerprint(table: Table, test: Table | None = None) -> str:
 
 def _meaning(column: pl.Series) -> pl.Series:
     """The values that a column spells: numbers where all its cells are, else words."""
-    if column.dtype.is_temporal() or column.dtype.is_nested():
+    if column.dtype.is_temporal() or column.dtype.is_nested() or column.dtype == pl.Binary:
         return column
     words = cells.words(column).str.to_lowercase()
     words = words.to_frame().select(pl.when(~words.is_in(cells.EMPTY)).then(words)).to_series()

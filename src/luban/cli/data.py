@@ -23,14 +23,14 @@ def list_() -> None:
         click.echo(f"{name:<16} {facts['rows']:>9,} rows  {asked:<22} {facts['title']}")
 
 
-@data.command(epilog="\b\nExample:\n  luban data get adult -o adult.csv")
+@data.command(epilog="\b\nExamples:\n  luban data get adult -o adult.csv\n  luban data get mnist -o mnist-png")
 @click.argument("name")
-@click.option("--out", "-o", type=click.Path(path_type=Path), metavar="FILE", help="Where to write. [NAME.csv]")
+@click.option("--out", "-o", type=click.Path(path_type=Path), metavar="PATH", help="Where to write. [NAME.csv, or NAME for pictures]")
 def get(name: str, out: Path | None) -> None:
-    """Write the data set NAME as a CSV file."""
+    """Write the data set NAME as a CSV file; one of pictures as a folder: train/CLASS/00001.png."""
     from luban import catalogue
 
-    out = out or Path(f"{name}.csv")
+    out = out or Path(name if catalogue.pictures(name) else f"{name}.csv")
     catalogue.save(name, out)
     click.echo(str(out.resolve()))
 
@@ -46,7 +46,8 @@ def show(name: str, rows: int) -> None:
 
     if name in catalogue.names():
         for key, value in catalogue.describe(name).items():
-            click.echo(f"{key:<10} {value}", err=True)
+            named = ", ".join(each["file"] for each in value) if key == "files" else value
+            click.echo(f"{key:<10} {named}", err=True)
     table = reading.read(name)
     with pl.Config(tbl_rows=rows, tbl_cols=-1, tbl_width_chars=160, fmt_str_lengths=40, tbl_hide_column_data_types=True):
         click.echo(str(table.head(rows)))
