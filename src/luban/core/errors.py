@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class UserError(Exception):
     """The user's input cannot be used. The message is one paragraph: what we got, why it cannot be, what to do."""
+
+
+class BadCells(UserError):
+    """Some cells of a column cannot be read; the rest can. `rows`: their numbers in the column at hand, from 0.
+
+    A run may leave these rows out and go on; where nobody says so, it is the error that it is.
+    """
+
+    def __init__(self, message: str, rows: Sequence[int]):
+        super().__init__(message)
+        self.rows = rows
 
 
 def did_you_mean(name: str, options: Iterable[str]) -> str:
