@@ -51,7 +51,7 @@ def array(key: str, shape: tuple[int, ...], fill: Callable[[np.ndarray], None]) 
         _make_room(path.parent, size)
         made = _written(path, shape, size, fill)
     except OSError as error:
-        warn(f"the cache in {path.parent} cannot be used: {error.strerror or error}. This run goes on without; $LUBAN_HOME names another place.")
+        warn(f"the cache in {path.parent} cannot be used: {error.strerror}. This run goes on without; $LUBAN_HOME names another place.")
         made = None
     if made is None:
         made = np.zeros(shape, np.uint8)

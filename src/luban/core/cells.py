@@ -47,7 +47,8 @@ def empty(column: pl.Series, tokens: frozenset[str] = EMPTY) -> pl.Series:
         return column.is_null() | column.is_nan().fill_null(True)
     if column.dtype in (pl.String, pl.Categorical, pl.Enum):
         text = words(column).alias("cell")
-        short = pl.when(pl.col("cell").str.len_bytes() <= 16).then("cell").otherwise(pl.lit("full"))  # a cell may be a picture of a megabyte
+        # no token is longer than 16 bytes, and a cell may be a picture of a megabyte
+        short = pl.when(pl.col("cell").str.len_bytes() > 16).then(pl.lit("full")).otherwise("cell")
         lower = text.to_frame().select(short.str.to_lowercase()).to_series()
         return lower.is_in(tokens).fill_null(True).alias(column.name)
     return column.is_null()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 
 class UserError(Exception):
@@ -16,9 +16,9 @@ class BadCells(UserError):
     A run may leave these rows out and go on; where nobody says so, it is the error that it is.
     """
 
-    def __init__(self, message: str, rows: Sequence[int]):
+    def __init__(self, message: str, rows: Iterable[int]):
         super().__init__(message)
-        self.rows = rows
+        self.rows = [int(row) for row in rows]
 
 
 def did_you_mean(name: str, options: Iterable[str]) -> str:

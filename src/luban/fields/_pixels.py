@@ -9,12 +9,12 @@ from __future__ import annotations
 import base64
 import binascii
 import io
-import os
 import re
 import stat
 import struct
 import urllib.parse
 import zlib
+from pathlib import Path
 from typing import IO
 
 import numpy as np
@@ -29,6 +29,7 @@ BASE64 = r"^(?:iVBORw0KGgo|/9j/|R0lGOD|UklGR|SUkq|TU0AK)[A-Za-z0-9+/\s]{24,}={0,
 GONE = "there is no such file"
 _FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "AVIF", "JPEG2000")
 _KNOWN = re.compile(b"|".join(MAGIC), re.DOTALL)
+_COLOURED = ("RGB", "RGBA", "CMYK", "YCbCr", "LAB")
 _ORIENTATION = 0x0112
 _MOVING = ("GIF", "WEBP", "PNG", "AVIF")
 """Formats in which several frames are a film; a TIFF's are pages, a camera's MPO holds views of one picture."""
@@ -74,10 +75,10 @@ def size(cell: Cell, files: bool) -> tuple[int, int, bool]:
     """(width, height, stored in colour?) from the header alone; zeros where there is none."""
     try:
         if isinstance(cell, str) and is_path(cell):
-            with _file(cell, files) as file, Image.open(file, formats=_FORMATS) as image:
-                return *image.size, image.mode in ("RGB", "RGBA", "CMYK", "YCbCr", "LAB")
+            with _file(cell, files) as file, Image.open(file, formats=_FORMATS) as header:
+                return *header.size, header.mode in _COLOURED
         image = opened(cell, files)
-        return *image.size, image.mode in ("RGB", "RGBA", "CMYK", "YCbCr", "LAB")
+        return *image.size, image.mode in _COLOURED
     except (Unreadable, *DAMAGE):
         return 0, 0, False
 
@@ -101,7 +102,7 @@ def _file(path: str, files: bool) -> IO[bytes]:
     if not files:
         raise Unreadable("a path; who asks from elsewhere has no files here: send the picture itself, as a data URI")
     try:
-        mode = os.stat(path).st_mode
+        mode = Path(path).stat().st_mode
         if not stat.S_ISREG(mode):  # a pipe or a device might never end
             raise Unreadable("a folder" if stat.S_ISDIR(mode) else "not a file")
         return open(path, "rb", buffering=0)
@@ -119,7 +120,9 @@ def _told(data: bytes) -> str:
         text = data[:200].decode()
     except UnicodeDecodeError as error:
         text = data[: error.start].decode() if error.start > 190 else ""  # a character cut in two is still text
-    return "text, not a picture" if text and text.replace("\n", " ").replace("\r", " ").replace("\t", " ").isprintable() else "not a picture"
+    return (
+        "text, not a picture" if text and text.replace("\n", " ").replace("\r", " ").replace("\t", " ").isprintable() else "not a picture"
+    )
 
 
 def why(error: BaseException) -> str:
@@ -140,7 +143,7 @@ def pixels(cell: Cell, shape: tuple[int, ...], files: bool) -> tuple[np.ndarray,
     """((C, H, W) uint8, has it more frames?). Raises Unreadable, or one of DAMAGE."""
     channels, height, width = shape
     mode = "L" if channels == 1 else "RGB"
-    image = opened(cell, files)
+    image: Image.Image = opened(cell, files)
     image.draft(mode, (max(height, width), max(height, width)))  # a JPEG is decoded at 1/2, 1/4 or 1/8, where that still covers
     moving = image.format in _MOVING and getattr(image, "is_animated", False)
     image.load()

@@ -10,13 +10,14 @@ Decoding goes by threads (Pillow lets go of Python's lock) and is kept in core.c
 
 from __future__ import annotations
 
-import os
+import base64
 import threading
 import time
 import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,8 @@ _SMALL = 64
 """Pixels a side up to which pictures of one size are taken as they are."""
 _PIECE = 64
 """Pictures that a thread takes at a time."""
+_NO_PATH = r"^[a-z]{3,5}://|[\r\n]|[.!?,;:] .* .* "
+"""Nothing is fetched from a network; a sentence may end in a file's name."""
 _GREY = 4
 """Levels by which red, green and blue may differ in a grey picture: JPEG rounds."""
 
@@ -84,7 +87,7 @@ class Picture(Field):
         if not len(text):
             return 0.0
         path = text.str.slice(-6).str.to_lowercase().str.contains(rf"(?:{'|'.join(_pixels.SUFFIXES)})$".replace(".", r"\."))
-        path &= (text.str.len_bytes() <= 4096) & ~text.str.contains(r"^[a-z]{3,5}://|[\r\n]|[.!?,;:] .* .* ")  # nothing is fetched; no prose
+        path &= (text.str.len_bytes() <= 4096) & ~text.str.contains(_NO_PATH)
         uri = text.str.starts_with("data:image/") | text.str.contains(_pixels.BASE64)
         return 0.98 if (path | uri).sum() >= 0.9 * len(text) else 0.0
 
@@ -101,13 +104,13 @@ class Picture(Field):
         known = sizes[:, 0] > 0
         if known.any():  # else decoding says what is wrong with them
             rows, sizes = rows[known], sizes[known]
-            flat = _is_pixels(column.dtype) and (len(column.dtype.shape) == 2 or column.dtype.shape[2] == 1)
+            flat = isinstance(column.dtype, pl.Array) and _as_stored(column.dtype.shape)[0] == 1
             self.shape = (self.config.channels or (1 if flat else 3), *self._sides(sizes))
         pixels = self._sampled(column, rows if max(self.shape) <= _SMALL else _spread(rows, _LARGE))
         if self.shape[0] == 3 and self.config.channels is None and _grey(pixels):
             self.shape, pixels = (1, *self.shape[1:]), pixels[:, :1]
             if sizes[:, 2].any():
-                self.doubts.append(f"stored in colour, but none is seen in {len(pixels):,}: read as grey (else {self._setting('channels: 3')})")
+                self.doubts.append(f"stored in colour, but {len(pixels):,} show none: read as grey (else {self._setting('channels: 3')})")
         self.mean, self.std = _moments(pixels)
         return self
 
@@ -117,7 +120,7 @@ class Picture(Field):
             return self.config.side, self.config.side
         (width, height), (widest, highest) = sizes[:, :2].min(0).tolist(), sizes[:, :2].max(0).tolist()
         one = (width, height) == (widest, highest)
-        if one and 4 <= min(width, height) and max(width, height) <= _SMALL:
+        if one and min(width, height) >= 4 and max(width, height) <= _SMALL:
             return height, width
         side = int(np.clip(32 * round(float(np.median(sizes[:, :2].min(1))) / 32), 32, 128))
         if (width, height) != (side, side) or not one:
@@ -164,7 +167,7 @@ class Picture(Field):
     def _pictures(self, column: pl.Series) -> np.ndarray:
         """Pictures, none missing, in `shape`: (N, C, H, W) uint8."""
         shape = (len(column), *self.shape)
-        if _is_pixels(column.dtype) and _as_stored(column.dtype.shape) == self.shape and len(column):
+        if isinstance(column.dtype, pl.Array) and len(column) and _as_stored(column.dtype.shape) == self.shape:
             stored = column.to_numpy(writable=True)  # (N, H, W) or (N, H, W, C)
             return np.ascontiguousarray(np.moveaxis(stored.reshape(*stored.shape[:3], -1), 3, 1))
         worth, parts = _worth(column)
@@ -245,7 +248,7 @@ class Picture(Field):
         return [
             pl.Series("uri", [uris[0], None, uris[1], uris[2].partition(",")[2]]),
             pl.Series("图", [wide[0], uris[1], wide[2]]),
-            pl.Series("bytes", [_pixels.opened(uri, False).fp.read() for uri in uris]),
+            pl.Series("bytes", [base64.b64decode(uri.partition(",")[2]) for uri in uris]),
             pl.Series("pixels", grey, dtype=pl.Array(pl.UInt8, (8, 8))),
             pl.Series("colour", colour.transpose(0, 2, 3, 1), dtype=pl.Array(pl.UInt8, (9, 7, 3))),
         ]
@@ -283,7 +286,7 @@ def _cells(column: pl.Series, name: str) -> pl.Series:
 
 def _each(column: pl.Series) -> Iterator[Any]:
     """Each cell as text, bytes or pixels."""
-    if _is_pixels(column.dtype):
+    if isinstance(column.dtype, pl.Array):
         return iter(column.to_numpy())
     return iter((column.str.strip_chars() if column.dtype == pl.String else column).to_list())
 
@@ -302,7 +305,7 @@ def _spread(rows: np.ndarray, most: int) -> np.ndarray:
 
 def _sizes(column: pl.Series) -> np.ndarray:
     """(n, 3) int64: width, height and whether it is stored in colour, from the headers; zeros where one cannot be read."""
-    if _is_pixels(column.dtype):
+    if isinstance(column.dtype, pl.Array):
         channels, height, width = _as_stored(column.dtype.shape)
         return np.tile([width, height, int(channels > 1)], (len(column), 1))
     files = cells.files_allowed()
@@ -311,7 +314,7 @@ def _sizes(column: pl.Series) -> np.ndarray:
 
 
 def _worth(column: pl.Series) -> tuple[bool, list[Any]]:
-    """Is it dear enough to be kept (2,000 pictures, or 50 MB of files)? And what it is made from: path, size and time of a file, else all."""
+    """Is it dear enough to be kept (2,000 pictures, or 50 MB of files)? And what made it: path, size and time of a file, else all."""
     if len(column) < 100 or _is_pixels(column.dtype):
         return False, []
     parts, total = [], 0
@@ -321,7 +324,7 @@ def _worth(column: pl.Series) -> tuple[bool, list[Any]]:
             total += len(cell)
             continue
         try:
-            facts = os.stat(cell)
+            facts = Path(cell).stat()
         except (OSError, ValueError):
             return False, []  # it is about to be reported
         parts.append(f"{cell}\0{facts.st_size}\0{facts.st_mtime_ns}")
@@ -367,7 +370,7 @@ def _grey(pixels: np.ndarray) -> bool:
 
 
 def _moments(pixels: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """(mean, std) of each channel, scaled to 0..1, from how often each level occurs: exact, however it is cut. std is one level at least."""
+    """(mean, std) of each channel, scaled to 0..1, from how often each level occurs. std is one level at least."""
     channels, levels = pixels.shape[1], np.arange(256) / 255
     counts = np.zeros((channels, 256), np.int64)
     for each in _slices(pixels):
