@@ -334,7 +334,7 @@ def _field(column: pl.Series, chosen: Any) -> tuple[Field, str | None]:
     if best[0] <= 0:
         return None, f"values of type {column.dtype}, which nothing here reads"
     made = best[2]((column.name,))
-    if runner_up[0] > 0 and best[0] - runner_up[0] < 0.15:
+    if runner_up[0] > 0 and best[0] - runner_up[0] < 0.15 and best[0] < 0.97:  # one that is sure is not doubted
         made.doubts.append(f"could be {runner_up[1]}: --set 'fields.{column.name}={runner_up[1]}'")
     return made, None
 

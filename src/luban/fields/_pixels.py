@@ -159,7 +159,7 @@ def _plain(image: Image.Image, mode: str) -> Image.Image:
         values = np.asarray(image)
         image = Image.fromarray((np.clip(values, 0, 65535) >> 8).astype(np.uint8))
     elif image.mode == "F":
-        raise Unreadable("its pixels are floating-point numbers, of which nobody knows what is white; save it with 8 or 16 bits")
+        raise Unreadable("floating-point pixels, of which nobody knows how bright is white; save it with 8 or 16 bits")
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         white.alpha_composite(image.convert("RGBA"))

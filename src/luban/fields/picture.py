@@ -37,6 +37,8 @@ from luban.fields import _pixels
 
 FORMAT = 1
 """Another number makes every kept array anew: raise it when the same cell is to give other pixels."""
+KEEP = 2_000
+"""Pictures from which on decoding them is kept for the next run."""
 _SAMPLE = 5_000
 """Training rows that decide size and channels, from their headers, and whose pixels give mean and deviation where they are small."""
 _LARGE = 1_000
@@ -314,7 +316,7 @@ def _sizes(column: pl.Series) -> np.ndarray:
 
 
 def _worth(column: pl.Series) -> tuple[bool, list[Any]]:
-    """Is it dear enough to be kept (2,000 pictures, or 50 MB of files)? And what made it: path, size and time of a file, else all."""
+    """Is it dear enough to be kept (KEEP pictures, or 50 MB of files)? And what made it: path, size and time of a file, else all."""
     if len(column) < 100 or _is_pixels(column.dtype):
         return False, []
     parts, total = [], 0
@@ -329,7 +331,7 @@ def _worth(column: pl.Series) -> tuple[bool, list[Any]]:
             return False, []  # it is about to be reported
         parts.append(f"{cell}\0{facts.st_size}\0{facts.st_mtime_ns}")
         total += facts.st_size
-    return len(column) >= 2_000 or total >= 50_000_000, parts
+    return len(column) >= KEEP or total >= 50_000_000, parts
 
 
 # ---------------------------------------------------------------- decoding
