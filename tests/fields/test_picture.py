@@ -214,6 +214,7 @@ def bad_files(folder) -> dict[str, str]:
              "big.png": (bomb(10_000, 10_000), "a decompression bomb of 100,000,000 pixels"),
              "float.tif": (coded(GREY.astype(np.float32), "TIFF"), "floating-point"),
              "broken.png": (good[:60] + b"\xff" * 50 + good[110:], "damaged|truncated"),
+             "phone.heic": (b"\0\0\0\x18ftypheic" + bytes(40), "HEIC or a film"),
              "page.svg.png": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "text, not a picture")}  # fmt: skip
     for name, (content, _) in found.items():
         (folder / name).write_bytes(content)

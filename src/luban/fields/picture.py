@@ -11,13 +11,13 @@ Decoding goes by threads (Pillow lets go of Python's lock) and is kept in core.c
 from __future__ import annotations
 
 import base64
+import os
 import threading
 import time
 import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -326,7 +326,7 @@ def _worth(column: pl.Series) -> tuple[bool, list[Any]]:
             total += len(cell)
             continue
         try:
-            facts = Path(cell).stat()
+            facts = os.stat(cell)  # noqa: PTH116
         except (OSError, ValueError):
             return False, []  # it is about to be reported
         parts.append(f"{cell}\0{facts.st_size}\0{facts.st_mtime_ns}")
