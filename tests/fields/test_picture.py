@@ -136,6 +136,8 @@ def test_one_small_size_stays_and_others_become_a_square():
     assert fitted(*sizes, side=48, channels=3).shape == (3, 48, 48)
     assert fitted(coded(np.zeros((900, 800, 3), np.uint8))).shape == (1, 128, 128)
     assert fitted(coded(np.zeros((1, 1, 3), np.uint8))).shape == (1, 32, 32)
+    nothing = fitted(pl.Series("p", [None], dtype=pl.String), side=16, channels=3)
+    assert nothing.encode(pl.Series("p", [None])).shape == (1, 3, 16, 16) and len(nothing.mean) == 3
 
 
 def test_colour_is_decided_by_what_is_seen():

@@ -99,7 +99,9 @@ class Picture(Field):
         column = _cells(cells.whole(chunks, self.columns[0]), self.columns[0])
         here = np.flatnonzero(~cells.empty(column).to_numpy())
         self.has_missing = len(here) < len(column)
+        self.shape = (self.config.channels or 1, self.config.side or 32, self.config.side or 32)
         if not len(here):
+            self.mean = self.std = (0.5,) * self.shape[0]
             return self
         rows = _spread(here, _SAMPLE)
         sizes = _sizes(column[rows])
