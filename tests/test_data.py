@@ -1,16 +1,20 @@
 """From a table to parts and tensors: what decides the part of a row, and by which number a bad row is called."""
 
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
+from PIL import Image
 
 import luban
 from luban.checks import report_copies, report_leaks
 from luban.core.errors import UserError
-from luban.data import DataConfig, assign, encode, fit_schema
+from luban.data import DataConfig, Rows, assign, describe, encode, fit_schema, sniff_all
 from luban.planning import from_words
 from luban.splitting import TEST, TRAIN, VALID
 from luban.stages import predict
+from luban.stages.evaluate import evaluate
 from luban.stages.prepare import prepare
 from luban.tasks.classify import Classify
 from luban.tasks.regress import Regress
@@ -120,6 +124,119 @@ def test_an_empty_time_is_named_by_its_number_in_the_file():
         parts(table, time="pay")
 
 
+# ---------------------------------------------------------------- cells that cannot be read
+
+GRIDS = np.random.default_rng(0).integers(0, 256, (100, 9, 8), np.uint8)
+RICH, CONFIG = pl.Series(["yes", "no"] * 50), DataConfig(target=("rich",))
+SKIP = ["data.skip_bad=true"]
+
+
+@pytest.fixture
+def filed(tmp_path):
+    """A table of 100 paths, each of a readable file until a test spoils it; so a row keeps its hash."""
+    for i, grid in enumerate(GRIDS):
+        Image.fromarray(grid).save(tmp_path / f"a{i:03}.png")
+    return pl.DataFrame({"file": [str(tmp_path / f"a{i:03}.png") for i in range(100)], "rich": RICH})
+
+
+def spoil(table, *rows):
+    for row in rows:
+        Path(table["file"][row]).write_bytes(b"")
+
+
+def prepared(table, **words):
+    return prepare(table, from_words({"target": ["rich"], **words}))
+
+
+def test_what_cannot_be_read_stops_and_says_how_to_go_on(filed):
+    spoil(filed, 7)
+    Path(filed["file"][19]).unlink()
+    with pytest.raises(UserError, match=r"2 of 100 pictures .*row 8 .*a007.png' \(0 bytes\), row 20 .*--set data.skip_bad=true"):
+        prepared(filed)
+
+
+def test_what_cannot_be_read_is_left_out_as_if_it_had_never_been_there(filed, caplog):
+    caplog.set_level("INFO")
+    before = prepared(filed).rows
+    assert before.facts["copies_across_parts"] == 0 and "rows_unreadable" not in before.facts
+    bad = [3, *before.of(TEST)[:4].tolist()]
+    spoil(filed, *bad)
+    made = prepared(filed, set=SKIP)
+    rest = np.delete(np.arange(100), bad)
+    assert made.rows.facts["rows_unreadable"] == 5 and made.rows.facts["unreadable"] == bad and made.rows.facts["rows"] == 95
+    assert "left out, as asked: 5 rows. 5 of 100 pictures" in caplog.text
+    assert (made.rows.numbers == rest).all() and len(made.store.columns["c0"]) == 95
+    assert (made.rows.part == parts(filed[rest]).part).all() and made.rows.names(94) == f"row {rest[-1] + 1}"
+
+
+def test_official_test_rows_keep_their_numbers_when_rows_are_left_out(filed, tmp_path):
+    spoil(filed, 3, 45)
+    rows = prepared(filed, set=[*SKIP, "data.test_rows=[40,60]"]).rows
+    assert (rows.numbers[rows.of(TEST)] == np.delete(np.arange(40, 60), 5)).all()
+    filed[40:60].write_csv(tmp_path / "test.csv")
+    rows = prepared(filed[:40], set=SKIP, test=str(tmp_path / "test.csv")).rows
+    assert rows.facts["unreadable"] == [3, 45] and len(rows.of(TEST)) == 19
+    assert rows.names(len(rows.part) - 1) == "row 20 of the test file"
+
+
+def test_no_row_that_can_be_read(filed):
+    spoil(filed, *range(100))
+    with pytest.raises(UserError, match=r"80 of 80 pictures.* and 70 more"):
+        prepared(filed, set=SKIP)
+
+
+def test_evaluate_finds_the_parts_that_were_made_without_unreadable_rows(tmp_path):
+    table = people().with_columns(who=pl.int_range(pl.len()).cast(pl.String))
+    words = {"target": "rich", "model": "linear", "baselines": [], "group": "who", "set": [*SKIP, "fields.age=number"]}
+    bad = np.flatnonzero(parts(table, group="who").part != TRAIN)[:9]  # in a training row a word among numbers is missing, with a doubt
+    for row in bad:
+        table = spoiled(table, "age", row, "odd")
+    run = luban.train(table, **words, out=tmp_path / "run")
+    assert run.report["data"]["unreadable"] == bad.tolist()
+    assert evaluate(run.path, table).metrics["accuracy"] == pytest.approx(run.report["metrics"]["accuracy"])
+
+
+# ---------------------------------------------------------------- columns of bytes and of pixels
+
+
+def held(**columns):
+    """Rows as `assign` gives them, of columns that a source gave."""
+    table = pl.DataFrame(columns)
+    part = np.where(np.arange(table.height) % 5 == 0, TEST, np.where(np.arange(table.height) % 5 == 1, VALID, TRAIN)).astype(np.uint8)
+    return Rows(table, part, np.arange(table.height), lambda i: f"row {i + 1}", {"rich": "category"}, {"split": "by hand"})
+
+
+def test_a_column_that_nothing_reads_is_set_aside_with_the_reason():
+    odd_ones = {"bytes": pl.Series([bytes([255, i]) for i in range(100)]), "many": pl.Series([{"a": i} for i in range(100)]),
+                "floats": pl.Series(np.zeros((100, 3)), dtype=pl.Array(pl.Float64, 3)), "x": pl.Series(range(100)) * 1.5}  # fmt: skip
+    rows = held(**odd_ones, rich=RICH)
+    schema = fit_schema(rows, CONFIG, {}, Classify())
+    assert [each.columns for each in schema.inputs.values()] == [("x",)]
+    assert "Binary, which nothing here reads" in schema.ignored["bytes"] and schema.ignored.keys() == {"bytes", "many", "floats"}
+    assert {name: field for name, field, _ in sniff_all(rows.table, ())}["bytes"] == "ignore"
+
+
+def test_pixels_pass_and_are_described():
+    rows = held(pixels=pl.Series(GRIDS, dtype=pl.Array(pl.UInt8, (9, 8))), rich=RICH)
+    schema = fit_schema(rows, CONFIG, {}, Classify())
+    assert describe(schema)[0] == ("pixels", "picture", "9 x 8, grey", "")
+    store = encode(schema, rows)
+    assert (store.columns["c0"].numpy()[:, 0] == GRIDS).all()
+    assert report_copies(schema, store, rows) == 0 and report_leaks(schema, store, rows) == []
+
+
+def test_copies_are_seen_by_content():
+    grids = GRIDS.copy()
+    grids[5] = grids[2]  # a test row and a training row
+    rows = held(pixels=pl.Series(grids, dtype=pl.Array(pl.UInt8, (9, 8))), rich=RICH)
+    schema = fit_schema(rows, CONFIG, {}, Classify())
+    assert report_copies(schema, encode(schema, rows), rows) == 1
+
+
+def test_paths_are_no_ids(filed):
+    assert describe(prepared(filed).schema)[0] == ("file", "picture", "9 x 8, grey", "")
+
+
 # ---------------------------------------------------------------- doubts
 
 
@@ -139,7 +256,7 @@ def test_a_leak_is_found_in_a_table_sorted_by_its_target():
 def test_copies_are_seen_behind_an_id():
     table = pl.concat([people(200), people(200).head(60)]).with_row_index("id")
     schema, rows = checked(table)
-    assert "id" in schema.ignored and report_copies(schema, rows) > 5
+    assert "id" in schema.ignored and report_copies(schema, encode(schema, rows), rows) > 5
 
 
 def test_a_prediction_in_chunks_names_the_row_of_the_file(tmp_path, monkeypatch):

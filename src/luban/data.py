@@ -19,7 +19,7 @@ from luban.core import cells
 from luban.core import config as configs
 from luban.core.batch import Examples, Store
 from luban.core.contract import Field, Schema, Table, Task
-from luban.core.errors import UserError, did_you_mean, listed
+from luban.core.errors import BadCells, UserError, did_you_mean, listed
 from luban.core.notes import say
 from luban.core.registry import FIELDS
 from luban.splitting import TEST, TRAIN, VALID
@@ -48,6 +48,8 @@ class DataConfig:
     """Train on the oldest rows, test on the newest, by this column. With given test rows, validate on the newest of the others."""
     drop: tuple[str, ...] = ()
     """Columns to leave out."""
+    skip_bad: bool = False
+    """Leave out the rows with a cell that cannot be read (a damaged picture, a word among numbers) instead of stopping, and count them."""
     encoding: str | None = None
     """A text file's encoding; found by itself for UTF-8, UTF-16 and GB18030."""
     delimiter: str | None = None
@@ -64,6 +66,8 @@ class Rows:
     table: Table
     part: np.ndarray
     """(N,) uint8: TRAIN, VALID or TEST; rows that a task puts into none of them are gone."""
+    numbers: np.ndarray
+    """(N,) int64: which row of what was read (with the test rows behind it) each one is."""
     names: Callable[[int], str]
     """What the user calls row i: "row 8", "row 3 of the test file"."""
     fields: dict[str, str]
@@ -96,8 +100,11 @@ def missing(column: pl.Series, nan_too: bool) -> np.ndarray:
     return (column.is_null() if column.dtype.is_float() else cells.empty(column, cells.EMPTY - {"nan"})).to_numpy()
 
 
-def assign(table: Table, test: Table | None, config: DataConfig, task: Task) -> Rows:
-    """Every row that is used gets its part: by the split column, given test rows, time, group, the task's own rule or the row's hash."""
+def assign(table: Table, test: Table | None, config: DataConfig, task: Task, bad: Sequence[int] | np.ndarray = ()) -> Rows:
+    """Every row that is used gets its part: by the split column, given test rows, time, group, the task's own rule or the row's hash.
+
+    bad: rows that are not to be used, as `Rows.numbers` counts them.
+    """
     if config.group and config.time:
         raise UserError("--group and --time cannot both decide which rows are tested. Choose one of them.")
     height = table.height
@@ -112,7 +119,14 @@ def assign(table: Table, test: Table | None, config: DataConfig, task: Task) -> 
 
     with cells.numbered(name):
         kept, fields = used(table, config.target, task)
-        facts: dict[str, Any] = {"rows": len(kept), "rows_without_target": table.height - len(kept)}
+        facts: dict[str, Any] = {"rows_without_target": table.height - len(kept)}
+        if len(bad):
+            gone = np.isin(kept, bad)
+            facts |= {"rows_unreadable": int(gone.sum()), "unreadable": kept[gone].tolist()}  # by which `evaluate` finds the parts again
+            kept = kept[~gone]
+            if not len(kept):
+                raise UserError("not one row is left: in each some cell cannot be read.")
+        facts["rows"] = len(kept)
         if (part == TEST).any() and not (part[kept] == TEST).any():
             raise UserError(f"none of the given test rows has a {' and '.join(fields)}: there is nothing to test on.")
         table, part = table[kept], part[kept]
@@ -124,7 +138,7 @@ def assign(table: Table, test: Table | None, config: DataConfig, task: Task) -> 
         table, part, kept = table[inside], part[inside], kept[inside]
     splitting.check_parts(part)
     splitting.announce(part, facts["split"])
-    return Rows(table, part, lambda i: name(int(kept[i])), fields, facts)
+    return Rows(table, part, kept, lambda i: name(int(kept[i])), fields, facts)
 
 
 def used(table: Table, targets: Sequence[str], task: Task) -> tuple[np.ndarray, dict[str, str]]:
@@ -242,8 +256,8 @@ def _sniffed(train: Table, rows: Rows, config: DataConfig, chosen: dict[str, Any
         if reason is None and chosen.get(name) == "ignore":
             reason = "left out as asked"
         if reason is None:
-            each = _field(sample.get_column(name), chosen.get(name))
-            reason = _names_rows(train.get_column(name), each) if name not in chosen else None
+            each, reason = _field(sample.get_column(name), chosen.get(name))
+            reason = reason or (_names_rows(train.get_column(name), each) if name not in chosen else None)
         if reason:
             ignored[name] = reason
         else:
@@ -260,6 +274,8 @@ def _unusable(column: pl.Series) -> str | None:
     """Why a column cannot help: it is empty, or says the same in each row."""
     if missing(column, nan_too=True).all():
         return "empty"
+    if column.dtype.is_nested() or column.dtype in (pl.Binary, pl.Object):
+        return None  # whole pictures are not compared
     if not column.null_count() and column.n_unique() == 1:
         return f"one value only ({str(column[0])[:40]!r})"
     return None
@@ -267,6 +283,8 @@ def _unusable(column: pl.Series) -> str | None:
 
 def _names_rows(column: pl.Series, each: Field) -> str | None:
     """Why a column only names the row: a different whole number or a different code in (nearly) each."""
+    if each.kind == "grid":
+        return None
     values = column.drop_nulls()
     if len(values) < 20 or values.n_unique() < 0.98 * len(values):
         return None
@@ -289,8 +307,9 @@ def sniff_all(table: Table, leave_out: Sequence[str]) -> list[tuple[str, str, st
     for name in table.columns:
         if name in leave_out:
             continue
-        reason = _unusable(table.get_column(name))
-        each = _field(table.get_column(name).gather_every(max(1, table.height // 10_000)), None) if reason is None else None
+        reason, each = _unusable(table.get_column(name)), None
+        if reason is None:
+            each, reason = _field(table.get_column(name).gather_every(max(1, table.height // 10_000)), None)
         reason = reason or _names_rows(table.get_column(name), each)
         found.append((name, "ignore", reason) if reason else (name, _name_of(each), "; ".join(each.doubts)))
     return found
@@ -300,22 +319,32 @@ def _name_of(each: Field) -> str:
     return type(each).__module__.rpartition(".")[2]
 
 
-def _field(column: pl.Series, chosen: Any) -> Field:
-    """The field for a column: as chosen ("category", or {field: category, ...options}), else the one that sniffs best."""
+def _field(column: pl.Series, chosen: Any) -> tuple[Field, str | None]:
+    """(the field for a column, None), as chosen ("category", or {field: category, ...options}), else the one that sniffs best; or
+    (None, why there is none)."""
     if chosen is not None:
         options = {"field": chosen} if isinstance(chosen, str) else dict(chosen) if isinstance(chosen, dict) else {}
         if "field" not in options:
             raise UserError(f"fields.{column.name} must be a field's name, or a mapping with the key `field`, not {chosen!r}.")
         field_class = FIELDS[options.pop("field")]
-        return field_class((column.name,), configs.build(field_class.Config, options, f"fields.{column.name}"))
+        return field_class((column.name,), configs.build(field_class.Config, options, f"fields.{column.name}")), None
+    column = _light(column)
     scores = sorted(((cls.sniff(column), name, cls) for name, cls in FIELDS.items()), key=lambda score: -score[0])
     best, runner_up = scores[0], scores[1]
     if best[0] <= 0:
-        raise UserError(f"the column {column.name!r} of type {column.dtype} is of no kind that can be read; leave it out with --drop.")
+        return None, f"values of type {column.dtype}, which nothing here reads"
     made = best[2]((column.name,))
-    if runner_up[0] > 0 and best[0] - runner_up[0] < 0.15:
+    if runner_up[0] > 0 and best[0] - runner_up[0] < 0.15 and best[0] < 0.97:  # one that is sure is not doubted
         made.doubts.append(f"could be {runner_up[1]}: --set 'fields.{column.name}={runner_up[1]}'")
-    return made
+    return made, None
+
+
+def _light(column: pl.Series) -> pl.Series:
+    """The sample, thinned to some 20 MB: a cell may hold a whole picture or document, and every field's sniff reads all of them."""
+    if column.dtype not in (pl.String, pl.Binary):
+        return column
+    size = (column.str.len_bytes() if column.dtype == pl.String else column.bin.size()).sum()
+    return column.gather_every(max(1, int(size) // 20_000_000))
 
 
 def describe(schema: Schema) -> list[tuple[str, str, str, str]]:
@@ -324,6 +353,8 @@ def describe(schema: Schema) -> list[tuple[str, str, str, str]]:
     for role, fields in (("", schema.inputs), (" (target)", schema.targets)):
         for each in fields.values():
             facts = f"{each.size - 1 - each.has_missing:,} values" if each.kind == "id" else ""
+            if each.kind == "grid":
+                facts = " x ".join(map(str, each.shape[1:])) + (", grey" if each.shape[0] == 1 else ", colour")
             facts += (", " if facts else "") + "some missing" if each.has_missing else ""
             lines.append((each.columns[0], _name_of(each) + role, facts, "; ".join(each.doubts)))
     return lines + [(name, "ignored", reason, "") for name, reason in schema.ignored.items()]
@@ -333,9 +364,12 @@ def describe(schema: Schema) -> list[tuple[str, str, str, str]]:
 
 
 def encode(schema: Schema, rows: Rows) -> Store:
-    """Every column once."""
-    with cells.numbered(rows.names):
-        return Store(schema.encode(rows.table, with_target=True), torch.from_numpy(rows.part))
+    """Every column once. Raises BadCells, with rows as `Rows.numbers` counts them, where a cell cannot be read."""
+    try:
+        with cells.numbered(rows.names):
+            return Store(schema.encode(rows.table, with_target=True), torch.from_numpy(rows.part))
+    except BadCells as bad:
+        raise BadCells(f"{bad} Or leave such rows out: --set data.skip_bad=true.", rows.numbers[bad.rows]) from bad
 
 
 def examples(task: Task, store: Store, part: int) -> Examples:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import time
@@ -12,17 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from luban.core.errors import UserError, did_you_mean
-from luban.core.files import read_json, write_json, write_text
+from luban.core.files import home, read_json, write_json, write_text
 from luban.core.notes import warn
 
 RUNS = Path("runs")
 _HALF_WRITTEN = re.compile(r"\.((asked|report|plan)\.json|config\.yaml|metrics\.jsonl|(last|best)\.safetensors)\.\w{8}")
 """What a kill in the middle of an atomic write leaves behind."""
-
-
-def home() -> Path:
-    """Where Luban keeps what is not the user's: $LUBAN_HOME, else ~/.cache/luban."""
-    return Path(os.environ.get("LUBAN_HOME") or Path.home() / ".cache" / "luban")
 
 
 class RunFolder:

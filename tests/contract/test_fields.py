@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from luban.core import config as configs
 from luban.core.batch import Ragged
 from luban.core.contract import Field
-from luban.core.errors import UserError
+from luban.core.errors import BadCells, UserError
 from luban.core.registry import FIELDS
 
 CASES = [pytest.param(cls, column, id=f"{name}-{column.name}") for name, cls in FIELDS.items() for column in cls.samples()]
@@ -42,6 +43,10 @@ def test_shape_and_kind(cls, column):
         assert encoded.isnan().any() == field.has_missing
         assert list(field.edges) == sorted(set(np.float32(field.edges).tolist()))
         assert not field.edges or (encoded[~encoded.isnan()].min() == field.edges[0] and encoded[~encoded.isnan()].max() == field.edges[-1])
+    elif field.kind == "grid":  # a missing one is the mean
+        assert encoded.dtype == torch.uint8 and encoded.shape == (len(column), *field.shape) and encoded.is_contiguous()
+        assert len(field.mean) == len(field.std) == field.shape[0] in (1, 3)
+        assert all(0 <= mean <= 1 for mean in field.mean) and all(0 < std <= 1 for std in field.std)
     elif field.kind in ("series", "time"):  # an entry a row, gaps filled
         assert encoded.shape == (len(column),)
         assert encoded.dtype == (torch.float32 if field.kind == "series" else torch.int64) and not encoded.isnan().any()
@@ -64,6 +69,9 @@ def test_decode_gives_back_the_value(cls, column):
     again = field.encode(pl.Series(column.name, decoded, strict=False))
     if isinstance(again, Ragged):
         assert decoded == column.to_list() and same(again, encoded)
+        return
+    if field.kind == "grid":
+        assert same(again, encoded)
         return
     assert torch.allclose(again.double(), encoded.double(), rtol=1e-5, atol=1e-6, equal_nan=True)
     typed = column.drop_nulls().to_list()
@@ -97,6 +105,11 @@ def test_text_of_a_typed_value_encodes_alike(cls, column):
     if column.dtype in (pl.String, pl.Categorical):
         return
     field = fitted(cls, column)
+    if field.kind == "grid":  # bytes and pixels have no text but what `decode` writes
+        if column.dtype == pl.Binary:
+            text = [base64.b64encode(value).decode() for value in column]
+            assert same(field.encode(pl.Series(column.name, text)), field.encode(column))
+        return
     if isinstance(column.dtype, pl.Datetime) and column.dtype.time_zone:
         column = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
     as_text = column.cast(pl.String)
@@ -179,6 +192,10 @@ def test_values_that_cannot_be(cls, column):
             assert "§ zebra" in " ".join(lenient.doubts)
         with pytest.raises(UserError, match=r"row 2 has '§ zebra'.*fields"):
             fitted(cls, strange)
+    elif field.kind == "grid":
+        with pytest.raises(BadCells, match=f"2 of 2 .*'{column.name}'.*row 2 '§ zebra'.*row 3 ") as error:
+            field.encode(strange)
+        assert error.value.rows == [1, 2]
     elif field.kind == "id":
         assert field.encode(strange)[1:].tolist() == [0, 0]
 

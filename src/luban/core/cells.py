@@ -13,7 +13,7 @@ from contextvars import ContextVar
 import numpy as np
 import polars as pl
 
-from luban.core.errors import UserError
+from luban.core.errors import BadCells, UserError
 
 EMPTY = frozenset({"", "?", "na", "n/a", "#n/a", "nan", "null"})
 """Empty in any column, in any letter case. "None", "无", "-" are not here: in a column of words they may be an answer ("no garage")."""
@@ -46,7 +46,11 @@ def empty(column: pl.Series, tokens: frozenset[str] = EMPTY) -> pl.Series:
     if column.dtype.is_float():
         return column.is_null() | column.is_nan().fill_null(True)
     if column.dtype in (pl.String, pl.Categorical, pl.Enum):
-        return words(column).str.to_lowercase().is_in(tokens).fill_null(True)
+        text = words(column).alias("cell")
+        # no token is longer than 16 bytes, and a cell may be a picture of a megabyte
+        short = pl.when(pl.col("cell").str.len_bytes() > 16).then(pl.lit("full")).otherwise("cell")
+        lower = text.to_frame().select(short.str.to_lowercase()).to_series()
+        return lower.is_in(tokens).fill_null(True).alias(column.name)
     return column.is_null()
 
 
@@ -138,6 +142,24 @@ def picked(rows: Sequence[int] | np.ndarray) -> AbstractContextManager[None]:
     return numbered(lambda i: outer(int(rows[i])))
 
 
+_files: ContextVar[bool] = ContextVar("files", default=True)
+
+
+def files_allowed() -> bool:
+    """May a cell that names a file be followed?"""
+    return _files.get()
+
+
+@contextmanager
+def without_files() -> Iterator[None]:
+    """Within it, a cell that names a file is refused: who asks over a network has no business with the files of this machine."""
+    token = _files.set(False)
+    try:
+        yield
+    finally:
+        _files.reset(token)
+
+
 def first(column: pl.Series, mask: pl.Series) -> str:
     """Where the first marked cell is and what it holds: "row 3 has 'abc'"."""
     i = mask.arg_true()[0]
@@ -156,8 +178,8 @@ def unread_in_training(column: pl.Series, values: pl.Series, name: str, wanted: 
 
 
 def refuse(column: pl.Series, mask: pl.Series, name: str, wanted: str) -> None:
-    """Raises UserError naming the first marked cell, if there is one."""
+    """Raises BadCells naming the first marked cell, if there is one."""
     if mask.any():
         more = f", and {mask.sum() - 1:,} more like it" if mask.sum() > 1 else ""
-        raise UserError(f"the column {name!r} should hold {wanted}, but {first(column, mask)}{more}. "
-                        "Correct the value, or leave it empty where it is not known.")  # fmt: skip
+        raise BadCells(f"the column {name!r} should hold {wanted}, but {first(column, mask)}{more}. "
+                       "Correct the value, or leave it empty where it is not known.", mask.arg_true().to_list())  # fmt: skip

@@ -10,6 +10,17 @@ class UserError(Exception):
     """The user's input cannot be used. The message is one paragraph: what we got, why it cannot be, what to do."""
 
 
+class BadCells(UserError):
+    """Some cells of a column cannot be read; the rest can. `rows`: their numbers in the column at hand, from 0.
+
+    A run may leave these rows out and go on; where nobody says so, it is the error that it is.
+    """
+
+    def __init__(self, message: str, rows: Iterable[int]):
+        super().__init__(message)
+        self.rows = [int(row) for row in rows]
+
+
 def did_you_mean(name: str, options: Iterable[str]) -> str:
     """Returns " Did you mean 'x'?" for the nearest of `options`, or "" where nothing is near."""
     by_lower = {option.lower(): option for option in options}

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: atomic writes, and the hashes that prove a folder."""
+"""Files that are either whole or absent: atomic writes, the hashes that prove a folder, and where Luban keeps its own."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from luban.core.errors import UserError
+
+
+def home() -> Path:
+    """Where Luban keeps what is not the user's: $LUBAN_HOME, else ~/.cache/luban."""
+    return Path(os.environ.get("LUBAN_HOME") or Path.home() / ".cache" / "luban")
 
 
 @contextmanager

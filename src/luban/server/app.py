@@ -29,6 +29,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from luban.bundle import Bundle
+from luban.core import cells
 from luban.core import config as configs
 from luban.core.contract import Table
 from luban.core.errors import UserError, did_you_mean, listed
@@ -107,7 +108,8 @@ def _reply(bundle: Bundle, body: bytes) -> bytes:
 
 
 def _answered(bundle: Bundle, rows: list[dict[str, Any]] | None, ask: dict[str, Any]) -> bytes:
-    answers = jsonable(bundle.answer(rows, bundle.asked(ask)))
+    with cells.without_files():  # a cell that names a file of this machine must not open it
+        answers = jsonable(bundle.answer(rows, bundle.asked(ask)))
     return json.dumps({"predictions": answers}, ensure_ascii=False, allow_nan=False).encode()
 
 

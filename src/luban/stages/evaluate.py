@@ -74,6 +74,11 @@ def _examples(rows: Rows, wanted: int, new: bool, targets: Sequence[str], bundle
     return examples(bundle.task, bundle.task.remember(store, bundle.context) if new else store, wanted)
 
 
+def _left_out(folder: RunFolder) -> list[int]:
+    """The rows that the run could not read and left out: its parts were made without them."""
+    return read_json(folder.report)["data"].get("unreadable", []) if folder.report.exists() else []
+
+
 def _test_of(settings: DataConfig, bundle: Bundle) -> Table | None:
     return reading.read(settings.test, **bundle.reading) if settings.test else None
 
@@ -106,7 +111,7 @@ def _parted(
     known = part is None and folder is not None and _trained_on(table, data, folder, settings, bundle)
     if known:
         # rows that the run was trained on must not be scored as if they were new, unless asked for
-        rows = assign(table, _test_of(settings, bundle), settings, bundle.task)
+        rows = assign(table, _test_of(settings, bundle), settings, bundle.task, _left_out(folder))
         wanted = PARTS.index(split) if split else TEST if (rows.part == TEST).any() else VALID
     else:
         if part is None and split is not None:
@@ -118,7 +123,7 @@ def _parted(
             part = np.full(table.height, wanted, np.uint8)
         order = bundle.task.order(table)
         order = np.arange(table.height) if order is None else order
-        rows = Rows(table[order], part[order], lambda i: f"row {int(order[i]) + 1}", {}, {})
+        rows = Rows(table[order], part[order], order, lambda i: f"row {int(order[i]) + 1}", {}, {})
     if not (rows.part == wanted).any():
         raise UserError(f"the data have no {split} rows ({splitting.summary(rows.part)}).")
     if not (rows.part == wanted).all():

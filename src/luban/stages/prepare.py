@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from luban import reading, splitting
 from luban.checks import report_copies, report_leaks
 from luban.core import config as configs
 from luban.core.batch import Examples, Store
 from luban.core.contract import Head, Schema, Table, Task
-from luban.core.errors import UserError, did_you_mean, listed
+from luban.core.errors import BadCells, UserError, did_you_mean, listed
 from luban.core.notes import cells_of, padded, say
 from luban.core.registry import TASKS
 from luban.data import Rows, assign, describe, encode, examples, fit_schema
@@ -46,15 +48,9 @@ def prepare(data: Any, config: Config) -> Prepared:
     task = _task(table, named, config)
     task.settle(table if task.labelled else table.drop(config.data.drop), config.data.target, config.data.time)
     test = reading.read(config.data.test, **words) if config.data.test else None
-    rows = assign(table, test, config.data, task)
-    schema = fit_schema(rows, config.data, config.fields, task)
-    for each in () if task.labelled else (*schema.inputs.values(), *schema.targets.values()):
-        if each.columns[0] in task.taken:
-            raise UserError(f"a column of our own answers is called {each.columns[0]!r}, too. Give yours another name.")
-    _print_schema(schema)
+    rows, schema, store = _encoded(table, test, config, task)
     if task.labelled:
-        rows.facts["copies_across_parts"] = report_copies(schema, rows)
-    store = encode(schema, rows)
+        rows.facts["copies_across_parts"] = report_copies(schema, store, rows)
     metrics = task.metrics(schema)
     if config.metric and config.metric not in metrics:
         raise UserError(
@@ -69,6 +65,25 @@ def prepare(data: Any, config: Config) -> Prepared:
     if not task.labelled:
         say(f"{task.noun}: " + ", ".join(f"{name} {len(each):,}" for name, each in zip(PARTS, parts, strict=True)))
     return Prepared(config, task, rows, schema, store, parts, task.head(schema), metric, findings, fingerprint)
+
+
+def _encoded(table: Table, test: Table | None, config: Config, task: Task) -> tuple[Rows, Schema, Store]:
+    """With data.skip_bad, all is decided again without the rows that turn out unreadable, as if they had never been there."""
+    bad = np.zeros(0, np.int64)
+    while True:
+        rows = assign(table, test, config.data, task, bad)
+        schema = fit_schema(rows, config.data, config.fields, task)
+        for each in () if task.labelled else (*schema.inputs.values(), *schema.targets.values()):
+            if each.columns[0] in task.taken:
+                raise UserError(f"a column of our own answers is called {each.columns[0]!r}, too. Give yours another name.")
+        _print_schema(schema)
+        try:
+            return rows, schema, encode(schema, rows)
+        except BadCells as error:
+            if not config.data.skip_bad:
+                raise
+            say(f"left out, as asked: {len(error.rows):,} rows. {error.__cause__}")
+            bad = np.union1d(bad, error.rows)
 
 
 def _task(table: Table, named: type[Task] | None, config: Config) -> Task:
