@@ -81,18 +81,16 @@ class Forecast(Task):
         self.config = replace(c, time=time, columns=columns, season=c.season or 1)
         pace = "as the rows come"
         if time:
-            moment = self._moment(table)
+            moment = self._moment(table, time)
+            moment.tell()
             self.config = replace(self.config, day_first=moment.day_first, season=c.season or _season(moment))
             pace = f"steps of {moment.pace()} by {time!r}"
-            for doubt in moment.doubts:
-                warn(f"{time!r}: {doubt}")
         season = f"a season of {self.config.season:,}" if self.config.season > 1 else "no season"
         say(f"series: {listed(columns)}; {pace}; {season}")
 
-    def _moment(self, table: Table) -> Any:
-        """The time column's field, fitted on all of it."""
-        moment = FIELDS["moment"]((self.config.time,), FIELDS["moment"].Config(self.config.day_first))
-        return moment.fit([table.get_column(self.config.time)], {})
+    def _moment(self, table: Table, time: str) -> Any:
+        moment: Any = FIELDS["moment"]
+        return moment.of(table.get_column(time), self.config.day_first)
 
     def order(self, table: Table) -> np.ndarray | None:
         """By time. A moment twice is an error, for only the user knows which row is right; uneven steps are told."""
@@ -101,7 +99,7 @@ class Forecast(Task):
             return None
         if name not in table.columns:
             raise UserError(f"the column {name!r} is missing, which says when each row was.{did_you_mean(name, table.columns)}")
-        moment = self._moment(table)
+        moment = self._moment(table, name)
         stamps = moment.encode(table.get_column(name))
         if moment.has_missing:
             empty = cells.empty(table.get_column(name), cells.BLANK).arg_true()[0]
