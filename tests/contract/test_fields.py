@@ -42,9 +42,10 @@ def test_shape_and_kind(cls, column):
         assert encoded.isnan().any() == field.has_missing
         assert list(field.edges) == sorted(set(np.float32(field.edges).tolist()))
         assert not field.edges or (encoded[~encoded.isnan()].min() == field.edges[0] and encoded[~encoded.isnan()].max() == field.edges[-1])
-    elif field.kind in ("series", "time"):  # an entry a row, gaps filled
+    elif field.kind in ("series", "time"):  # an entry a row
         assert encoded.shape == (len(column),)
-        assert encoded.dtype == (torch.float32 if field.kind == "series" else torch.int64) and not encoded.isnan().any()
+        assert encoded.dtype == (torch.float32 if field.kind == "series" else torch.int64)
+        assert encoded.isnan().any() == (field.kind == "series" and field.has_missing)
     else:
         ids = encoded.values if field.kind == "tokens" else encoded
         assert ids.dtype == torch.int64

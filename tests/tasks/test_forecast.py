@@ -246,6 +246,78 @@ def test_nothing_of_the_future_reaches_scaling_or_input():
     assert torch.equal(model(seen), solved(b, "nlinear")(changed))
 
 
+# ---------------------------------------------------------------- gaps
+
+
+def gappy(*gaps: int, n: int = 40) -> list[float | None]:
+    return [None if i in gaps else float(i % 7) for i in range(n)]
+
+
+def measured(data: SimpleNamespace, model, part: int = 2):
+    judged, truth = judge(model, data.task, data.head, data.examples[part])
+    return data.task.measure(judged, truth, data.schema, data.task.metrics(data.schema))
+
+
+def test_a_gap_is_filled_where_it_is_seen_and_stays_one_where_it_is_asked_for():
+    data = prepared(pl.DataFrame({"x": gappy(3, 4, 7)}), (24, 8, 8), look_back=4, horizon=2)
+    starts = data.examples[0].spans.start.tolist()
+    seen = {start: in_units(data, data.examples[0][torch.tensor([i])]["c0"])[0] for i, start in enumerate(starts)}
+    assert seen[0] == [0, 1, 2, 2] and seen[2] == [2, 2, 2, 5]
+    assert seen[3] == [5, 5, 5, 6] and seen[4] == [5, 5, 6, 6]  # from the window alone: what it is asked of has no more, either
+    answers = {start: data.examples[0][torch.tensor([i])]["y0"].isnan().tolist()[0] for i, start in enumerate(starts)}
+    assert answers[1] == [False, False] and answers[2] == [False, True] and answers[3] == [True, False]
+    alone = data.task.pose(data.schema.encode(pl.DataFrame({"x": gappy(3, 4, 7)[3:7]}), with_target=False), {})
+    assert in_units(data, alone["c0"])[0] == seen[3]
+
+
+def test_gaps_are_neither_judged_nor_trained_on(caplog):
+    """What stands in a gap cannot matter: naive is scored by hand on the rest, and both ways of training have the loss of the rest."""
+    caplog.set_level(logging.INFO, "luban")
+    data = prepared(pl.DataFrame({"x": gappy(35, 36, 37), "y": [float(i) for i in range(40)]}), (24, 8, 8), look_back=2, horizon=2)
+    found = measured(data, solved(data, "naive"))
+    whole = data.examples[2].whole()
+    pairs = [(x[-1].item(), y.item()) for x, steps in zip(whole["c0"], whole["y0"], strict=True) for y in steps if not y.isnan()]
+    assert len(pairs) == 14 - 6 - 3  # 3 gaps lie in two windows each; the last two windows see nothing but gaps, and ask for 3 values
+    assert found.details["mse_by_column"]["x"] == pytest.approx(np.mean([(x - y) ** 2 for x, y in pairs]))
+    assert found.details["steps_not_judged"] == 7 * 2 - len(pairs)
+    assert f"test: {14 - len(pairs)} of 28 steps to be forecast are gaps and not judged" in caplog.messages
+    batch = data.examples[2].whole()
+    model = solved(data, "naive")
+    model.shift = nn.Parameter(torch.zeros(()))
+    model.register_forward_hook(lambda module, _, out: out + module.shift)
+    loss, _ = data.task.loss(model, batch, data.head)
+    loss.backward()
+    assert loss.item() == pytest.approx(found.metrics["mse"], rel=1e-5) and model.shift.grad.isfinite()
+
+
+def test_a_part_of_gaps_alone_is_refused():
+    with pytest.raises(UserError, match=r"all 7 windows of the test part ask for gaps: no value of 'x' is known"):
+        prepared(pl.DataFrame({"x": gappy(*range(32, 40))}), (24, 8, 8), look_back=4, horizon=2)
+
+
+def test_windows_without_an_answer_are_left_out(caplog):
+    caplog.set_level(logging.INFO, "luban")
+    data = prepared(pl.DataFrame({"x": gappy(*range(12, 16), 35)}), (24, 8, 8), look_back=4, horizon=2)
+    # of the starts 0..18, 8, 9 and 10 ask for gaps alone, and 12 sees nothing else
+    assert data.examples[0].spans.start.tolist() == [*range(8), 11, *range(13, 19)]
+    # the windows that start at 7 and 11 ask for one gap each
+    assert ("training: 2 of 30 steps to be forecast are gaps and not trained on, and 4 windows without any answer are left out"
+            in caplog.messages)  # fmt: skip
+
+
+def test_nlinear_is_solved_on_whole_windows_or_stepped(caplog):
+    wave = [math.sin(i * 0.3) * 5 + 40 for i in range(400)]
+    few = prepared(pl.DataFrame({"x": [None if i in (50, 51, 200) else x for i, x in enumerate(wave)]}), horizon=4, look_back=12)
+    model = solved(few, "nlinear", ridge=1e-6)
+    assert model.solves and measured(few, model).metrics["mse"] < 1e-3
+    cls, config = MODELS["nlinear"], MODELS["nlinear"].Config()
+    many = prepared(pl.DataFrame({"x": [None if i % 4 == 3 else x for i, x in enumerate(wave)]}), horizon=4, look_back=12)
+    planned, _, why = cls.plan(config, many.schema, many.head, 300, "small")
+    assert planned.fit == "steps" and why["model.fit"] == "gaps leave too few windows whole for the exact solution"
+    with pytest.raises(UserError, match=r"each training window has a gap in its answers.*model\.fit=steps"):
+        solved(many, "nlinear", fit="solve")
+
+
 # ---------------------------------------------------------------- models
 
 
@@ -349,7 +421,7 @@ def test_too_short_or_empty_a_question_is_refused():
     data = prepared(counted(20, y=range(20)), **SMALL)
     with pytest.raises(UserError, match="looks back on 3 rows, and the data have 2"):
         forecast(data, solved(data, "naive"), pl.DataFrame({"x": [1.0, 2.0], "y": [1, 2]}))
-    with pytest.raises(UserError, match="series 'y' is empty in all 4 rows"):
+    with pytest.raises(UserError, match="series 'y' is empty in all of the last 3 rows"):
         forecast(data, solved(data, "naive"), pl.DataFrame({"x": [1.0, 2.0, 3.0, 4.0], "y": ["", "NA", None, "?"]}))
 
 

@@ -1,8 +1,9 @@
 """Forecast: how do these series go on? An example is a window: `look_back` rows that are seen, and the `horizon` rows after them.
 
 A row is a moment, a column a series; all series are forecast together. Rows are sorted by time and split in that order, the oldest
-train. Windows overlap and are never laid out: an example is where it starts. Letters: B windows, C series, L look-back, H horizon,
-K ensemble members, N rows.
+train. Windows overlap and are never laid out: an example is where it starts. A gap takes the value before it where it is looked back
+on; as an answer it stays a gap, NaN, which is neither trained on nor judged. Letters: B windows, C series, L look-back, H horizon, K
+ensemble members, N rows.
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ from luban.core.errors import UserError, did_you_mean, listed
 from luban.core.notes import say, warn
 from luban.core.registry import FIELDS
 from luban.layers.rules import within
-from luban.metrics import compute, family
+from luban.metrics import compute, family, forecasting
 
 USUAL = 336
 """Look-back: two weeks of hours, as DLinear and PatchTST have it."""
+NAMES = ("training", "validation", "test")
+"""Of the parts, in messages."""
 
 
 class Forecast(Task):
@@ -165,22 +168,44 @@ class Forecast(Task):
     # ---------------------------------------------------------------- what it learns
 
     def spans(self, store: Store, part: int) -> Spans:
-        """Every window whose horizon lies in the part; of training, windows that lie in it whole."""
+        """Every window whose horizon lies in the part, and of which something is known; of training, windows that lie in it whole."""
         L, H = self.config.look_back, self.config.horizon
-        inside = F.pad((store.part == part).cumsum(0), (1, 0))  # (N + 1,): how many of the rows before each are of the part
+        inside = _before(store.part == part)
         first = torch.arange(max(0, len(store.part) - L - H + 1))
         fits = inside[first + L + H] - inside[first + L] == H
         if part == 0:
             fits &= inside[first + L] - inside[first] == L
-        return Spans(first[fits], L + H)
+        return Spans(self._answered(store, first[fits], part), L + H)
+
+    def _answered(self, store: Store, first: Tensor, part: int) -> Tensor:
+        """Of windows by where they start, (n,), those that know an answer; how many answers are gaps is said aloud."""
+        L, H, n, answers = self.config.look_back, self.config.horizon, len(first), []
+        for i in range(len(self.config.columns)):
+            known = _before(~store.columns[f"c{i}"].isnan())
+            seen = known[first + L] > known[first]  # as in `batch`: nothing seen, nothing asked
+            answers.append((known[first + L + H] - known[first + L]) * seen)
+        known = torch.stack(answers, 1).sum(1)  # (n,)
+        if n and not known.any():
+            raise UserError(f"all {n:,} windows of the {NAMES[part]} part ask for gaps: no value of {listed(self.config.columns)} is known "
+                            "there, or none in the look-back before it. Fill it, or give other data.shares.")  # fmt: skip
+        kept, asked = first[known > 0], int((known > 0).sum()) * H * len(answers)
+        left = f", and {n - len(kept):,} windows without any answer are left out" if len(kept) < n else ""
+        if left or int(known.sum()) < asked:
+            say(f"{NAMES[part]}: {asked - int(known.sum()):,} of {asked:,} steps to be forecast are gaps and "
+                f"{'not judged' if part else 'not trained on'}{left}")  # fmt: skip
+        return kept
 
     def batch(self, store: Store, spans: Spans) -> Batch:
-        """c0, ...: (B, L), stamps as well; y0, ...: (B, H)."""
-        L = self.config.look_back
-        size = L + self.config.horizon
-        windows = {key: column.unfold(0, size, 1)[spans.start] for key, column in store.columns.items()}  # (B, L + H)
-        answers = {f"y{i}": windows[f"c{i}"][:, L:] for i in range(len(self.config.columns))}
-        return {key: window[:, :L] for key, window in windows.items()} | answers
+        """c0, ...: (B, L), stamps as well, gaps filled; y0, ...: (B, H), NaN where there is a gap, or nothing of the series is seen."""
+        L, batch, answers = self.config.look_back, {}, {}
+        for key, column in store.columns.items():
+            window = column.unfold(0, L + self.config.horizon, 1)[spans.start]  # (B, L + H)
+            x, y = window[:, :L], window[:, L:]
+            if key != self._stamps:
+                x, nothing = _filled(x)
+                answers[key.replace("c", "y")] = y if nothing is None else y.masked_fill(nothing, torch.nan)
+            batch[key] = x
+        return batch | answers
 
     def head(self, schema: Schema) -> Head:
         c = self.config
@@ -189,7 +214,10 @@ class Forecast(Task):
     def loss(self, model: Model, batch: Batch, head: Head) -> tuple[Tensor, dict[str, Tensor]]:
         z = torch.cat(list(head.split(model(batch)).values()), 2)  # (B, K, C * H)
         y = torch.cat([batch[part.key] for part in head.parts], 1).unsqueeze(1).expand_as(z)
-        return (F.mse_loss(z, y) if self.config.loss == "mse" else F.l1_loss(z, y)), {}
+        known = ~y.isnan()
+        y = torch.where(known, y, z.detach())  # a gap costs nothing, and pulls nowhere
+        loss = F.mse_loss(z, y, reduction="sum") if self.config.loss == "mse" else F.l1_loss(z, y, reduction="sum")
+        return loss / known.sum(), {}  # some are known in any batch: a window without an answer is no example
 
     # ---------------------------------------------------------------- how it is judged
 
@@ -203,12 +231,12 @@ class Forecast(Task):
         found = compute("forecasting", names, y, v)
         if len(names) == 1 or not found:  # with one name it is training that asks, often
             return Measured(found)
-        squares = np.square(v - y, dtype=np.float64)
-        by_column = dict(zip(self.config.columns, squares.mean((0, 2)).tolist(), strict=True))
         H = self.config.horizon
-        by_step = {str(step): float(squares[:, :, step - 1].mean()) for step in sorted({1, -(-H // 4), -(-H // 2), H})}
-        units = {name: mse**0.5 * self._series(schema, i).std for i, (name, mse) in enumerate(by_column.items())}
-        return Measured(found, {"mse_by_column": by_column, "mse_by_step": by_step, "rmse_in_units": units})
+        by_column = {name: forecasting.mse(y[:, i], v[:, i]) for i, name in enumerate(self.config.columns)}
+        by_step = {str(h): forecasting.mse(y[:, :, h - 1], v[:, :, h - 1]) for h in sorted({1, -(-H // 4), -(-H // 2), H})}
+        units = {name: mse and mse**0.5 * self._series(schema, i).std for i, (name, mse) in enumerate(by_column.items())}
+        details = {"mse_by_column": by_column, "mse_by_step": by_step, "rmse_in_units": units}
+        return Measured(found, {**details, "steps_not_judged": int(np.isnan(y).sum())})
 
     # ---------------------------------------------------------------- what it answers
 
@@ -220,14 +248,19 @@ class Forecast(Task):
         return None
 
     def pose(self, encoded: Batch, context: Batch) -> Batch:
-        """The last L rows as the only window, (1, L) each."""
+        """The last L rows as the only window, (1, L) each, filled as in `batch`."""
         rows, L = encoded or context, self.config.look_back
         if len(rows["c0"]) < L:
             raise UserError(f"this model looks back on {L:,} rows, and the data have {len(rows['c0']):,}: give at least the last {L:,}.")
+        window = {key: column[-L:].unsqueeze(0) for key, column in rows.items()}
         for i, name in enumerate(self.config.columns):
-            if rows[f"c{i}"].isnan().any():  # gaps are filled, so nothing at all is known
-                raise UserError(f"the series {name!r} is empty in all {len(rows['c0']):,} rows: there is nothing to go on from.")
-        return {key: column[-L:].unsqueeze(0) for key, column in rows.items()}
+            gaps = int(window[f"c{i}"].isnan().sum())
+            if gaps == L:
+                raise UserError(f"the series {name!r} is empty in all of the last {L:,} rows: there is nothing to go on from.")
+            if gaps:
+                say(f"{name}: {gaps:,} of the last {L:,} values are missing; each takes the value before it")
+            window[f"c{i}"], _ = _filled(window[f"c{i}"])
+        return window
 
     def predict(self, model: Model, batch: Batch, head: Head, ask: Any) -> Batch:
         """z-scores (B, steps) under the head's keys, and under `last` the stamps (B, 1) that they follow."""
@@ -277,6 +310,25 @@ class Forecast(Task):
         load = pl.Series("负荷", 50 + 10 * np.sin(hours * 2 * np.pi / 24) + hours / 100)
         times = pl.Series("时间", hours * 3_600_000_000).cast(pl.Datetime("us"))
         return [pl.DataFrame([times, load, (load * 2).alias("price.usd")]), load.to_frame()]
+
+
+def _before(which: Tensor) -> Tensor:
+    """(N + 1,): how many of the rows before each are so."""
+    return F.pad(which.cumsum(0), (1, 0))
+
+
+def _filled(x: Tensor) -> tuple[Tensor, Tensor | None]:
+    """(windows (B, L) without gaps, which of them knew nothing at all (B, 1), None where there is no gap).
+
+    A gap takes the value before it; at the start of a window the first known, which is past as well, whatever lies before the window, so
+    that training sees what a question shows. Where nothing is known it is 0, the mean.
+    """
+    gap = x.isnan()
+    if not gap.any():
+        return x, None
+    known = torch.where(gap, 0, torch.arange(x.shape[1])).cummax(1).values
+    first = (~gap).int().argmax(1, keepdim=True)
+    return x.gather(1, known.maximum(first)).nan_to_num(0.0), gap.all(1, keepdim=True)
 
 
 def _rolled(window: Batch, made: Tensor) -> Batch:
