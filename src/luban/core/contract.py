@@ -328,6 +328,10 @@ class Task(ABC):
         """What prediction needs of the past (what each user did, the last window); it travels in the bundle."""
         return {}
 
+    def remember(self, store: Store, context: Batch) -> Store:
+        """The store of new data with what the context knows of the past before it (part 0)."""
+        return store
+
     def question(self, ask: Any) -> Table | None:
         """The rows that `ask` alone means (a user, a prompt), where no data are given; None: to go on from the context."""
         raise UserError("this model answers rows, and none were given: name a file, or - for standard input.")

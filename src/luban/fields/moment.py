@@ -17,6 +17,7 @@ from torch import Tensor
 from luban.core import cells
 from luban.core.batch import Encoded
 from luban.core.contract import Field
+from luban.core.errors import UserError
 from luban.core.notes import warn
 from luban.fields.date import Date, read
 
@@ -106,6 +107,14 @@ class Moment(Field):
         unit, size = next((each for each in UNITS.items() if self.step % each[1] == 0), ("second", UNITS["second"]))
         unit, count = ("month", self.months) if self.months else (unit, self.step // size)
         return f"{count:,} {unit}{'s' * (count > 1)}"
+
+    def keeps(self, pace: str) -> bool:
+        """Is the usual step about that of `pace`, another's words? By half more or less: months differ, and so do uneven rows."""
+        count, _, unit = pace.replace(",", "").strip().partition(" ")
+        size = {**UNITS, "month": 30 * UNITS["day"], "": 1}.get(unit.rstrip("s"))
+        if size is None or not count.isdecimal() or not int(count):
+            raise UserError(f"a step is written as '15 minutes', '1 day', '3 months', or as a number where the time is one, not {pace!r}.")
+        return (unit == "") == (self.form == "number") and 2 / 3 < self.step / (int(count) * size) < 3 / 2
 
     # ---- what travels
 

@@ -27,6 +27,8 @@ from luban.core.registry import FIELDS
 from luban.layers.rules import within
 from luban.metrics import compute, family, forecasting
 
+FIRST = 96
+"""Horizon, where the papers on the ETT data begin."""
 USUAL = 336
 """Look-back: two weeks of hours, as DLinear and PatchTST have it."""
 NAMES = ("training", "validation", "test")
@@ -40,18 +42,23 @@ class Forecast(Task):
 
     @dataclass(frozen=True)
     class Config:
-        horizon: int = 96
-        """Steps that are forecast at once; 96 is where the papers begin. A longer forecast can be asked for later: it is rolled."""
+        horizon: int | None = None
+        """Steps that are forecast at once. Unset: 96, where the papers begin, or half of the smallest part where that is less. A longer
+        forecast can be asked for later: it is rolled."""
         look_back: int | None = None
         """Steps that a model sees. Unset: 336, or half of what the training rows leave beside the horizon where that is less."""
         season: int | None = None
         """Steps after which the series repeats. Unset: by the usual step, 24 of hours, 7 of days, 12 of months, 4 of quarters, else 1."""
         time: str | None = None
-        """The column that says when. Unset: the first that reads as dates; where there is none, rows stand as they come."""
+        """The column that says when; --time (data.time) wins over it. Unset: the first that reads as dates; where there is none, rows
+        stand as they come."""
+        step: str | None = None
+        """The usual step from row to row, as in `15 minutes`, `1 month`, or a number where the time is one. Unset: that of the time
+        column. A question whose rows go by another is refused."""
         day_first: bool | None = None
         """Is 01/05/2024 the first of May? Unset: the time column decides, by a value that leaves no choice; else the month goes first."""
         columns: tuple[str, ...] = ()
-        """The series. Unset: the --target columns, else every column of numbers."""
+        """The series; --target (data.target) wins over it. Unset: every column of numbers."""
         loss: Literal["mse", "mae"] = "mse"
         """mse aims at the mean; mae at the median, which single spikes move less."""
 
@@ -86,7 +93,9 @@ class Forecast(Task):
         if time:
             moment = self._moment(table, time)
             moment.tell()
-            self.config = replace(self.config, day_first=moment.day_first, season=c.season or _season(moment))
+            self.config = replace(
+                self.config, day_first=moment.day_first, season=c.season or _season(moment), step=c.step or moment.pace()
+            )
             pace = f"steps of {moment.pace()} by {time!r}"
         season = f"a season of {self.config.season:,}" if self.config.season > 1 else "no season"
         say(f"series: {listed(columns)}; {pace}; {season}")
@@ -114,6 +123,9 @@ class Forecast(Task):
             first, second = (cells.row(int(order[j])) for j in (i, i + 1))
             raise UserError(f"the time {_words(moment, stamps[i : i + 1])[0]} of {name!r} stands in {first} and again in {second}. "
                             "A series has one row for each moment; several series go side by side, a column each.")  # fmt: skip
+        if self.config.step and len(stamps) > 1 and not moment.keeps(self.config.step):
+            raise UserError(f"the rows are usually {moment.pace()} apart by {name!r}, and this forecast goes in steps of "
+                            f"{self.config.step}. Give rows {self.config.step} apart, or train on rows like these.")  # fmt: skip
         uneven = (moment.after(stamps[:-1], 1)[:, 0] != stamps[1:]).nonzero().flatten()
         if len(uneven):
             i = int(uneven[0])
@@ -128,28 +140,46 @@ class Forecast(Task):
             raise UserError(f"data.shares asks for {int(ends[-1]):,} rows, and there are {n:,}.")
         ends = ends if max(shares) > 1 else np.round(ends * n)
         part = np.searchsorted(ends, np.arange(n), side="right").astype(np.uint8)
-        for number, name in ((1, "validation"), (2, "test")):
-            rows = int((part == number).sum())
-            if 0 < rows < self.config.horizon:
+        sizes = {NAMES[number]: rows for number, rows in enumerate(np.bincount(part)[:3].tolist()) if rows}
+        if sizes:
+            self._settle_horizon(*min(sizes.items(), key=lambda each: each[1]))
+        for name, rows in sizes.items():
+            if name != "training" and rows < self.config.horizon:
                 raise UserError(f"the {name} part has {rows:,} rows, too few for a horizon of {self.config.horizon:,}: "
                                 f"forecast fewer steps (--set task.horizon={max(1, rows // 2)}), or give other data.shares.")  # fmt: skip
         return part, "by time, the oldest rows train" if self.config.time else "in the order of the rows, the first train"
 
     def schema(self, table: Table, targets: Sequence[str]) -> Schema:
         """Series under c0, c1, ..., then the moment; nothing is a target, for what is forecast is read, too."""
+        self._settle_horizon("training", table.height // 2)  # where the data say which rows are tested, there was no `split`
         self._fit_into(table.height)
-        c, series, moment = self.config, FIELDS["series"], FIELDS["moment"]
+        c, series, moment, constant = self.config, FIELDS["series"], FIELDS["moment"], []
         for name in c.columns:
             column = table.get_column(name)
-            if not cells.numbers(column, cells.decimal_comma(column)).is_finite().any():
+            values = cells.numbers(column, cells.decimal_comma(column))
+            values = values.filter(values.is_finite())
+            if len(values) and values.n_unique() == 1:
+                constant.append(name)
+            if not len(values):
                 example = f" ({cells.first(column, column.is_not_null())})" if column.count() else ""
                 raise UserError(f"the series {name!r} has no number in the {table.height:,} training rows{example}. "
                                 f"Leave it out with --drop {name!r}, or name the series with --target.")  # fmt: skip
+        if constant:
+            warn(f"{listed(constant)} never changed in the {table.height:,} training rows: there is nothing to learn from "
+                 f"{'them' if len(constant) > 1 else 'it'}, and what is scored there says nothing.")  # fmt: skip
         inputs = {f"c{i}": series((name,), series.Config(c.look_back, c.season)) for i, name in enumerate(c.columns)}
         if c.time:
             inputs[self._stamps] = moment((c.time,), moment.Config(c.day_first))
         used = {c.time, *c.columns}
         return Schema(inputs, {}, {name: "neither the time nor a series" for name in table.columns if name not in used})
+
+    def _settle_horizon(self, name: str, rows: int) -> None:
+        """Where none was asked for: what leaves the smallest part, of so many rows, as many windows as each has steps."""
+        if self.config.horizon is None:
+            horizon = max(1, min(FIRST, rows // 2))
+            self.config = replace(self.config, horizon=horizon)
+            if horizon < FIRST:
+                say(f"horizon: {horizon}, half of the {rows:,} rows of the {name} part ({FIRST} is usual)")
 
     def _fit_into(self, n: int) -> None:
         """Settles how far n training rows let a window look back, and whether a season fits into it."""
@@ -243,6 +273,19 @@ class Forecast(Task):
     def context(self, store: Store) -> Batch:
         """The last window, (L,) each: a forecast without data goes on from there."""
         return {key: column[-self.config.look_back :].clone() for key, column in store.columns.items()}
+
+    def remember(self, store: Store, context: Batch) -> Store:
+        """Where the new rows go on exactly where the context ends, its rows stand before them, to be looked back on."""
+        key = self._stamps
+        if not self.config.time or not len(store.part):
+            return store
+        moment: Any = FIELDS["moment"]((self.config.time,))
+        moment.form = "datetime" if " " in self.config.step else "number"
+        if store.columns[key][0] != moment.paced(context[key]).after(context[key][-1:], 1)[0, 0]:
+            return store
+        say(f"these data go on where the run's own end: the {len(context[key]):,} rows before them are looked back on")
+        part = torch.cat([store.part.new_zeros(len(context[key])), store.part])
+        return Store({key: torch.cat([context[key], column]) for key, column in store.columns.items()}, part)
 
     def question(self, ask: Any) -> Table | None:
         return None
