@@ -37,7 +37,7 @@ class DataConfig:
     """[start, stop): these rows of the file, from 0, are the test part, where a file has an official one inside."""
     shares: tuple[float, ...] = (0.8, 0.1, 0.1)
     """Shares of training, validation and test rows, where the data do not say; 80/10/10 is the usual choice. Of rows that stand in an
-    order (a series, a passage) it may be their numbers, as in [8640, 2880, 2880]; the rest is not used."""
+    order (a series, a passage) it may be their numbers, as in [8640, 2880, 2880]; the rest is neither trained on nor scored."""
     split: str | None = None
     """The column that says train, valid or test; a column called `split` that holds such words is found by itself."""
     split_seed: int = 0
@@ -65,7 +65,7 @@ class Rows:
 
     table: Table
     part: np.ndarray
-    """(N,) uint8: TRAIN, VALID or TEST; rows that a task puts into none of them are gone."""
+    """(N,) uint8: TRAIN, VALID or TEST; 3 beyond the parts that were asked for."""
     numbers: np.ndarray
     """(N,) int64: which row of what was read (with the test rows behind it) each one is."""
     names: Callable[[int], str]
@@ -132,10 +132,8 @@ def assign(table: Table, test: Table | None, config: DataConfig, task: Task, bad
         table, part = table[kept], part[kept]
         with cells.picked(kept):
             part, facts["split"] = _parts(table, part, config, task, fields)
-    if (part > TEST).any():  # beyond the shares that were asked for
-        inside = np.flatnonzero(part <= TEST)
-        say(f"{len(part) - len(inside):,} rows lie beyond the parts that were asked for and are not used")
-        table, part, kept = table[inside], part[inside], kept[inside]
+    if beyond := int((part > TEST).sum()):  # they stay, for a forecast goes on from the end of the data
+        say(f"{beyond:,} rows lie beyond the parts that were asked for: they are neither trained on nor scored")
     splitting.check_parts(part)
     splitting.announce(part, facts["split"])
     return Rows(table, part, kept, lambda i: name(int(kept[i])), fields, facts)

@@ -241,7 +241,7 @@ def check_parts(part: np.ndarray) -> None:
 
 
 def summary(part: np.ndarray) -> str:
-    counts = np.bincount(part, minlength=3)
+    counts = np.bincount(part, minlength=3)[:3]  # without what lies beyond the parts
     return ", ".join(f"{name} {count:,}" for name, count in zip(PARTS, counts, strict=True))
 
 

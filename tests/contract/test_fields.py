@@ -47,9 +47,10 @@ def test_shape_and_kind(cls, column):
         assert encoded.dtype == torch.uint8 and encoded.shape == (len(column), *field.shape) and encoded.is_contiguous()
         assert len(field.mean) == len(field.std) == field.shape[0] in (1, 3)
         assert all(0 <= mean <= 1 for mean in field.mean) and all(0 < std <= 1 for std in field.std)
-    elif field.kind in ("series", "time"):  # an entry a row, gaps filled
+    elif field.kind in ("series", "time"):  # an entry a row
         assert encoded.shape == (len(column),)
-        assert encoded.dtype == (torch.float32 if field.kind == "series" else torch.int64) and not encoded.isnan().any()
+        assert encoded.dtype == (torch.float32 if field.kind == "series" else torch.int64)
+        assert encoded.isnan().any() == (field.kind == "series" and field.has_missing)
     else:
         ids = encoded.values if field.kind == "tokens" else encoded
         assert ids.dtype == torch.int64

@@ -1,6 +1,5 @@
-"""Series: scaled by the training rows, gaps filled from the past only, and said."""
+"""Series: scaled by the training rows, gaps left as they are."""
 
-import logging
 import math
 
 import numpy as np
@@ -21,22 +20,10 @@ def test_scaled_by_the_population_spread_of_the_known_values():
     assert field.decode(field.encode(pl.Series([0.0, 7.5]))) == [0.0, 7.5]
 
 
-def test_a_gap_takes_the_value_before_it(caplog):
-    caplog.set_level(logging.INFO, "luban")
-    encoded = fitted(1.0, 3.0).encode(pl.Series([None, None, 1.0, None, 3.0, float("nan"), 2.0]))
-    assert encoded.tolist() == [-1, -1, -1, -1, 1, 1, 0]
-    assert caplog.messages == ["负荷: 4 of 7 values are missing; each takes the value before it (the first 2: the first known)"]
-
-
-def test_what_comes_later_cannot_reach_a_gap():
-    field = fitted(1.0, 3.0)
-    assert field.encode(pl.Series([1.0, None, 3.0]))[1] == field.encode(pl.Series([1.0, None, 1e6]))[1] == -1
-
-
-def test_without_a_gap_nothing_is_said(caplog):
-    caplog.set_level(logging.INFO, "luban")
-    fitted(1, 2).encode(pl.Series([1, 2, 3]))
-    assert caplog.messages == []
+def test_a_gap_stays_a_gap():
+    """What a model sees in its place is for the task to say, which knows the order of the rows."""
+    encoded = fitted(1.0, 3.0).encode(pl.Series([None, 1.0, float("nan"), 3.0]))
+    assert encoded.isnan().tolist() == [True, False, True, False] and encoded[[1, 3]].tolist() == [-1, 1]
 
 
 def test_a_gap_alone_stays_missing():

@@ -40,7 +40,6 @@ def prepared(table: pl.DataFrame, shares=(0.8, 0.1, 0.1), targets=(), part=None,
     table = table if order is None else table[order]
     if part is None:
         part, _ = task.split(table, shares)
-    table, part = table.filter(part < 3), part[part < 3]
     train = table.filter(part == 0)
     schema = task.schema(train, targets).fit(train)
     store = Store(schema.encode(table, with_target=True), torch.from_numpy(part))
@@ -180,6 +179,32 @@ def test_what_cannot_be_forecast_is_refused():
         Forecast.Ask(horizon=0)
 
 
+def test_an_unset_horizon_fits_into_the_smallest_part(caplog, tmp_path):
+    caplog.set_level(logging.INFO, "luban")
+    task = prepared(counted(60)).task
+    assert task.config.horizon == 3
+    assert "horizon: 3, half of the 6 rows of the validation part (96 is usual)" in caplog.messages
+    assert prepared(counted(2_000)).task.config.horizon == 96
+    assert prepared(counted(100), (20, 40, 40)).task.config.horizon == 10  # the training part is the smallest
+    by_column = prepared(counted(40), part=np.repeat(np.array([0, 1, 2], np.uint8), [20, 10, 10]))
+    assert by_column.task.config.horizon == 5 and all(len(each) for each in by_column.examples)
+    assert luban.train(counted(200), task="forecast", model="naive", baselines=[], out=tmp_path / "run").metrics
+
+
+def test_series_that_never_change_are_told(caplog):
+    prepared(counted(60, y=[7] * 60, z=["3", *[""] * 20, *["3"] * 27, *["4"] * 12]), horizon=3)
+    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert warnings == ["'y', 'z' never changed in the 48 training rows: there is nothing to learn from them, and what is scored there "
+                        "says nothing."]  # fmt: skip
+
+
+def test_time_and_target_win_over_the_tasks_own_options():
+    task = Forecast(configs.build(Forecast.Config, {"time": "a", "columns": ["x"]}))
+    table = counted(20, a=hours(20), b=list(range(20)), y=range(20))
+    task.settle(table, ("y",), "b")
+    assert (task.config.time, task.config.columns, task.config.step) == ("b", ("y",), "1")
+
+
 # ---------------------------------------------------------------- order
 
 
@@ -188,6 +213,7 @@ def test_rows_are_sorted_by_time_as_times_not_as_text():
     task = Forecast()
     task.settle(table, (), None)
     assert task.order(table).tolist() == [1, 0, 2]
+    task = Forecast()
     task.settle(counted(3, year=[2021, 2019, 2020]), (), "year")
     assert task.order(counted(3, year=[2021, 2019, 2020])).tolist() == [1, 2, 0]
     assert Forecast().order(counted(3)) is None
@@ -218,6 +244,34 @@ def test_uneven_steps_are_counted_and_the_first_is_named(caplog):
                                    "rows are taken as if evenly spaced.")  # fmt: skip
 
 
+def test_another_step_than_that_of_training_is_refused():
+    def by(step: str, n: int = 30, start=datetime(2024, 1, 1)) -> pl.DataFrame:
+        return pl.DataFrame({"t": pl.datetime_range(start, datetime(2100, 1, 1), step, eager=True).head(n), "x": range(n)})
+
+    def trained_on(table: pl.DataFrame):
+        task = Forecast()
+        task.settle(table, (), None)
+        return Forecast(configs.build(Forecast.Config, json.loads(json.dumps(configs.to_dict(task.config)))))
+
+    daily, monthly = trained_on(by("1d")), trained_on(by("1mo"))
+    with pytest.raises(UserError, match="the rows are usually 7 days apart by 't', and this forecast goes in steps of 1 day"):
+        daily.order(by("1w"))
+    with pytest.raises(UserError, match="usually 12 hours apart"):
+        daily.order(by("12h"))
+    with pytest.raises(UserError, match="usually 3 months apart by 't', and this forecast goes in steps of 1 month"):
+        monthly.order(by("3mo"))
+    assert len(daily.order(by("1d", 5)[[0, 1, 3, 4]])) == 4  # a day is missing; the usual step is the same
+    assert len(monthly.order(by("1mo", 2, datetime(2023, 2, 1)))) == 2 == len(monthly.order(by("30d", 2)))
+    assert len(daily.order(by("1w", 1))) == 1  # one row has no step
+    numbers = Forecast()
+    numbers.settle(counted(20, i=[2_000 * i for i in range(20)]), (), "i")
+    assert numbers.config.step == "2,000" and len(numbers.order(counted(5, i=[7 + 2_000 * i for i in range(5)]))) == 5
+    with pytest.raises(UserError, match="usually 1,000 apart by 'i', and this forecast goes in steps of 2,000"):
+        numbers.order(counted(5, i=[1_000 * i for i in range(5)]))
+    with pytest.raises(UserError, match=r"a step is written as '15 minutes'.*not 'hourly'"):
+        prepared(by("1h"), horizon=2, step="hourly")
+
+
 def test_months_are_even_though_their_days_differ(caplog):
     table = counted(14, t=[f"{2023 + i // 12}年{i % 12 + 1}月" for i in range(14)])
     task = Forecast()
@@ -244,6 +298,78 @@ def test_nothing_of_the_future_reaches_scaling_or_input():
     seen = {key: value for key, value in a.examples[1].whole().items() if key not in a.head.keys}
     changed = {key: value for key, value in b.examples[1].whole().items() if key not in b.head.keys}
     assert torch.equal(model(seen), solved(b, "nlinear")(changed))
+
+
+# ---------------------------------------------------------------- gaps
+
+
+def gappy(*gaps: int, n: int = 40) -> list[float | None]:
+    return [None if i in gaps else float(i % 7) for i in range(n)]
+
+
+def measured(data: SimpleNamespace, model, part: int = 2):
+    judged, truth = judge(model, data.task, data.head, data.examples[part])
+    return data.task.measure(judged, truth, data.schema, data.task.metrics(data.schema))
+
+
+def test_a_gap_is_filled_where_it_is_seen_and_stays_one_where_it_is_asked_for():
+    data = prepared(pl.DataFrame({"x": gappy(3, 4, 7)}), (24, 8, 8), look_back=4, horizon=2)
+    starts = data.examples[0].spans.start.tolist()
+    seen = {start: in_units(data, data.examples[0][torch.tensor([i])]["c0"])[0] for i, start in enumerate(starts)}
+    assert seen[0] == [0, 1, 2, 2] and seen[2] == [2, 2, 2, 5]
+    assert seen[3] == [5, 5, 5, 6] and seen[4] == [5, 5, 6, 6]  # from the window alone: what it is asked of has no more, either
+    answers = {start: data.examples[0][torch.tensor([i])]["y0"].isnan().tolist()[0] for i, start in enumerate(starts)}
+    assert answers[1] == [False, False] and answers[2] == [False, True] and answers[3] == [True, False]
+    alone = data.task.pose(data.schema.encode(pl.DataFrame({"x": gappy(3, 4, 7)[3:7]}), with_target=False), {})
+    assert in_units(data, alone["c0"])[0] == seen[3]
+
+
+def test_gaps_are_neither_judged_nor_trained_on(caplog):
+    """What stands in a gap cannot matter: naive is scored by hand on the rest, and both ways of training have the loss of the rest."""
+    caplog.set_level(logging.INFO, "luban")
+    data = prepared(pl.DataFrame({"x": gappy(35, 36, 37), "y": [float(i) for i in range(40)]}), (24, 8, 8), look_back=2, horizon=2)
+    found = measured(data, solved(data, "naive"))
+    whole = data.examples[2].whole()
+    pairs = [(x[-1].item(), y.item()) for x, steps in zip(whole["c0"], whole["y0"], strict=True) for y in steps if not y.isnan()]
+    assert len(pairs) == 14 - 6 - 3  # 3 gaps lie in two windows each; the last two windows see nothing but gaps, and ask for 3 values
+    assert found.details["mse_by_column"]["x"] == pytest.approx(np.mean([(x - y) ** 2 for x, y in pairs]))
+    assert found.details["steps_not_judged"] == 7 * 2 - len(pairs)
+    assert f"test: {14 - len(pairs)} of 28 steps to be forecast are gaps and not judged" in caplog.messages
+    batch = data.examples[2].whole()
+    model = solved(data, "naive")
+    model.shift = nn.Parameter(torch.zeros(()))
+    model.register_forward_hook(lambda module, _, out: out + module.shift)
+    loss, _ = data.task.loss(model, batch, data.head)
+    loss.backward()
+    assert loss.item() == pytest.approx(found.metrics["mse"], rel=1e-5) and model.shift.grad.isfinite()
+
+
+def test_a_part_of_gaps_alone_is_refused():
+    with pytest.raises(UserError, match=r"all 7 windows of the test part ask for gaps: no value of 'x' is known"):
+        prepared(pl.DataFrame({"x": gappy(*range(32, 40))}), (24, 8, 8), look_back=4, horizon=2)
+
+
+def test_windows_without_an_answer_are_left_out(caplog):
+    caplog.set_level(logging.INFO, "luban")
+    data = prepared(pl.DataFrame({"x": gappy(*range(12, 16), 35)}), (24, 8, 8), look_back=4, horizon=2)
+    # of the starts 0..18, 8, 9 and 10 ask for gaps alone, and 12 sees nothing else
+    assert data.examples[0].spans.start.tolist() == [*range(8), 11, *range(13, 19)]
+    # the windows that start at 7 and 11 ask for one gap each
+    assert ("training: 2 of 30 steps to be forecast are gaps and not trained on, and 4 windows without any answer are left out"
+            in caplog.messages)  # fmt: skip
+
+
+def test_nlinear_is_solved_on_whole_windows_or_stepped(caplog):
+    wave = [math.sin(i * 0.3) * 5 + 40 for i in range(400)]
+    few = prepared(pl.DataFrame({"x": [None if i in (50, 51, 200) else x for i, x in enumerate(wave)]}), horizon=4, look_back=12)
+    model = solved(few, "nlinear", ridge=1e-6)
+    assert model.solves and measured(few, model).metrics["mse"] < 1e-3
+    cls, config = MODELS["nlinear"], MODELS["nlinear"].Config()
+    many = prepared(pl.DataFrame({"x": [None if i % 4 == 3 else x for i, x in enumerate(wave)]}), horizon=4, look_back=12)
+    planned, _, why = cls.plan(config, many.schema, many.head, 300, "small")
+    assert planned.fit == "steps" and why["model.fit"] == "gaps leave too few windows whole for the exact solution"
+    with pytest.raises(UserError, match=r"each training window has a gap in its answers.*model\.fit=steps"):
+        solved(many, "nlinear", fit="solve")
 
 
 # ---------------------------------------------------------------- models
@@ -349,8 +475,39 @@ def test_too_short_or_empty_a_question_is_refused():
     data = prepared(counted(20, y=range(20)), **SMALL)
     with pytest.raises(UserError, match="looks back on 3 rows, and the data have 2"):
         forecast(data, solved(data, "naive"), pl.DataFrame({"x": [1.0, 2.0], "y": [1, 2]}))
-    with pytest.raises(UserError, match="series 'y' is empty in all 4 rows"):
+    with pytest.raises(UserError, match="series 'y' is empty in all of the last 3 rows"):
         forecast(data, solved(data, "naive"), pl.DataFrame({"x": [1.0, 2.0, 3.0, 4.0], "y": ["", "NA", None, "?"]}))
+
+
+@pytest.mark.parametrize("stamps", [hours(30), [2_000 * i for i in range(30)], [f"{2020 + i // 12}-{i % 12 + 1:02}" for i in range(30)]])
+def test_new_data_that_go_on_where_the_context_ends_look_back_on_it(stamps):
+    table = pl.DataFrame({"t": stamps, "x": [None if i == 24 else float(i % 7) for i in range(30)]})
+    data = prepared(table[:25], (17, 4, 4), targets=("x",), time="t", look_back=3, horizon=2)
+
+    def remembered(rows: pl.DataFrame) -> Store:
+        store = Store(data.schema.encode(rows, with_target=True), torch.full((len(rows),), 2, dtype=torch.uint8))
+        return data.task.remember(store, data.task.context(data.store))
+
+    store = remembered(table[25:])
+    assert store.part.tolist() == [0] * 3 + [2] * 5
+    whole = data.schema.encode(table[22:], with_target=True)
+    assert torch.equal(store.columns["c1"], whole["c1"]) and torch.allclose(store.columns["c0"], whole["c0"], equal_nan=True)
+    assert data.task.spans(store, 2).start.tolist() == [0, 1, 2, 3]
+    for other in (table[26:], table[24:], table[:20]):
+        assert remembered(other).part.tolist() == [2] * len(other)
+
+
+def test_a_forecast_without_data_goes_on_from_the_end_of_all_data(tmp_path):
+    """Rows beyond the parts are neither trained on nor scored, and yet the newest that is known; what they say teaches nothing."""
+    table = pl.DataFrame({"t": hours(200), "x": [float(i % 24) for i in range(200)]})
+    strange = table.with_columns(x=pl.when(pl.col("t") >= hours(200)[180]).then(pl.col("x") + 1e6).otherwise(pl.col("x")))
+    words = {"task": "forecast", "model": "nlinear", "set": {"data.shares": [100, 40, 40], "task.horizon": 4, "task.look_back": 24}}
+    run, other = luban.train(table, out=tmp_path / "run", **words), luban.train(strange, out=tmp_path / "other", **words)
+    assert run.report["split"] == "train 100, valid 40, test 40" and run.metrics == other.metrics
+    answer = run.load().predict()
+    assert answer["t"].to_list() == [str(datetime(2024, 1, 1) + timedelta(hours=i)) for i in range(200, 204)]
+    assert answer["prediction"].to_list() == pytest.approx([8, 9, 10, 11], abs=0.2)
+    assert luban.evaluate(run, table).metrics == pytest.approx(run.metrics, rel=1e-6)
 
 
 @pytest.mark.parametrize("table", Forecast.samples(), ids=["with time", "without"])

@@ -76,7 +76,7 @@ class Store:
 
     columns: Batch
     part: Tensor
-    """(N,) uint8: which part each row belongs to, 0 train, 1 valid, 2 test."""
+    """(N,) uint8: which part each row belongs to, 0 train, 1 valid, 2 test, 3 none."""
 
     def of(self, part: int) -> Tensor:
         """Row numbers of a part, (n,) int64, increasing."""

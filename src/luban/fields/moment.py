@@ -17,6 +17,8 @@ from torch import Tensor
 from luban.core import cells
 from luban.core.batch import Encoded
 from luban.core.contract import Field
+from luban.core.errors import UserError
+from luban.core.notes import warn
 from luban.fields.date import Date, read
 
 MISSING = torch.iinfo(torch.int64).min
@@ -37,6 +39,16 @@ class Moment(Field):
     """The step in calendar months, where all training moments stand on the same day of a month, or on the last; else 0."""
     month_end = False
 
+    @classmethod
+    def of(cls, column: pl.Series, day_first: bool | None = None) -> Moment:
+        """Fitted on the whole column, by which a task puts its rows in order."""
+        return cls((column.name,), cls.Config(day_first)).fit([column], {})
+
+    def tell(self) -> None:
+        """Warns of what is doubtful."""
+        for doubt in self.doubts:
+            warn(f"{self.columns[0]!r}: {doubt}")
+
     def fit(self, chunks: Iterable[pl.Series], peers: dict[str, Field]) -> Moment:
         column = cells.whole(chunks, self.columns[0])
         if column.dtype.is_temporal() or Date.sniff(column) > 0:
@@ -50,9 +62,12 @@ class Moment(Field):
         known = stamps[stamps != MISSING].unique()  # increasing
         if len(known):
             self.first = int(known[0])
-        if len(known) > 1:
-            self.step = int(known.diff().median())
-            self.months, self.month_end = (0, False) if self.form == "number" else _months(known, self.step)
+        return self.paced(known) if len(known) > 1 else self
+
+    def paced(self, known: Tensor) -> Moment:
+        """Learns the usual step from two or more increasing stamps (N,)."""
+        self.step = int(known.diff().median())
+        self.months, self.month_end = (0, False) if self.form == "number" else _months(known, self.step)
         return self
 
     def encode(self, column: pl.Series) -> Tensor:
@@ -92,6 +107,14 @@ class Moment(Field):
         unit, size = next((each for each in UNITS.items() if self.step % each[1] == 0), ("second", UNITS["second"]))
         unit, count = ("month", self.months) if self.months else (unit, self.step // size)
         return f"{count:,} {unit}{'s' * (count > 1)}"
+
+    def keeps(self, pace: str) -> bool:
+        """Is the usual step about that of `pace`, another's words? By half more or less: months differ, and so do uneven rows."""
+        count, _, unit = pace.replace(",", "").strip().partition(" ")
+        size = {**UNITS, "month": 30 * UNITS["day"], "": 1}.get(unit.rstrip("s"))
+        if size is None or not count.isdecimal() or not int(count):
+            raise UserError(f"a step is written as '15 minutes', '1 day', '3 months', or as a number where the time is one, not {pace!r}.")
+        return (unit == "") == (self.form == "number") and 2 / 3 < self.step / (int(count) * size) < 3 / 2
 
     # ---- what travels
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from luban.core.batch import Batch, Examples
 from luban.core.contract import Clock, Head, Model, Schema
+from luban.core.errors import UserError
 from luban.layers.columns import of_kind
 from luban.layers.rules import rhythm, within
 
@@ -52,13 +53,18 @@ class NLinear(Model):
     def plan(cls, config: Any, schema: Schema, head: Head, n_rows: int, size: str) -> tuple[Any, dict[str, Any], dict[str, str]]:
         why = {}
         if config.fit is None:
-            config = replace(config, fit="solve" if head.parts[0].loss == "mse" else "steps")
-            why["model.fit"] = "squared errors have an exact solution" if config.fit == "solve" else "absolute errors have none"
+            # a gap spoils `size` windows at most, so that half of them at least are whole where gaps are no more than this
+            series: Any = of_kind(schema, "series").values()
+            gaps = max(each.missing for each in series) * head.parts[0].size > 0.5
+            config = replace(config, fit="solve" if head.parts[0].loss == "mse" and not gaps else "steps")
+            exact = "squared errors have an exact solution" if config.fit == "solve" else "absolute errors have none"
+            why["model.fit"] = "gaps leave too few windows whole for the exact solution" if gaps else exact
         train, reasons = rhythm(n_rows, 1_000)  # a linear map is learned soon
         return config, {**train, "lr": 2e-3, "schedule": "cosine", "weight_decay": 0.0}, {**why, **reasons}
 
     def solve(self, train: Examples, valid: Examples | None, clock: Clock) -> None:
-        """The normal equations, summed up in float64; the bias is not shrunk."""
+        """The normal equations, summed up in float64; the bias is not shrunk. A series' window with a gap in its answer stays out: each
+        step would need equations of its own."""
         H, L = self.linear.weight.shape
         gram, cross = torch.zeros(L + 1, L + 1, dtype=torch.float64), torch.zeros(L + 1, H, dtype=torch.float64)
         for batch in train.pieces(PIECE):
@@ -66,9 +72,17 @@ class NLinear(Model):
                 return
             x, last = self._centred(batch)
             y = torch.stack([batch[part.key] for part in self.head.parts], 1) - last  # (B, C, H)
-            x = nn.functional.pad(x, (0, 1), value=1.0).flatten(0, 1).double()  # (B * C, L + 1)
+            x = nn.functional.pad(x, (0, 1), value=1.0).flatten(0, 1)  # (B * C, L + 1)
+            y = y.flatten(0, 1)
+            whole = ~y.isnan().any(1)
+            if not whole.all():
+                x, y = x[whole], y[whole]
+            x = x.double()
             gram += x.T @ x
-            cross += x.T @ y.flatten(0, 1).double()
+            cross += x.T @ y.double()
+        if not gram[-1, -1]:  # the sum of the ones
+            raise UserError("each training window has a gap in its answers, so that there is no exact solution: --set model.fit=steps, or "
+                            "a smaller task.horizon.")  # fmt: skip
         gram.diagonal()[:-1] += self.config.ridge
         weight = torch.linalg.solve(gram, cross)  # (L + 1, H)
         with torch.no_grad():

@@ -1,8 +1,9 @@
 """Forecast: how do these series go on? An example is a window: `look_back` rows that are seen, and the `horizon` rows after them.
 
 A row is a moment, a column a series; all series are forecast together. Rows are sorted by time and split in that order, the oldest
-train. Windows overlap and are never laid out: an example is where it starts. Letters: B windows, C series, L look-back, H horizon,
-K ensemble members, N rows.
+train. Windows overlap and are never laid out: an example is where it starts. A gap takes the value before it where it is looked back
+on; as an answer it stays a gap, NaN, which is neither trained on nor judged. Letters: B windows, C series, L look-back, H horizon, K
+ensemble members, N rows.
 """
 
 from __future__ import annotations
@@ -24,10 +25,14 @@ from luban.core.errors import UserError, did_you_mean, listed
 from luban.core.notes import say, warn
 from luban.core.registry import FIELDS
 from luban.layers.rules import within
-from luban.metrics import compute, family
+from luban.metrics import compute, family, forecasting
 
+FIRST = 96
+"""Horizon, where the papers on the ETT data begin."""
 USUAL = 336
 """Look-back: two weeks of hours, as DLinear and PatchTST have it."""
+NAMES = ("training", "validation", "test")
+"""Of the parts, in messages."""
 
 
 class Forecast(Task):
@@ -37,18 +42,23 @@ class Forecast(Task):
 
     @dataclass(frozen=True)
     class Config:
-        horizon: int = 96
-        """Steps that are forecast at once; 96 is where the papers begin. A longer forecast can be asked for later: it is rolled."""
+        horizon: int | None = None
+        """Steps that are forecast at once. Unset: 96, where the papers begin, or half of the smallest part where that is less. A longer
+        forecast can be asked for later: it is rolled."""
         look_back: int | None = None
         """Steps that a model sees. Unset: 336, or half of what the training rows leave beside the horizon where that is less."""
         season: int | None = None
         """Steps after which the series repeats. Unset: by the usual step, 24 of hours, 7 of days, 12 of months, 4 of quarters, else 1."""
         time: str | None = None
-        """The column that says when. Unset: the first that reads as dates; where there is none, rows stand as they come."""
+        """The column that says when; --time (data.time) wins over it. Unset: the first that reads as dates; where there is none, rows
+        stand as they come."""
+        step: str | None = None
+        """The usual step from row to row, as in `15 minutes`, `1 month`, or a number where the time is one. Unset: that of the time
+        column. A question whose rows go by another is refused."""
         day_first: bool | None = None
         """Is 01/05/2024 the first of May? Unset: the time column decides, by a value that leaves no choice; else the month goes first."""
         columns: tuple[str, ...] = ()
-        """The series. Unset: the --target columns, else every column of numbers."""
+        """The series; --target (data.target) wins over it. Unset: every column of numbers."""
         loss: Literal["mse", "mae"] = "mse"
         """mse aims at the mean; mae at the median, which single spikes move less."""
 
@@ -81,18 +91,16 @@ class Forecast(Task):
         self.config = replace(c, time=time, columns=columns, season=c.season or 1)
         pace = "as the rows come"
         if time:
-            moment = self._moment(table)
-            self.config = replace(self.config, day_first=moment.day_first, season=c.season or _season(moment))
+            moment = self._moment(table, time)
+            moment.tell()
+            self.config = replace(self.config, day_first=moment.day_first, season=c.season or _season(moment), step=c.step or moment.pace())
             pace = f"steps of {moment.pace()} by {time!r}"
-            for doubt in moment.doubts:
-                warn(f"{time!r}: {doubt}")
         season = f"a season of {self.config.season:,}" if self.config.season > 1 else "no season"
         say(f"series: {listed(columns)}; {pace}; {season}")
 
-    def _moment(self, table: Table) -> Any:
-        """The time column's field, fitted on all of it."""
-        moment = FIELDS["moment"]((self.config.time,), FIELDS["moment"].Config(self.config.day_first))
-        return moment.fit([table.get_column(self.config.time)], {})
+    def _moment(self, table: Table, time: str) -> Any:
+        moment: Any = FIELDS["moment"]
+        return moment.of(table.get_column(time), self.config.day_first)
 
     def order(self, table: Table) -> np.ndarray | None:
         """By time. A moment twice is an error, for only the user knows which row is right; uneven steps are told."""
@@ -101,7 +109,7 @@ class Forecast(Task):
             return None
         if name not in table.columns:
             raise UserError(f"the column {name!r} is missing, which says when each row was.{did_you_mean(name, table.columns)}")
-        moment = self._moment(table)
+        moment = self._moment(table, name)
         stamps = moment.encode(table.get_column(name))
         if moment.has_missing:
             empty = cells.empty(table.get_column(name), cells.BLANK).arg_true()[0]
@@ -113,6 +121,9 @@ class Forecast(Task):
             first, second = (cells.row(int(order[j])) for j in (i, i + 1))
             raise UserError(f"the time {_words(moment, stamps[i : i + 1])[0]} of {name!r} stands in {first} and again in {second}. "
                             "A series has one row for each moment; several series go side by side, a column each.")  # fmt: skip
+        if self.config.step and len(stamps) > 1 and not moment.keeps(self.config.step):
+            raise UserError(f"the rows are usually {moment.pace()} apart by {name!r}, and this forecast goes in steps of "
+                            f"{self.config.step}. Give rows {self.config.step} apart, or train on rows like these.")  # fmt: skip
         uneven = (moment.after(stamps[:-1], 1)[:, 0] != stamps[1:]).nonzero().flatten()
         if len(uneven):
             i = int(uneven[0])
@@ -127,28 +138,46 @@ class Forecast(Task):
             raise UserError(f"data.shares asks for {int(ends[-1]):,} rows, and there are {n:,}.")
         ends = ends if max(shares) > 1 else np.round(ends * n)
         part = np.searchsorted(ends, np.arange(n), side="right").astype(np.uint8)
-        for number, name in ((1, "validation"), (2, "test")):
-            rows = int((part == number).sum())
-            if 0 < rows < self.config.horizon:
+        sizes = {NAMES[number]: rows for number, rows in enumerate(np.bincount(part)[:3].tolist()) if rows}
+        if sizes:
+            self._settle_horizon(*min(sizes.items(), key=lambda each: each[1]))
+        for name, rows in sizes.items():
+            if name != "training" and rows < self.config.horizon:
                 raise UserError(f"the {name} part has {rows:,} rows, too few for a horizon of {self.config.horizon:,}: "
                                 f"forecast fewer steps (--set task.horizon={max(1, rows // 2)}), or give other data.shares.")  # fmt: skip
         return part, "by time, the oldest rows train" if self.config.time else "in the order of the rows, the first train"
 
     def schema(self, table: Table, targets: Sequence[str]) -> Schema:
         """Series under c0, c1, ..., then the moment; nothing is a target, for what is forecast is read, too."""
+        self._settle_horizon("training", table.height // 2)  # where the data say which rows are tested, there was no `split`
         self._fit_into(table.height)
-        c, series, moment = self.config, FIELDS["series"], FIELDS["moment"]
+        c, series, moment, constant = self.config, FIELDS["series"], FIELDS["moment"], []
         for name in c.columns:
             column = table.get_column(name)
-            if not cells.numbers(column, cells.decimal_comma(column)).is_finite().any():
+            values = cells.numbers(column, cells.decimal_comma(column))
+            values = values.filter(values.is_finite())
+            if len(values) and values.n_unique() == 1:
+                constant.append(name)
+            if not len(values):
                 example = f" ({cells.first(column, column.is_not_null())})" if column.count() else ""
                 raise UserError(f"the series {name!r} has no number in the {table.height:,} training rows{example}. "
                                 f"Leave it out with --drop {name!r}, or name the series with --target.")  # fmt: skip
+        if constant:
+            warn(f"{listed(constant)} never changed in the {table.height:,} training rows: there is nothing to learn from "
+                 f"{'them' if len(constant) > 1 else 'it'}, and what is scored there says nothing.")  # fmt: skip
         inputs = {f"c{i}": series((name,), series.Config(c.look_back, c.season)) for i, name in enumerate(c.columns)}
         if c.time:
             inputs[self._stamps] = moment((c.time,), moment.Config(c.day_first))
         used = {c.time, *c.columns}
         return Schema(inputs, {}, {name: "neither the time nor a series" for name in table.columns if name not in used})
+
+    def _settle_horizon(self, name: str, rows: int) -> None:
+        """Where none was asked for: what leaves the smallest part, of so many rows, as many windows as each has steps."""
+        if self.config.horizon is None:
+            horizon = max(1, min(FIRST, rows // 2))
+            self.config = replace(self.config, horizon=horizon)
+            if horizon < FIRST:
+                say(f"horizon: {horizon}, half of the {rows:,} rows of the {name} part ({FIRST} is usual)")
 
     def _fit_into(self, n: int) -> None:
         """Settles how far n training rows let a window look back, and whether a season fits into it."""
@@ -167,22 +196,44 @@ class Forecast(Task):
     # ---------------------------------------------------------------- what it learns
 
     def spans(self, store: Store, part: int) -> Spans:
-        """Every window whose horizon lies in the part; of training, windows that lie in it whole."""
+        """Every window whose horizon lies in the part, and of which something is known; of training, windows that lie in it whole."""
         L, H = self.config.look_back, self.config.horizon
-        inside = F.pad((store.part == part).cumsum(0), (1, 0))  # (N + 1,): how many of the rows before each are of the part
+        inside = _before(store.part == part)
         first = torch.arange(max(0, len(store.part) - L - H + 1))
         fits = inside[first + L + H] - inside[first + L] == H
         if part == 0:
             fits &= inside[first + L] - inside[first] == L
-        return Spans(first[fits], L + H)
+        return Spans(self._answered(store, first[fits], part), L + H)
+
+    def _answered(self, store: Store, first: Tensor, part: int) -> Tensor:
+        """Of windows by where they start, (n,), those that know an answer; how many answers are gaps is said aloud."""
+        L, H, n, answers = self.config.look_back, self.config.horizon, len(first), []
+        for i in range(len(self.config.columns)):
+            known = _before(~store.columns[f"c{i}"].isnan())
+            seen = known[first + L] > known[first]  # as in `batch`: nothing seen, nothing asked
+            answers.append((known[first + L + H] - known[first + L]) * seen)
+        known = torch.stack(answers, 1).sum(1)  # (n,)
+        if n and not known.any():
+            raise UserError(f"all {n:,} windows of the {NAMES[part]} part ask for gaps: no value of {listed(self.config.columns)} is known "
+                            "there, or none in the look-back before it. Fill it, or give other data.shares.")  # fmt: skip
+        kept, asked = first[known > 0], int((known > 0).sum()) * H * len(answers)
+        left = f", and {n - len(kept):,} windows without any answer are left out" if len(kept) < n else ""
+        if left or int(known.sum()) < asked:
+            say(f"{NAMES[part]}: {asked - int(known.sum()):,} of {asked:,} steps to be forecast are gaps and "
+                f"{'not judged' if part else 'not trained on'}{left}")  # fmt: skip
+        return kept
 
     def batch(self, store: Store, spans: Spans) -> Batch:
-        """c0, ...: (B, L), stamps as well; y0, ...: (B, H)."""
-        L = self.config.look_back
-        size = L + self.config.horizon
-        windows = {key: column.unfold(0, size, 1)[spans.start] for key, column in store.columns.items()}  # (B, L + H)
-        answers = {f"y{i}": windows[f"c{i}"][:, L:] for i in range(len(self.config.columns))}
-        return {key: window[:, :L] for key, window in windows.items()} | answers
+        """c0, ...: (B, L), stamps as well, gaps filled; y0, ...: (B, H), NaN where there is a gap, or nothing of the series is seen."""
+        L, batch, answers = self.config.look_back, {}, {}
+        for key, column in store.columns.items():
+            window = column.unfold(0, L + self.config.horizon, 1)[spans.start]  # (B, L + H)
+            x, y = window[:, :L], window[:, L:]
+            if key != self._stamps:
+                x, nothing = _filled(x)
+                answers[key.replace("c", "y")] = y if nothing is None else y.masked_fill(nothing, torch.nan)
+            batch[key] = x
+        return batch | answers
 
     def head(self, schema: Schema) -> Head:
         c = self.config
@@ -191,7 +242,10 @@ class Forecast(Task):
     def loss(self, model: Model, batch: Batch, head: Head) -> tuple[Tensor, dict[str, Tensor]]:
         z = torch.cat(list(head.split(model(batch)).values()), 2)  # (B, K, C * H)
         y = torch.cat([batch[part.key] for part in head.parts], 1).unsqueeze(1).expand_as(z)
-        return (F.mse_loss(z, y) if self.config.loss == "mse" else F.l1_loss(z, y)), {}
+        known = ~y.isnan()
+        y = torch.where(known, y, z.detach())  # a gap costs nothing, and pulls nowhere
+        loss = F.mse_loss(z, y, reduction="sum") if self.config.loss == "mse" else F.l1_loss(z, y, reduction="sum")
+        return loss / known.sum(), {}  # some are known in any batch: a window without an answer is no example
 
     # ---------------------------------------------------------------- how it is judged
 
@@ -205,12 +259,12 @@ class Forecast(Task):
         found = compute("forecasting", names, y, v)
         if len(names) == 1 or not found:  # with one name it is training that asks, often
             return Measured(found)
-        squares = np.square(v - y, dtype=np.float64)
-        by_column = dict(zip(self.config.columns, squares.mean((0, 2)).tolist(), strict=True))
         H = self.config.horizon
-        by_step = {str(step): float(squares[:, :, step - 1].mean()) for step in sorted({1, -(-H // 4), -(-H // 2), H})}
-        units = {name: mse**0.5 * self._series(schema, i).std for i, (name, mse) in enumerate(by_column.items())}
-        return Measured(found, {"mse_by_column": by_column, "mse_by_step": by_step, "rmse_in_units": units})
+        by_column = {name: forecasting.mse(y[:, i], v[:, i]) for i, name in enumerate(self.config.columns)}
+        by_step = {str(h): forecasting.mse(y[:, :, h - 1], v[:, :, h - 1]) for h in sorted({1, -(-H // 4), -(-H // 2), H})}
+        units = {name: mse and mse**0.5 * self._series(schema, i).std for i, (name, mse) in enumerate(by_column.items())}
+        details = {"mse_by_column": by_column, "mse_by_step": by_step, "rmse_in_units": units}
+        return Measured(found, {**details, "steps_not_judged": int(np.isnan(y).sum())})
 
     # ---------------------------------------------------------------- what it answers
 
@@ -218,18 +272,36 @@ class Forecast(Task):
         """The last window, (L,) each: a forecast without data goes on from there."""
         return {key: column[-self.config.look_back :].clone() for key, column in store.columns.items()}
 
+    def remember(self, store: Store, context: Batch) -> Store:
+        """Where the new rows go on exactly where the context ends, its rows stand before them, to be looked back on."""
+        key = self._stamps
+        if not self.config.time or not len(store.part):
+            return store
+        moment: Any = FIELDS["moment"]((self.config.time,))
+        moment.form = "datetime" if " " in self.config.step else "number"
+        if store.columns[key][0] != moment.paced(context[key]).after(context[key][-1:], 1)[0, 0]:
+            return store
+        say(f"these data go on where the run's own end: the {len(context[key]):,} rows before them are looked back on")
+        part = torch.cat([store.part.new_zeros(len(context[key])), store.part])
+        return Store({key: torch.cat([context[key], column]) for key, column in store.columns.items()}, part)
+
     def question(self, ask: Any) -> Table | None:
         return None
 
     def pose(self, encoded: Batch, context: Batch) -> Batch:
-        """The last L rows as the only window, (1, L) each."""
+        """The last L rows as the only window, (1, L) each, filled as in `batch`."""
         rows, L = encoded or context, self.config.look_back
         if len(rows["c0"]) < L:
             raise UserError(f"this model looks back on {L:,} rows, and the data have {len(rows['c0']):,}: give at least the last {L:,}.")
+        window = {key: column[-L:].unsqueeze(0) for key, column in rows.items()}
         for i, name in enumerate(self.config.columns):
-            if rows[f"c{i}"].isnan().any():  # gaps are filled, so nothing at all is known
-                raise UserError(f"the series {name!r} is empty in all {len(rows['c0']):,} rows: there is nothing to go on from.")
-        return {key: column[-L:].unsqueeze(0) for key, column in rows.items()}
+            gaps = int(window[f"c{i}"].isnan().sum())
+            if gaps == L:
+                raise UserError(f"the series {name!r} is empty in all of the last {L:,} rows: there is nothing to go on from.")
+            if gaps:
+                say(f"{name}: {gaps:,} of the last {L:,} values are missing; each takes the value before it")
+            window[f"c{i}"], _ = _filled(window[f"c{i}"])
+        return window
 
     def predict(self, model: Model, batch: Batch, head: Head, ask: Any) -> Batch:
         """z-scores (B, steps) under the head's keys, and under `last` the stamps (B, 1) that they follow."""
@@ -279,6 +351,25 @@ class Forecast(Task):
         load = pl.Series("负荷", 50 + 10 * np.sin(hours * 2 * np.pi / 24) + hours / 100)
         times = pl.Series("时间", hours * 3_600_000_000).cast(pl.Datetime("us"))
         return [pl.DataFrame([times, load, (load * 2).alias("price.usd")]), load.to_frame()]
+
+
+def _before(which: Tensor) -> Tensor:
+    """(N + 1,): how many of the rows before each are so."""
+    return F.pad(which.cumsum(0), (1, 0))
+
+
+def _filled(x: Tensor) -> tuple[Tensor, Tensor | None]:
+    """(windows (B, L) without gaps, which of them knew nothing at all (B, 1), None where there is no gap).
+
+    A gap takes the value before it; at the start of a window the first known, which is past as well, whatever lies before the window, so
+    that training sees what a question shows. Where nothing is known it is 0, the mean.
+    """
+    gap = x.isnan()
+    if not gap.any():
+        return x, None
+    known = torch.where(gap, 0, torch.arange(x.shape[1])).cummax(1).values
+    first = (~gap).int().argmax(1, keepdim=True)
+    return x.gather(1, known.maximum(first)).nan_to_num(0.0), gap.all(1, keepdim=True)
 
 
 def _rolled(window: Batch, made: Tensor) -> Batch:

@@ -25,7 +25,7 @@ from luban.core import cells
 from luban.core.batch import Batch, Ragged, Spans, Store, cut, piece_of, size_of
 from luban.core.contract import Head, Measured, Model, Part, Schema, Table, Task
 from luban.core.errors import UserError, did_you_mean, listed
-from luban.core.notes import say, warn
+from luban.core.notes import say
 from luban.core.registry import FIELDS
 from luban.layers.rules import within
 from luban.metrics import compute, family
@@ -84,10 +84,10 @@ class Recommend(Task):
             raise UserError(f"user, item and time must be different columns, not {listed([user, item, *([when] if when else [])])}.")
         self.config = replace(c, user=user, item=item, time=when)
         if when:
-            moment = self._moment(table.get_column(when))
+            moment: Any = FIELDS["moment"]
+            moment = moment.of(table.get_column(when), c.day_first)
+            moment.tell()
             self.config = replace(self.config, day_first=moment.day_first)
-            for doubt in moment.doubts:
-                warn(f"{when!r}: {doubt}")
         say(
             f"events: who {user!r}, what {item!r}, " + (f"when {when!r}" if when else "in the order of the rows (no time column was found)")
         )
@@ -128,7 +128,8 @@ class Recommend(Task):
             empty |= _told(ids == 0, f"have no {name}")
         if c.time:
             column = table.get_column(c.time)
-            stamps = self._moment(column).encode(column).numpy()
+            moment: Any = FIELDS["moment"]
+            stamps = moment.of(column, c.day_first).encode(column).numpy()
             empty |= _told(cells.empty(column, cells.BLANK).to_numpy(), f"have no {c.time}")
         rows = np.lexsort((stamps, user))  # stable
         rows = rows[~empty[rows]]
@@ -141,10 +142,6 @@ class Recommend(Task):
             where = cells.row(int(rows[again].min()))
             say(f"{int(again.sum()):,} rows repeat an earlier {c.user} and {c.item} and are left out (the first: {where})")
         return rows[~again]
-
-    def _moment(self, column: pl.Series) -> Any:
-        """The time column's field, fitted on all of it."""
-        return FIELDS["moment"]((column.name,), FIELDS["moment"].Config(self.config.day_first)).fit([column], {})
 
     def split(self, table: Table, shares: tuple[float, float, float]) -> tuple[np.ndarray, str]:
         """Leave-last-out; where no test part is asked for (shares[2] is 0), the last event validates."""
