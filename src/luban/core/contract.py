@@ -52,6 +52,8 @@ class Field(ABC):
     """Columns whose fitted fields `fit` must be given as `peers`."""
     size: int = 1
     """scalar: numbers per row; id and tokens: how many different ids, 0 included."""
+    shape: tuple[int, ...] = ()
+    """grid: (channels, height, width)."""
     edges: tuple[float, ...] = ()
     """scalar: increasing quantiles of the training values, in encoded units; models bin and embed by them."""
     has_missing: bool = False
@@ -420,6 +422,14 @@ class Model(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """(B, head.size), or (B, K, head.size) for an ensemble."""
         raise NotImplementedError
+
+    def look(self, train: Examples) -> None:  # noqa: B027 - most models decide nothing by their examples
+        """Called once before the first step, never where `solve` replaces the loop: a model may look at training examples, such as to see
+        whether mirrored pictures are plausible. What it finds lives in buffers, and is said aloud."""
+
+    def show(self, batch: Batch) -> dict[str, Tensor]:
+        """{caption: uint8 (n, C, h, w)} for people: first filters, the augmented batch as the network sees it."""
+        return {}
 
     solves: ClassVar[bool] = False
     """Does `solve` replace the loop?"""
