@@ -423,7 +423,7 @@ class Model(nn.Module):
         """(B, head.size), or (B, K, head.size) for an ensemble."""
         raise NotImplementedError
 
-    def look(self, train: Examples) -> None:  # noqa: B027 - most models decide nothing by their examples
+    def look(self, train: Examples) -> None:
         """Called once before the first step, never where `solve` replaces the loop: a model may look at training examples, such as to see
         whether mirrored pictures are plausible. What it finds lives in buffers, and is said aloud."""
 

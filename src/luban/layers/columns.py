@@ -136,7 +136,7 @@ class Flat(nn.Module):
         self.sections = [*[1] * sum(field.size + field.has_missing for field in self.plain.values()), *[pieces] * len(self.pieced),
                          *(min(self.ids[key], BINS) for key in self.spelled), *(embedding_width(self.ids[key]) for key in wide),
                          *(embedding_width(size) if embed else min(size, BINS) for key, size in self.tokens.items()),
-                         *(math.prod(each.shape) for each in self.pixels.values())]  # fmt: skip
+                         *(math.prod(field.shape) for field in of_kind(schema, "grid").values())]  # fmt: skip
         self.size = sum(self.sections)
 
     def forward(self, batch: dict[str, Any]) -> Tensor:

@@ -9,7 +9,7 @@ A picture model gives its trunk; this is where the picture is found, moved, mirr
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -44,18 +44,21 @@ class PictureModel(Model):
     """A trunk of the subclass's making, made by `network`, with the rest of the table beside its features."""
 
     accepts = frozenset({"grid", "scalar", "id", "tokens"})
+    mixes: ClassVar[bool] = True
+    """Is there a hidden layer where other columns meet the features? Without it the output is linear in both, and can be solved."""
 
     def __init__(self, config: Any, schema: Schema, head: Head):
         super().__init__(config, schema, head)
         self.key, field = the_picture(schema)
-        self.pixels = Pixels(field, config.augment)
+        self.pixels = self.eyes(config, field)
         self.trunk, width = self.network(config, field.shape)
         # Weights stay in the order of their rows, though pictures are channels last: torch reorders them in each step, which costs 2 %,
         # and optimisers, checkpoints and bundles see plain tensors.
         rest = {key: each for key, each in schema.inputs.items() if key != self.key}
-        self.others = Flat(Schema(rest, {})) if rest else None
-        self.joined = nn.Sequential(nn.Linear(width + self.others.size, width), nn.ReLU()) if self.others is not None else nn.Identity()
-        self.output = output_layer(width, head)
+        self.others = Flat(Schema(rest, {}), embed=self.mixes) if rest else None
+        both = width + (self.others.size if self.others is not None else 0)
+        self.joined = nn.Sequential(nn.Linear(both, width), nn.ReLU()) if rest and self.mixes else nn.Identity()
+        self.output = output_layer(width if self.mixes else both, head)
         with torch.no_grad():
             self.output.weight.mul_(0.3)  # features of a picture network are not z-scored; so the first answers are near the constant
         self._cost = self._counted(field.shape)
@@ -63,6 +66,10 @@ class PictureModel(Model):
     def network(self, config: Any, shape: tuple[int, ...]) -> tuple[nn.Module, int]:
         """(floats (B, C, H, W) -> features (B, D), D)."""
         raise NotImplementedError
+
+    def eyes(self, config: Any, field: Field) -> Pixels:
+        """What makes floats of the bytes."""
+        return Pixels(field, config.augment)
 
     def look(self, train: Examples) -> None:
         self.pixels.look(train, self.key, self.head)

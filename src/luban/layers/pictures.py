@@ -63,8 +63,8 @@ class Pixels(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.training and self.augment:
             x = self.augmented(x)
-        # `.contiguous` would do nothing where there is one channel, as both orders of memory are the same; the strides are not, and tell the
-        # convolutions behind which order to take: twice as fast in bf16
+        # `.contiguous` would do nothing where there is one channel, as both orders of memory are the same; the strides are not, and they
+        # tell the convolutions behind which order to take: twice as fast in bf16
         return x.to(torch.float32, memory_format=torch.channels_last, copy=True).sub_(self.mean).mul_(self.scale)
 
     def augmented(self, x: Tensor) -> Tensor:

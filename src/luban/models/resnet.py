@@ -87,9 +87,10 @@ class Block(nn.Module):
 
     def __init__(self, config: Any, width: int):
         super().__init__()
-        self.change = nn.Sequential(conv(width, width), norm(config, width), nn.ReLU(), conv(width, width), norm(config, width))
+        last = norm(config, width)
+        nn.init.constant_(last.weight, 0.2)
+        self.change = nn.Sequential(conv(width, width), norm(config, width), nn.ReLU(), conv(width, width), last)
         self.squeeze = Squeeze(width) if config.squeeze else nn.Identity()
-        nn.init.constant_(self.change[-1].weight, 0.2)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(x + self.squeeze(self.change(x)))
@@ -118,5 +119,5 @@ def conv(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
 
 
-def norm(config: Any, width: int) -> nn.Module:
+def norm(config: Any, width: int) -> nn.BatchNorm2d | nn.GroupNorm:
     return nn.BatchNorm2d(width) if config.norm == "batch" else nn.GroupNorm(max(1, width // 16), width)

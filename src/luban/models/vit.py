@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from luban.core.contract import Head, Schema
 from luban.core.errors import UserError
-from luban.layers.fused import PictureModel, has_picture, the_picture
+from luban.layers.fused import PictureModel, the_picture
 from luban.layers.pictures import check_augment
 from luban.layers.rules import within
 
