@@ -60,3 +60,12 @@ def adult() -> tuple[Schema, dict, torch.Tensor]:
     fields = {name: "number" if dtype.is_numeric() else "category" for name, dtype in table.drop("income").schema.items()}
     schema = Schema({f"c{i}": FIELDS[field]((name,)) for i, (name, field) in enumerate(fields.items())}, {}).fit(table.head(4_000))
     return schema, schema.encode(table, with_target=False), torch.from_numpy((table["income"] == ">50K").to_numpy()).float()
+
+
+def seen(pixels: np.ndarray) -> tuple[SimpleNamespace, dict[str, torch.Tensor]]:
+    """(schema, batch) of one column of pictures, uint8 (N, C, H, W); what a model may read of its field, and no more."""
+    x = torch.from_numpy(pixels)
+    mean, std = (x / 255).mean((0, 2, 3)), (x / 255).std((0, 2, 3), correction=0)
+    field = SimpleNamespace(kind="grid", shape=x.shape[1:], mean=tuple(mean.tolist()), std=tuple(std.tolist()), size=1, has_missing=False,
+                            columns=("picture",))  # fmt: skip
+    return SimpleNamespace(inputs={"c0": field}), {"c0": x}

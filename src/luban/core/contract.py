@@ -441,10 +441,11 @@ class Model(nn.Module):
         raise NotImplementedError
 
     def look(self, train: Examples) -> None:
-        """Looks at training examples once, before the first step; what it finds lives in buffers, and is said aloud."""
+        """Called once before the first step, never where `solve` replaces the loop: a model may look at training examples, such as to see
+        whether mirrored pictures are plausible. What it finds lives in buffers, and is said aloud."""
 
     def show(self, batch: Batch) -> dict[str, Tensor]:
-        """{caption: pictures, uint8 (n, C, h, w)} of what the model does, for people: its first filters, the batch as it sees it."""
+        """{caption: uint8 (n, C, h, w)} for people: first filters, the augmented batch as the network sees it."""
         return {}
 
     solves: ClassVar[bool] = False

@@ -1,11 +1,12 @@
-"""Columns side by side: a Batch of scalars, ids and tokens becomes one float matrix (B, F), whatever the columns were.
+"""Columns side by side: a Batch of scalars, ids, tokens and pictures becomes one float matrix (B, F), whatever the columns were.
 
-It knows a column by its kind, size, edges and has_missing, never by its name or its field. Letters: B examples, F features,
+It knows a column by its kind, size, shape, edges and has_missing, never by its name or its field. Letters: B examples, F features,
 N numbers with edges, T bins, D the width of a number's embedding.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from luban.core.batch import Ragged
 from luban.core.contract import Field, Schema
+from luban.layers.pictures import Pixels
 
 BINS = 512
 """Where a matrix must stay narrow, ids and tokens beyond this share a column; 512 float32 are 2 KB a row."""
@@ -109,7 +111,7 @@ def thinned(edges: tuple[float, ...], bins: int) -> tuple[float, ...]:
 
 
 class Flat(nn.Module):
-    """Batch -> (B, size): numbers, one-hots, embeddings and means of tokens side by side.
+    """Batch -> (B, size): numbers, one-hots, embeddings, means of tokens and pixels side by side.
 
     With `pieces` > 0 numbers that have edges are embedded to that width instead. With `embed` False nothing is learned here and the
     size follows from the schema alone: many ids and tokens fold into BINS columns.
@@ -130,9 +132,11 @@ class Flat(nn.Module):
             {key: nn.EmbeddingBag(size, embedding_width(size), mode="mean", include_last_offset=True) for key, size in self.tokens.items()}
             if embed else {}
         )  # fmt: skip
+        self.pixels = nn.ModuleDict({key: Pixels(field) for key, field in of_kind(schema, "grid").items()})
         self.sections = [*[1] * sum(field.size + field.has_missing for field in self.plain.values()), *[pieces] * len(self.pieced),
                          *(min(self.ids[key], BINS) for key in self.spelled), *(embedding_width(self.ids[key]) for key in wide),
-                         *(embedding_width(size) if embed else min(size, BINS) for key, size in self.tokens.items())]  # fmt: skip
+                         *(embedding_width(size) if embed else min(size, BINS) for key, size in self.tokens.items()),
+                         *(math.prod(field.shape) for field in of_kind(schema, "grid").values())]  # fmt: skip
         self.size = sum(self.sections)
 
     def forward(self, batch: dict[str, Any]) -> Tensor:
@@ -148,7 +152,8 @@ class Flat(nn.Module):
         made += [table(ids[key]) for key, table in self.tables.items()]
         for key, size in self.tokens.items():
             made.append(self.bags[key](batch[key].values, batch[key].offsets) if self.bags else frequencies(batch[key], size))
-        return torch.cat(made, 1)
+        made += [pixels(batch[key]).flatten(1) for key, pixels in self.pixels.items()]
+        return torch.cat(made, 1) if len(made) > 1 else made[0]
 
     def _doubted(self, ids: Tensor) -> Tensor:
         if not self.training or not UNKNOWN:

@@ -18,6 +18,7 @@ from luban.layers.targets import truth
 
 
 class Constant(Model):
+    accepts = frozenset({"scalar", "id", "tokens", "grid"})
     solves = True
     baseline = True
     answer: Tensor

@@ -1,7 +1,7 @@
 """The multilayer perceptron: any depth, width and activation. `hidden: [10], activation: relu` is the textbook's two-layer network.
 
 x -> (Linear -> norm -> activation -> dropout) for each hidden width -> Linear. Numbers enter z-scored as they are, ids one-hot or, where
-there are many, embedded.
+there are many, embedded; a picture as its pixels, one beside the other, brightness normalised.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ SIZES = {"small": (64,), "base": (128, 128), "large": (512, 512, 512)}
 
 
 class MLP(Model):
+    accepts = frozenset({"scalar", "id", "tokens", "grid"})
+
     @dataclass(frozen=True)
     class Config:
         hidden: tuple[int, ...] | None = None
