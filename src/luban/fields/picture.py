@@ -221,6 +221,9 @@ class Picture(Field):
 
     # ---------------------------------------------------------------- out
 
+    def show(self, encoded: Encoded) -> list[str]:
+        return ["" if uri is None else f'<img src="{uri}">' for uri in self.decode(encoded)]
+
     def decode(self, encoded: Encoded) -> list:
         """Data URIs of PNGs at the model's size; None for a missing one."""
         assert isinstance(encoded, Tensor)
