@@ -132,7 +132,7 @@ def test_pictures_that_mean_something_else_in_a_mirror_are_not_mirrored(caplog):
 
 def test_a_class_that_is_rare_does_not_disturb_the_look():
     x, y = slopes(False)
-    y[1] = 2  # one row, and it is among those that are tried
+    y[1] = 2  # one row, and no mean is known of it
     plain, mirrored = mirrors(torch.from_numpy(x), torch.from_numpy(y))
     assert plain > 0.95 and mirrored > 0.95
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -79,3 +81,32 @@ def test_a_backbone_that_is_not_here_is_a_sentence(monkeypatch):
     for backbone, word in (("efficientnet-lite0", "pip install"), ("resnet999", "there is no backbone")):
         with pytest.raises(UserError, match=word):
             cls.plan(cls.Config(backbone=backbone), schema, HEAD, 48, "small")
+
+
+def test_a_folder_of_transformers(tmp_path, clock):
+    transformers = pytest.importorskip("transformers")
+    settings = {
+        "hidden_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "image_size": 64,
+        "patch_size": 16,
+    }
+    transformers.ViTModel(transformers.ViTConfig(**settings)).save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text('{"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}')
+    cls, (schema, batch) = MODELS["pretrained"], data()
+    config, _, _ = cls.plan(cls.Config(backbone=f"hf:{tmp_path}"), schema, HEAD, 48, "small")
+    assert config.side == 64
+    model = cls(config, schema, HEAD)
+    model.solve(examples(batch), None, clock)
+    (tmp_path / "config.json").unlink()  # the bundle goes elsewhere
+    again = cls(config, schema, HEAD)
+    again.load_state_dict(model.state_dict())
+    assert torch.equal(again.eval()(batch), model.eval()(batch))
+
+
+def test_a_folder_that_is_none_is_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", object())
+    with pytest.raises(UserError, match=r"config\.json"):
+        MODELS["pretrained"].plan(MODELS["pretrained"].Config(backbone=f"hf:{tmp_path}"), data()[0], HEAD, 48, "small")

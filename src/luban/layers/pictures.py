@@ -103,8 +103,8 @@ class Pixels(nn.Module):
         """Decides whether mirrored pictures are plausible, and says so."""
         if "auto_flip" not in self.augment:
             return
-        numbers = torch.linspace(0, len(train) - 1, min(len(train), LOOKED_AT)).long()
-        batch = train[numbers]
+        # rows may come sorted, or the classes in turn; a generator of its own, so that no other draw depends on this look
+        batch = train[torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:LOOKED_AT]]
         part = next((part for part in head.parts if part.kind in ("classes", "binary")), None)
         if part is None:
             say(f"pictures are not mirrored: without classes nothing tells whether that is plausible ({_how_to('flip')})")

@@ -10,7 +10,9 @@ are needed in training only: the bundle holds all of them, and a bundle of effic
 from __future__ import annotations
 
 import importlib
+import json
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
 
@@ -214,10 +216,10 @@ def describe(backbone: str) -> dict[str, Any]:
         known = timm.get_pretrained_cfg(name)
         return {"side": known.input_size[1], "mean": list(known.mean), "std": list(known.std)}
     if kind == "hf" and name:
-        transformers = module_of("transformers")
-        about, seen = transformers.AutoConfig.from_pretrained(name).to_dict(), transformers.AutoImageProcessor.from_pretrained(name)
+        module_of("transformers")
+        about, seen = _json(Path(name) / "config.json"), _json(Path(name) / "preprocessor_config.json")
         side = about["image_size"] if isinstance(about.get("image_size"), int) else 224
-        return {"side": side, "mean": list(seen.image_mean), "std": list(seen.image_std), "config": about}
+        return {"side": side, "mean": seen.get("image_mean", [0.5] * 3), "std": seen.get("image_std", [0.5] * 3), "config": about}
     if colon or kind != "efficientnet-lite0":
         raise UserError(f"there is no backbone {backbone!r}. There are efficientnet-lite0, timm:NAME and hf:PATH.")
     efficientnet.weights_file()
@@ -231,9 +233,16 @@ def build(backbone: str, about: dict[str, Any]) -> nn.Module:
         return module_of("timm").create_model(name, pretrained=False, num_classes=0)
     if kind == "hf":
         transformers = module_of("transformers")
-        config = transformers.AutoConfig.for_model(about["config"]["model_type"]).from_dict(about["config"])
-        return transformers.AutoModel.from_config(config)
+        settings = {key: value for key, value in about["config"].items() if key not in ("model_type", "auto_map")}
+        return transformers.AutoModel.from_config(transformers.AutoConfig.for_model(about["config"]["model_type"], **settings))
     return efficientnet.Lite0()
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"hf:PATH wants a folder with config.json, preprocessor_config.json and *.safetensors; {path}: {error}.") from error
 
 
 def module_of(package: str) -> Any:
@@ -241,4 +250,4 @@ def module_of(package: str) -> Any:
     try:
         return importlib.import_module(package)
     except ModuleNotFoundError as error:
-        raise UserError(f"this backbone needs the package {package}: pip install {package}.") from error
+        raise UserError(f"a backbone of {package} needs the package {error.name!r}: pip install {error.name}.") from error

@@ -58,16 +58,17 @@ class ResNet(PictureModel):
         rule = {"widths": SIZES[size], "stem": 1 if side <= 16 else 2 if side <= 64 else 4,
                 "augment": ("auto_flip", "shift", *(["erase"] if size == "large" else []))}  # fmt: skip
         planned = replace(config, **{key: rule[key] for key in unset})
-        batch_size = 32 if n_rows < 5_000 else 64
-        epochs = max(15, min(200, round(400_000 / max(n_rows, 1))))
-        train = {"batch_size": batch_size, "epochs": epochs, "lr": 4e-3, "optimizer": "adamw", "weight_decay": 0.02, "schedule": "onecycle",
-                 "warmup": 0.2, "clip": 0.0, "ema": 0.0, "patience": 0}  # fmt: skip
+        batch_size = 32 if n_rows < 5_000 else 64 if n_rows < 20_000 else 128
+        epochs = max(20, min(200, round(400_000 / max(n_rows, 1))))
+        train = {"batch_size": batch_size, "epochs": epochs, "lr": 8e-3 if batch_size == 128 else 4e-3, "optimizer": "adamw",
+                 "weight_decay": 0.02, "schedule": "onecycle", "warmup": 0.2, "clip": 0.0, "ema": 0.0, "patience": 0}  # fmt: skip
         why = {"model.widths": f"by size {size}", "model.stem": f"pictures of side {side}",
                "model.augment": "trained from scratch; mirrored if that is plausible for these pictures"}  # fmt: skip
         return planned, train, {
             **{key: reason for key, reason in why.items() if key.removeprefix("model.") in unset},
+            "train.lr": "high, as every convolution is normalised; higher for batches of 128",
             "train.schedule": "one long rise and fall, whatever the time allows, learns most in it",
-            "train.epochs": f"about 400,000 pictures seen, at least 15 times each, of {n_rows:,}",
+            "train.epochs": f"about 400,000 pictures seen, at least 20 times each, of {n_rows:,}",
         }  # fmt: skip
 
     def network(self, config: Any, shape: tuple[int, ...]) -> tuple[nn.Module, int]:
