@@ -1,0 +1,395 @@
+"""Pictures beside Keras on TensorFlow, Keras on JAX and the usual PyTorch loop, in one run; writes its part of bench/RESULTS.md.
+
+    LUBAN_DATA=... python bench/pictures.py [--only mlp|cnn|ingest] [--rounds N] [--smoke]
+
+Each peer has a venv of its own under bench/.venvs, made on the first run, and its program in bench/peers/. A run is a fresh process; the
+peers take turns (A B C D, A B C D, ...), so a slow minute of the machine hits all of them. --smoke: one epoch of 2,000 pictures, printed,
+to see whether all still runs; its figures mean nothing. The lines of single runs are kept in bench/.data/pictures.jsonl.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import gzip
+import itertools
+import json
+import math
+import os
+import platform
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import mean, median, stdev
+
+import yaml
+
+HERE = Path(__file__).resolve().parent
+RESULTS, DATA, VENVS, RECIPES = HERE / "RESULTS.md", HERE / ".data", HERE / ".venvs", HERE.parent / "recipes"
+FILES = ["train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"]
+
+EPOCHS = {"mlp": 10, "cnn": 5}
+ROUNDS = {"mlp": 5, "cnn": 3}
+BATCH = 32
+CNN_FLOPS = 15_396_864
+"""A training picture: three times the products of a forward pass, less the gradient of the pixels, which nobody needs."""
+
+KERAS = "keras==3.15.1"
+NEEDS = {
+    "keras-tf": ["tensorflow-cpu==2.21.0", KERAS, "numpy==2.4.6"],
+    "keras-jax": ["jax[cpu]==0.10.2", KERAS, "numpy==2.4.6"],
+    "torch": ["torch==2.13.0", "numpy==2.4.6"],
+}
+VARIANTS = {
+    "keras-tf": {"as it comes": [], "steps_per_execution=211": ["--steps-per-execution", "211"]},  # an eighth of an epoch, in one graph
+    "keras-jax": {"as it comes": []},
+    "torch": {"as it comes": [], "one thread": ["--threads", "1"]},
+}
+"""Of a peer's variants, its best stands in the table."""
+
+Runs = dict[tuple[str, str], list[dict]]
+"""{(peer, variant): its runs, one a round}"""
+
+# ---------------------------------------------------------------- processes
+
+
+def environment(folder: Path, peer: str, scratch: Path) -> dict[str, str]:
+    """Without what slows a peer here: OPENBLAS_CORETYPE and _L2_SIZE make numpy slower on these machines; each picks its own threads."""
+    unset = ("OPENBLAS_", "OMP_", "MKL_", "GOMP_", "KERAS_", "TF_", "XLA_", "JAX_")
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(unset)}
+    homes = {"LUBAN_DATA": str(folder), "LUBAN_HOME": str(scratch / "home"), "KERAS_HOME": str(scratch / "keras")}
+    return kept | homes | {"KERAS_BACKEND": "jax" if peer == "keras-jax" else "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "2"}
+
+
+class Failed(Exception):
+    """A process ended without its line; says what it wrote last."""
+
+    def __init__(self, command: list[str], done: subprocess.CompletedProcess):
+        words = (done.stderr or done.stdout).strip().splitlines()[-3:]
+        super().__init__(f"{' '.join(command)} ended with {done.returncode}: {' | '.join(words)}")
+
+
+def spawn(command: list[str], env: dict[str, str], fine: tuple[int, ...] = (0,)) -> tuple[dict, float, float]:
+    """(the JSON of its last line, when it was started, when it ended)"""
+    began = time.time()
+    done = subprocess.run(command, env=env | {"BENCH_SPAWNED": repr(began)}, capture_output=True, text=True)
+    ended = time.time()
+    lines = done.stdout.strip().splitlines()
+    if done.returncode not in fine or not lines:
+        raise Failed(command, done)
+    return json.loads(lines[-1]), began, ended
+
+
+def venv_of(peer: str) -> Path:
+    """The peer's Python, installed if need be. pip asks whatever index this machine is set up for."""
+    folder = VENVS / peer
+    python, ready, wanted = folder / "bin" / "python", folder / "ready", "\n".join(NEEDS[peer])
+    if not (ready.exists() and ready.read_text() == wanted):
+        print(f"{peer}: installing {', '.join(NEEDS[peer])}", flush=True)
+        for command in ([sys.executable, "-m", "venv", str(folder)], [str(python), "-m", "pip", "install", "--quiet", *NEEDS[peer]]):
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                raise Failed(command, done)
+        ready.write_text(wanted)
+    return python
+
+
+# ---------------------------------------------------------------- one run
+
+
+def run(peer: str, variant: str, workload: str, seed: int, epochs: int, folder: Path) -> dict:
+    """One training in a process of its own. total_seconds: from its start to the end of the last epoch; command_seconds: to its end."""
+    with tempfile.TemporaryDirectory() as scratch:
+        env = environment(folder, peer, Path(scratch))
+        if peer == "luban":
+            facts = luban(workload, seed, epochs, folder, Path(scratch), env)
+        else:
+            script = HERE / "peers" / ("torch_loop.py" if peer == "torch" else "keras_fit.py")
+            words = [workload, "--epochs", str(epochs), "--seed", str(seed), *VARIANTS[peer][variant]]
+            facts, began, ended = spawn([str(venv_of(peer)), str(script), *words], env)
+            facts["command_seconds"] = ended - began
+    line = {"peer": peer, "variant": variant, "workload": workload, "seed": seed, **facts}
+    with open(DATA / "pictures.jsonl", "a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+    steady = f"{steady_of(line):6.2f} s an epoch, {line['total_seconds']:6.1f} s to the last"
+    print(f"{workload} seed {seed} {peer:<9} {variant:<24} {steady}, test {line['test']:.4f}", flush=True)
+    return line
+
+
+def luban(workload: str, seed: int, epochs: int, folder: Path, scratch: Path, env: dict[str, str]) -> dict:
+    """`luban train` as a user says it, its cache empty; on as many rows as the peers, and judged after each epoch as they are."""
+    rows = len_of(folder / "fashion-mnist" / FILES[1]) * 9 // 10
+    per_epoch, out = math.ceil(rows / BATCH), scratch / "run"
+    command = [str(Path(sys.executable).parent / "luban"), "train", str(RECIPES / f"fashion-{workload}.yaml"), "--baselines", "none"]
+    for setting in ("train.patience=0", f"train.epochs={epochs}", f"train.eval_every={per_epoch}", "data.shares=[0.9,0.1,0]"):
+        command += ["--set", setting]
+    answer, began, ended = spawn([*command, "--seed", str(seed), "--out", str(out), "--json"], env, fine=(0, 1))  # 1: below the gate
+    lines = [{"step": 0, "seconds": 0.0}, *map(json.loads, (out / "metrics.jsonl").read_text().splitlines())]
+    report, settings = json.loads((out / "report.json").read_text()), yaml.safe_load((out / "config.yaml").read_text())
+    epoch_seconds = []
+    for before, after in itertools.pairwise(lines):
+        steps = after["step"] - before["step"]
+        if steps > 0.9 * per_epoch:  # a row more or fewer in training may leave a few steps over; per step all are alike
+            epoch_seconds.append((after["seconds"] - before["seconds"]) * per_epoch / steps)
+    return {
+        "epoch_seconds": epoch_seconds,
+        "total_seconds": (out / "metrics.jsonl").stat().st_mtime - began,  # its last line is written as the last epoch ends
+        "command_seconds": ended - began,
+        "valid": [line[report["metric"]] for line in lines[1:]],
+        "test": answer["metrics"]["accuracy"],
+        "threads": settings["train"]["threads"],
+        "parameters": report["parameters"],
+        "settings": {"model": settings["model"], "train": settings["train"]},
+        "split": report["split"],
+    }
+
+
+def len_of(labels: Path) -> int:
+    with gzip.open(labels) as file:
+        return int.from_bytes(file.read(8)[4:], "big")
+
+
+def steady_of(line: dict) -> float:
+    """The median of the epochs after the first, which compiles and warms up."""
+    return median(line["epoch_seconds"][1:] or line["epoch_seconds"])
+
+
+# ---------------------------------------------------------------- all runs of one workload
+
+
+def race(workload: str, rounds: int, epochs: int, folder: Path, small: Path) -> Runs:
+    """Everyone's runs; a peer that cannot be installed or cannot run is named and left out."""
+    entrants = []
+    for peer, variants in {"luban": {"as it comes": []}, **VARIANTS}.items():
+        for variant in variants:
+            try:  # a short run warms the disk's cache and compiles bytecode, so that the first round is like the others
+                run(peer, variant, workload, 0, 1, small)
+                entrants.append((peer, variant))
+            except (Failed, OSError) as error:
+                print(f"SKIPPED {peer} ({variant}): {error}", flush=True)
+    if ("luban", "as it comes") not in entrants:
+        sys.exit(f"error: luban itself does not run {workload}, so there is nothing to compare; see above")
+    runs: Runs = {entrant: [] for entrant in entrants}
+    for seed in range(1, rounds + 1):
+        for entrant in entrants:
+            runs[entrant].append(run(*entrant, workload, seed, epochs, folder))
+    return runs
+
+
+def interval(ratios: list[float]) -> tuple[float, float, float]:
+    """The median, and its 95 % bootstrap interval over the rounds; of few rounds it is little more than their range."""
+    draw = random.Random(0)
+    medians = sorted(median(draw.choices(ratios, k=len(ratios))) for _ in range(10_000))
+    return median(ratios), medians[250], medians[9749]
+
+
+def table(workload: str, runs: Runs, epochs: int) -> list[str]:
+    """The Markdown table: ours, the best variant of each peer, and how many times as long as ours each takes."""
+    peers = [peer for peer in NEEDS if any(entrant[0] == peer for entrant in runs)]
+    columns = ["luban", *peers]
+    head = [f"fashion-{workload}", *columns, *(f"{peer} / luban (95 %)" for peer in peers)]
+    text = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    measures = {
+        "steady seconds an epoch": steady_of,
+        f"seconds from command to {epochs} epochs": lambda line: line["total_seconds"],
+        "seconds of the whole command": lambda line: line["command_seconds"],
+    }
+    for name, measure in measures.items():
+        values = {peer: [measure(line) for line in best(runs, peer, measure)] for peer in columns}
+        cells = [f"{median(values[peer]):.2f}" for peer in columns]
+        for peer in peers:
+            ratios = [theirs / ours for theirs, ours in zip(values[peer], values["luban"], strict=True)]
+            cells.append("{:.2f} ({:.2f}-{:.2f})".format(*interval(ratios)))
+        text.append(f"| {' | '.join([name, *cells])} |")
+    facts = {"test accuracy": lambda line: line["test"], "last validation": lambda line: line["valid"][-1], "threads": None}
+    for name, fact in facts.items():
+        lines = [best(runs, peer, steady_of) for peer in columns]
+        cells = [spread([fact(line) for line in each]) if fact else str(each[0]["threads"]) for each in lines]
+        text.append(f"| {' | '.join([name, *cells, *[''] * len(peers)])} |")
+    variants = [f"{peer} {variant} {median(map(steady_of, lines)):.2f} s" for (peer, variant), lines in runs.items()]
+    said = f"Of a peer's variants the better stands in each row. All, steady seconds an epoch: {'; '.join(variants)}."
+    return [*text, "", said, *gate(runs, peers)]
+
+
+def best(runs: Runs, peer: str, measure: Callable[[dict], float]) -> list[dict]:
+    """The runs of the peer's best variant."""
+    return min((lines for entrant, lines in runs.items() if entrant[0] == peer), key=lambda lines: median(map(measure, lines)))
+
+
+def spread(values: list[float]) -> str:
+    return f"{mean(values):.4f}" + (f" ± {stdev(values) / len(values) ** 0.5:.4f}" if len(values) > 1 else "")
+
+
+def gate(runs: Runs, peers: list[str]) -> list[str]:
+    """A speed counts only at the same answer: the same network, the same training, accuracy within the noise of each peer's."""
+    ours, doubts = best(runs, "luban", steady_of), []
+    for peer in peers:
+        theirs = best(runs, peer, steady_of)
+        gaps = [a["test"] - b["test"] for a, b in zip(theirs, ours, strict=True)]
+        if mean(gaps) > max(0.002, stdev(gaps) / len(gaps) ** 0.5 if len(gaps) > 1 else 0.0):
+            doubts.append(f"luban's test accuracy is {mean(gaps):.4f} below {peer}'s")
+        if theirs[0]["parameters"] != ours[0]["parameters"]:
+            doubts.append(f"{peer} has {theirs[0]['parameters']:,} weights, luban {ours[0]['parameters']:,}")
+    train, model = ours[0]["settings"]["train"], ours[0]["settings"]["model"]
+    equal = {"optimizer": "adam", "lr": 1e-3, "batch_size": BATCH, "schedule": "constant", "clip": 0, "ema": 0, "accumulate": 1}
+    doubts += [f"luban's train.{key} was {train[key]}, the peers' {value}" for key, value in equal.items() if train.get(key) != value]
+    doubts += [f"luban's model.augment was {model['augment']}"] if model.get("augment") else []
+    kept = {key: train[key] for key in ("precision", "threads", "weight_decay", "warmup")}
+    said = f"luban's network: {model}; its {', '.join(f'{key} {value}' for key, value in kept.items())}; rows {ours[0]['split']}."
+    return ["", said, *([f"**Not the same work: {'; '.join(doubts)}.**"] if doubts else ["Same weights, same settings, same accuracy."])]
+
+
+# ---------------------------------------------------------------- roofs
+
+
+def roofs(folder: Path, scratch: Path) -> dict:
+    """{what: seconds, the better of one thread and all}, in luban's own venv."""
+    facts, *_ = spawn([sys.executable, str(HERE / "peers" / "roofs.py")], environment(folder, "luban", scratch))
+    print(f"roofs: {json.dumps(facts['seconds'])}", flush=True)
+    return {name: min(times.items(), key=lambda pair: pair[1]) for name, times in facts["seconds"].items()}
+
+
+def share_of_roof(workload: str, runs: Runs, roof: dict) -> list[str]:
+    """How much of a measured epoch the machine's best would take."""
+    fp32, bf16 = (2 * 2048**3 / roof[name][1] / 1e9 for name in ("mm_fp32", "mm_bf16"))
+    products, adam, (threads, small) = roof["mlp_products"][1], roof["mlp_adam"][1], roof["small_mm"]
+    text = [
+        f"Roofs, measured first: products of 2048 x 2048 fp32 {fp32:.0f} GF/s, bf16 {bf16:.0f}; (32, 784) @ (784, 128) in "
+        f"{small * 1e6:.0f} us, {2 * 32 * 784 * 128 / small / 1e9:.0f} GF/s (threads: {threads}). A step of the mlp: its eight products "
+        f"{products * 1e6:.0f} us, fused Adam {adam * 1e6:.0f} us. Beside them what was measured, validation included:",
+        "",
+    ]
+    steps, flops = 54_000 / BATCH, CNN_FLOPS * 54_000 / 1e9
+    for (peer, variant), lines in runs.items():
+        epoch = median(map(steady_of, lines))
+        if workload == "mlp":
+            said = f"{epoch / steps * 1e6:.0f} us a step, of which products and Adam are {(products + adam) * steps / epoch:.0%}"
+        else:
+            said = f"{flops / epoch:.0f} GF/s, {flops / fp32 / epoch:.0%} of the fp32 roof, {flops / bf16 / epoch:.0%} of bf16's"
+        text.append(f"- {peer}, {variant}: {said}")
+    return ["", *text]
+
+
+# ---------------------------------------------------------------- a folder of pictures
+
+
+def ingest(source: Path, scratch: Path, smoke: bool) -> list[str]:
+    """MNIST as PNG files -> `luban train` for one step: first with an empty cache, then again."""
+    env, pictures = environment(source, "luban", scratch), scratch / "mnist"
+    luban = str(Path(sys.executable).parent / "luban")
+    export = [luban, "data", "get", "mnist", "-o", str(pictures)]
+    done = subprocess.run(export, env=env, capture_output=True, text=True)
+    if done.returncode:
+        raise Failed(export, done)
+    n, walls, firsts = sum(1 for _ in pictures.rglob("*.png")), [], []
+    for again in range(2 if smoke else 3):
+        out = scratch / f"run{again}"
+        words = ["--model", "mlp", "--baselines", "none", "--set", "train.steps=1", "--out", str(out), "--json"]
+        _, began, ended = spawn([luban, "train", str(pictures), *words], env)
+        walls.append(ended - began)
+        firsts.append((out / "metrics.jsonl").stat().st_mtime - began)
+    names = ["first run", "second run", "third run"][: len(walls)]
+    return [
+        f"| {n:,} PNG files in folders, `luban train DIR --set train.steps=1` | {' | '.join(names)} |",
+        "|" + "---|" * (len(walls) + 1),
+        f"| seconds to the first step, validation included | {' | '.join(f'{value:.2f}' for value in firsts)} |",
+        f"| seconds of the whole command | {' | '.join(f'{value:.2f}' for value in walls)} |",
+        "",
+        f"Pictures a second: {n / firsts[0]:,.0f} by the first run as a whole, {n / (firsts[0] - firsts[1]):,.0f} by what the cache saves.",
+    ]
+
+
+# ---------------------------------------------------------------- RESULTS.md
+
+
+def write(part: str, lines: list[str], into: Path) -> None:
+    """Puts the lines between the markers of `part`; all else in the file stays."""
+    begin, end = f"<!-- pictures {part}: written by bench/pictures.py -->", f"<!-- end of pictures {part} -->"
+    fresh = "# Side by side\n\nWins and losses alike; `make bench` writes this again.\n"
+    text = into.read_text(encoding="utf-8") if into.exists() else fresh
+    section = "\n".join([begin, *lines, end])
+    found = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
+    text = found.sub(lambda _: section, text) if found.search(text) else f"{text.rstrip()}\n\n{section}\n"
+    into.write_text(text, encoding="utf-8")
+
+
+def about(rounds: int | None) -> list[str]:
+    """Where and how: the machine, the versions, the command."""
+    cpu = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    commit = subprocess.run(["git", "-C", str(HERE), "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    machine = f"{cpu[1] if cpu else platform.machine()}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GiB, "
+    machine += f"Python {platform.python_version()}"
+    versions = ", ".join(f"{peer}: {' '.join(needs)}" for peer, needs in NEEDS.items())
+    seeds = f" Seeds 1 to {rounds}, one a round." if rounds else ""
+    return [
+        "",
+        f"{datetime.date.today()}, {machine}; luban at {commit}; {versions}. Load before the first run: {LOAD:.2f}. "
+        f"`python bench/pictures.py {' '.join(sys.argv[1:])}`.{seeds}",
+    ]
+
+
+PROTOCOL = """Fashion-MNIST: 54,000 pictures trained on, 6,000 judged after each epoch, 10,000 tested once; batch 32, Adam
+1e-3. The peers train on the first 54,000 of the training file and test their last weights; luban draws its 54,000 by the hash
+of each row and tests the weights that were best on validation. Peers get floats of 0 to 1, no progress bar, their own choice
+of threads. Each run is a fresh process, the peers take turns, luban's cache is empty. An epoch holds its validation (and
+luban's checkpoints); steady is the median of all but the first. A ratio above 1: luban is faster; it is the median over the
+rounds of each round's own ratio, with its bootstrap interval.
+"""
+
+
+def few(source: Path, n: int) -> Path:
+    """Fashion-MNIST's files with their first n training pictures and n / 4 of the test's, for warming up and --smoke."""
+    target = DATA / "few" / "fashion-mnist"
+    target.mkdir(parents=True, exist_ok=True)
+    for name in FILES:
+        with gzip.open(source / "fashion-mnist" / name) as file:
+            raw, some = file.read(), n if name.startswith("train") else n // 4
+        head = 4 + 4 * raw[3]
+        each = 784 if "images" in name else 1
+        (target / name).write_bytes(gzip.compress(raw[:4] + some.to_bytes(4, "big") + raw[8 : head + some * each]))
+    return target.parent
+
+
+LOAD = os.getloadavg()[0]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", choices=["mlp", "cnn", "ingest"])
+    parser.add_argument("--rounds", type=int, help="5 for mlp, 3 for cnn")
+    parser.add_argument("--smoke", action="store_true")
+    args = parser.parse_args()
+    source = Path(os.environ.get("LUBAN_DATA", ""))
+    if missing := [name for name in FILES if not (source / "fashion-mnist" / name).is_file()]:
+        sys.exit(f"error: $LUBAN_DATA/fashion-mnist must hold the four gzipped IDX files; {missing[0]} is not there.")
+    DATA.mkdir(exist_ok=True)
+    small = few(source, 2_000)
+    into = DATA / "smoke.md" if args.smoke else RESULTS
+    if LOAD > 0.5:
+        print(f"warning: the load is {LOAD:.2f}; figures of a busy machine mislead", flush=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        trained = [name for name in EPOCHS if args.only in (None, name)]
+        roof = roofs(source, Path(scratch)) if trained else {}
+        for workload in trained:
+            rounds = args.rounds or (1 if args.smoke else ROUNDS[workload])
+            epochs = 1 if args.smoke else EPOCHS[workload]
+            runs = race(workload, rounds, epochs, small if args.smoke else source, small)
+            lines = [PROTOCOL, *table(workload, runs, epochs), *share_of_roof(workload, runs, roof), *about(rounds)]
+            write(workload, [f"## Pictures: fashion-{workload}, {epochs} epochs", "", *lines], into)
+        if args.only in (None, "ingest"):
+            lines = [*ingest(source, Path(scratch), args.smoke), *about(None)]
+            write("ingest", ["## Pictures: from PNG files to the first step", "", *lines], into)
+    print(into.read_text(encoding="utf-8") if args.smoke else f"written: {into}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except Failed as error:
+        sys.exit(f"error: {error}")
