@@ -22,8 +22,8 @@ from luban.layers.pictures import check_augment
 from luban.layers.rules import within
 
 SIZES = {"small": (16, 32, 64), "base": (32, 64, 128), "large": (64, 128, 256)}
-"""Width of each stage. Where time is short, more epochs beat more width: on Fashion-MNIST base learns .926 in 8 epochs, (48, 96, 192) .917
-in the 4 that cost as much; base itself .916 in 4."""
+"""Width of each stage. Where time is short, more epochs beat more width: accuracy on 6,000 validation rows of Fashion-MNIST, one run each,
+was .936 for base in 8 epochs and .926 for (48, 96, 192) in 4, which cost about as much."""
 
 
 class ResNet(PictureModel):
