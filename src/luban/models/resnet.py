@@ -21,15 +21,16 @@ from luban.layers.fused import PictureModel, has_picture, the_picture
 from luban.layers.pictures import check_augment
 from luban.layers.rules import within
 
-SIZES = {"small": (32, 64), "base": (64, 128, 256), "large": (64, 128, 256, 512)}
-"""Width of each stage."""
+SIZES = {"small": (16, 32, 64), "base": (32, 64, 128), "large": (64, 128, 256)}
+"""Width of each stage. Where time is short, more epochs beat more width: accuracy on 6,000 validation rows of Fashion-MNIST, one run each,
+was .936 for base in 8 epochs and .926 for (48, 96, 192) in 4, which cost about as much."""
 
 
 class ResNet(PictureModel):
     @dataclass(frozen=True)
     class Config:
         widths: tuple[int, ...] | None = None
-        """Channels of each stage; each stage has half the side of the one before. By size; base is [64, 128, 256]."""
+        """Channels of each stage; each stage has half the side of the one before. By size; base is [32, 64, 128]."""
         blocks: int = 1
         """Residual blocks a stage."""
         stem: int | None = None
