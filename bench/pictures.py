@@ -70,7 +70,7 @@ class Failed(Exception):
     """A process ended without its line; says what it wrote last."""
 
     def __init__(self, command: list[str], done: subprocess.CompletedProcess):
-        words = (done.stderr or done.stdout).strip().splitlines()[-3:]
+        words = [line for line in (done.stderr or done.stdout).strip().splitlines() if not line.startswith("WARNING")][-3:]
         super().__init__(f"{' '.join(command)} ended with {done.returncode}: {' | '.join(words)}")
 
 
@@ -123,8 +123,7 @@ def run(peer: str, variant: str, workload: str, seed: int, epochs: int, folder: 
 
 def luban(workload: str, seed: int, epochs: int, folder: Path, scratch: Path, env: dict[str, str]) -> dict:
     """`luban train` as a user says it, its cache empty; on as many rows as the peers, and judged after each epoch as they are."""
-    rows = len_of(folder / "fashion-mnist" / FILES[1]) * 9 // 10
-    per_epoch, out = math.ceil(rows / BATCH), scratch / "run"
+    per_epoch, out = math.ceil(trained_rows(folder) / BATCH), scratch / "run"
     command = [str(Path(sys.executable).parent / "luban"), "train", str(RECIPES / f"fashion-{workload}.yaml"), "--baselines", "none"]
     for setting in ("train.patience=0", f"train.epochs={epochs}", f"train.eval_every={per_epoch}", "data.shares=[0.9,0.1,0]"):
         command += ["--set", setting]
@@ -149,9 +148,10 @@ def luban(workload: str, seed: int, epochs: int, folder: Path, scratch: Path, en
     }
 
 
-def len_of(labels: Path) -> int:
-    with gzip.open(labels) as file:
-        return int.from_bytes(file.read(8)[4:], "big")
+def trained_rows(folder: Path) -> int:
+    """Nine tenths of the training file, by the count in its head."""
+    with gzip.open(folder / "fashion-mnist" / FILES[1]) as file:
+        return int.from_bytes(file.read(8)[4:], "big") * 9 // 10
 
 
 def steady_of(line: dict) -> float:
@@ -236,12 +236,21 @@ def gate(runs: Runs, peers: list[str]) -> list[str]:
         if theirs[0]["parameters"] != ours[0]["parameters"]:
             doubts.append(f"{peer} has {theirs[0]['parameters']:,} weights, luban {ours[0]['parameters']:,}")
     train, model = ours[0]["settings"]["train"], ours[0]["settings"]["model"]
-    equal = {"optimizer": "adam", "lr": 1e-3, "batch_size": BATCH, "schedule": "constant", "clip": 0, "ema": 0, "accumulate": 1}
+    equal = {"optimizer": "adam", "lr": 1e-3, "batch_size": BATCH, "schedule": "constant"}
+    equal |= dict.fromkeys(("weight_decay", "warmup", "clip", "ema"), 0) | {"accumulate": 1}
     doubts += [f"luban's train.{key} was {train[key]}, the peers' {value}" for key, value in equal.items() if train.get(key) != value]
     doubts += [f"luban's model.augment was {model['augment']}"] if model.get("augment") else []
-    kept = {key: train[key] for key in ("precision", "threads", "weight_decay", "warmup")}
-    said = f"luban's network: {model}; its {', '.join(f'{key} {value}' for key, value in kept.items())}; rows {ours[0]['split']}."
-    return ["", said, *([f"**Not the same work: {'; '.join(doubts)}.**"] if doubts else ["Same weights, same settings, same accuracy."])]
+    said = f"luban's network: {model}; in {train['precision']}, threads {train['threads']}; rows {ours[0]['split']}."
+    said += " The peers compute in fp32." if train["precision"] != "fp32" else ""
+    return [
+        "",
+        said,
+        *(
+            [f"**Not the same work: {'; '.join(doubts)}.**"]
+            if doubts
+            else ["As many weights, the same settings, test accuracy no lower than a peer's but for noise."]
+        ),
+    ]
 
 
 # ---------------------------------------------------------------- roofs
@@ -254,7 +263,7 @@ def roofs(folder: Path, scratch: Path) -> dict:
     return {name: min(times.items(), key=lambda pair: pair[1]) for name, times in facts["seconds"].items()}
 
 
-def share_of_roof(workload: str, runs: Runs, roof: dict) -> list[str]:
+def share_of_roof(workload: str, runs: Runs, roof: dict, rows: int) -> list[str]:
     """How much of a measured epoch the machine's best would take."""
     fp32, bf16 = (2 * 2048**3 / roof[name][1] / 1e9 for name in ("mm_fp32", "mm_bf16"))
     products, adam, (threads, small) = roof["mlp_products"][1], roof["mlp_adam"][1], roof["small_mm"]
@@ -264,7 +273,7 @@ def share_of_roof(workload: str, runs: Runs, roof: dict) -> list[str]:
         f"{products * 1e6:.0f} us, fused Adam {adam * 1e6:.0f} us. Beside them what was measured, validation included:",
         "",
     ]
-    steps, flops = 54_000 / BATCH, CNN_FLOPS * 54_000 / 1e9
+    steps, flops = rows / BATCH, CNN_FLOPS * rows / 1e9
     for (peer, variant), lines in runs.items():
         epoch = median(map(steady_of, lines))
         if workload == "mlp":
@@ -289,13 +298,13 @@ def ingest(source: Path, scratch: Path, smoke: bool) -> list[str]:
     n, walls, firsts = sum(1 for _ in pictures.rglob("*.png")), [], []
     for again in range(2 if smoke else 3):
         out = scratch / f"run{again}"
-        words = ["--model", "mlp", "--baselines", "none", "--set", "train.steps=1", "--out", str(out), "--json"]
+        words = ["--target", "label", "--model", "mlp", "--baselines", "none", "--set", "train.steps=1", "--out", str(out), "--json"]
         _, began, ended = spawn([luban, "train", str(pictures), *words], env)
         walls.append(ended - began)
         firsts.append((out / "metrics.jsonl").stat().st_mtime - began)
     names = ["first run", "second run", "third run"][: len(walls)]
     return [
-        f"| {n:,} PNG files in folders, `luban train DIR --set train.steps=1` | {' | '.join(names)} |",
+        f"| {n:,} PNG files in folders, `luban train DIR --target label --set train.steps=1` | {' | '.join(names)} |",
         "|" + "---|" * (len(walls) + 1),
         f"| seconds to the first step, validation included | {' | '.join(f'{value:.2f}' for value in firsts)} |",
         f"| seconds of the whole command | {' | '.join(f'{value:.2f}' for value in walls)} |",
@@ -320,10 +329,11 @@ def write(part: str, lines: list[str], into: Path) -> None:
 
 def about(rounds: int | None) -> list[str]:
     """Where and how: the machine, the versions, the command."""
-    cpu = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+    told = Path("/proc/cpuinfo").read_text()
+    cpu = " ".join(found[1] for key in ("model name", "cpu family", "model") if (found := re.search(rf"^{key}\s*:\s*(.+)", told, re.M)))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     commit = subprocess.run(["git", "-C", str(HERE), "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-    machine = f"{cpu[1] if cpu else platform.machine()}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GiB, "
+    machine = f"{cpu or platform.machine()} (family, model), {len(os.sched_getaffinity(0))} cores, {memory:.0f} GiB, "
     machine += f"Python {platform.python_version()}"
     versions = ", ".join(f"{peer}: {' '.join(needs)}" for peer, needs in NEEDS.items())
     seeds = f" Seeds 1 to {rounds}, one a round." if rounds else ""
@@ -379,8 +389,10 @@ def main() -> None:
         for workload in trained:
             rounds = args.rounds or (1 if args.smoke else ROUNDS[workload])
             epochs = 1 if args.smoke else EPOCHS[workload]
-            runs = race(workload, rounds, epochs, small if args.smoke else source, small)
-            lines = [PROTOCOL, *table(workload, runs, epochs), *share_of_roof(workload, runs, roof), *about(rounds)]
+            folder = small if args.smoke else source
+            rows = trained_rows(folder)
+            runs = race(workload, rounds, epochs, folder, small)
+            lines = [PROTOCOL, *table(workload, runs, epochs), *share_of_roof(workload, runs, roof, rows), *about(rounds)]
             write(workload, [f"## Pictures: fashion-{workload}, {epochs} epochs", "", *lines], into)
         if args.only in (None, "ingest"):
             lines = [*ingest(source, Path(scratch), args.smoke), *about(None)]
