@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import yaml
 
-from luban import catalogue
+from luban import catalogue, reading
 from luban.core import config as configs
 from luban.core.contract import Head, Model, Schema
 from luban.core.device import cores, fast_bf16, pick_device
@@ -145,6 +145,8 @@ def from_words(words: dict[str, Any]) -> Config:
         values["baselines"] = []
     data = values.get("data") if isinstance(values.get("data"), dict) else {}
     _bring_along(values, data)
+    if not data.get("target") and not values.get("task") and (usual := reading.usual_target(data.get("path"))):
+        data["target"] = [usual]
     for key in ("path", "test"):  # absolute, so that the run can be repeated and evaluated from any folder; a built-in name stays
         if isinstance(data.get(key), str) and Path(data[key]).is_file():
             data[key] = str(Path(data[key]).resolve())
@@ -230,7 +232,6 @@ class Plan:
 
 
 _BUDGET_SECONDS = 600
-_FLOPS_PER_CORE = 1.5e10  # what small products reach in a training loop on one core, about a sixth of the peak
 _BF16_FLOPS = 1e8  # a step; below it the casts cost more than they save (a tabm step on Adult, 1e9, takes .55 of its fp32 time)
 
 
@@ -253,7 +254,7 @@ def finish(planned: Plan, config: Config, model: Model, n_train: int, n_valid: i
     cost = 3 * model.flops()  # a row forward and backward
     per_epoch = steps_per_epoch(n_train, train)
     if train.steps is None and config.train.epochs is None and config.train.time_limit is None:
-        affordable = _BUDGET_SECONDS * cores() * _FLOPS_PER_CORE / max(cost, 1.0) / n_train
+        affordable = _BUDGET_SECONDS * cores() * model.rate / max(cost, 1.0) / n_train
         if affordable < train.epochs:
             whole, part = int(affordable), max(1, int(affordable * per_epoch))  # of less than one epoch, its steps
             train = dataclasses.replace(train, epochs=max(1, whole), steps=None if whole else part)

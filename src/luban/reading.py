@@ -192,6 +192,14 @@ def _source(path: Path, encoding: str | None, delimiter: str | None, endings: Ma
     return SOURCES[name](encoding=encoding, delimiter=delimiter)
 
 
+def usual_target(data: Any) -> str | None:
+    """The column that data of this kind are about, if there is such; None where they cannot be found, too."""
+    path = Path(data).expanduser() if isinstance(data, (str, Path)) else None
+    if path is None or str(data) in catalogue.names() or not path.exists():
+        return None
+    return SOURCES[_claimant(path)].target
+
+
 def _claimant(path: Path) -> str:
     """The name of the source that reads this file or folder."""
     if path.is_dir():

@@ -385,6 +385,8 @@ class Source(ABC):
 
     suffixes: ClassVar[tuple[str, ...]]
     """Lower-case endings of the file names that are ours, with the dot; the longest match wins (".csv.gz" before ".gz")."""
+    target: ClassVar[str | None] = None
+    """The column that such data are about, where it is always the same: the classes of a folder of pictures."""
     options: ClassVar[tuple[str, ...]] = ()
     """Which of encoding and delimiter mean anything here; the reader says aloud that it ignores the others."""
 
@@ -417,6 +419,9 @@ class Model(nn.Module):
     """The kinds of parts that it can answer."""
     baseline: ClassVar[bool] = False
     """Is it cheap and honest enough to stand beside every result that it can read and answer?"""
+
+    rate: ClassVar[float] = 1.5e10
+    """FLOPs a second that its products reach in training, on one core: what a plan without a time limit reckons with."""
 
     def __init__(self, config: Any, schema: Schema, head: Head):
         super().__init__()

@@ -44,6 +44,7 @@ class PictureModel(Model):
     """A trunk of the subclass's making, made by `network`, with the rest of the table beside its features."""
 
     accepts = frozenset({"grid", "scalar", "id", "tokens"})
+    rate = 6e10
     mixes: ClassVar[bool] = True
     """Is there a hidden layer where other columns meet the features? Without it the output is linear in both, and can be solved."""
 

@@ -24,6 +24,7 @@ from luban.core.registry import MODELS
 
 class Ensemble(Model):
     joins = True
+    accepts = Model.accepts | {"grid"}
 
     @dataclass(frozen=True)
     class Config:

@@ -29,6 +29,7 @@ HEAD = 32
 class GPT(Model):
     accepts = frozenset({"tokens"})
     gives = frozenset({"tokens"})
+    rate = 4e10
     cos: Tensor
     sin: Tensor
 

@@ -38,6 +38,7 @@ class Archive(Source):
     """`more` says that other archives hold the other parts."""
 
     suffixes = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
+    target = "label"
 
     def __init__(self, *, encoding: str | None = None, delimiter: str | None = None, more: bool = False):
         super().__init__(encoding=encoding, delimiter=delimiter)

@@ -19,6 +19,7 @@ from luban.sources.jsonl import Jsonl
 
 class Folder(Source):
     suffixes = ENDINGS
+    target = "label"
 
     def read(self, path: Path) -> Table:
         path = Path(os.path.abspath(path))  # noqa: PTH100 - `resolve` would follow a link, and name another file than the user

@@ -27,6 +27,7 @@ TESTS = ("t10k", "test")
 
 class Idx(Source):
     suffixes = tuple(f"{mark}idx{dims}-ubyte{gz}" for mark in "-." for dims in (1, 3, 4) for gz in ("", ".gz"))
+    target = "label"
 
     def read(self, path: Path) -> Table:
         """A folder with its one or two sets, or one file of pictures with the labels that lie beside it."""
