@@ -265,3 +265,16 @@ def test_a_prediction_in_chunks_names_the_row_of_the_file(tmp_path, monkeypatch)
     spoiled(people(), "age", 250, "odd").write_csv(tmp_path / "new.csv")
     with pytest.raises(UserError, match="row 251 has 'odd'"):
         predict.predict_to(str(run.path), str(tmp_path / "new.csv"), tmp_path / "answers.csv", {})
+
+
+def test_fewer_training_rows_leave_the_others_out(caplog):
+    caplog.set_level("INFO")
+    table = pl.DataFrame({"x": np.random.default_rng(0).normal(size=2_000), "y": ["a", "b", "b", "b"] * 500})
+    whole, few = (prepare(table, from_words({"target": ["y"], "set": more})).rows for more in ([], ["data.train_rows=200"]))
+    assert (few.part == TEST).sum() == (whole.part == TEST).sum() and (few.part == VALID).sum() == (whole.part == VALID).sum()
+    kept = few.table.filter(few.part == TRAIN)
+    assert 180 <= len(kept) <= 220 and 0.2 < (kept["y"] == "a").mean() < 0.3
+    assert "neither trained on nor scored" in caplog.text
+    for wrong in (0, 5_000):
+        with pytest.raises(UserError, match=r"data.train_rows must lie between 1 and the 1,6\d\d training rows"):
+            prepare(table, from_words({"target": ["y"], "set": [f"data.train_rows={wrong}"]}))

@@ -38,6 +38,8 @@ class DataConfig:
     shares: tuple[float, ...] = (0.8, 0.1, 0.1)
     """Shares of training, validation and test rows, where the data do not say; 80/10/10 is the usual choice. Of rows that stand in an
     order (a series, a passage) it may be their numbers, as in [8640, 2880, 2880]; the rest is neither trained on nor scored."""
+    train_rows: int | None = None
+    """Train on about so many rows only, drawn by their hash within each class: a quick try, or how much more data would buy."""
     split: str | None = None
     """The column that says train, valid or test; a column called `split` that holds such words is found by itself."""
     split_seed: int = 0
@@ -132,11 +134,27 @@ def assign(table: Table, test: Table | None, config: DataConfig, task: Task, bad
         table, part = table[kept], part[kept]
         with cells.picked(kept):
             part, facts["split"] = _parts(table, part, config, task, fields)
+            if config.train_rows is not None:
+                part = _fewer(table, part, config, task, fields)
     if beyond := int((part > TEST).sum()):  # they stay, for a forecast goes on from the end of the data
         say(f"{beyond:,} rows lie beyond the parts that were asked for: they are neither trained on nor scored")
     splitting.check_parts(part)
     splitting.announce(part, facts["split"])
     return Rows(table, part, kept, lambda i: name(int(kept[i])), fields, facts)
+
+
+def _fewer(table: Table, part: np.ndarray, config: DataConfig, task: Task, fields: dict[str, str]) -> np.ndarray:
+    """About config.train_rows of the training rows, the others in no part."""
+    train = np.flatnonzero(part == TRAIN)
+    if not task.labelled:
+        raise UserError("data.train_rows is for rows that stand by themselves; here, say data.shares as numbers of rows.")
+    if not 0 < config.train_rows <= len(train):
+        raise UserError(f"data.train_rows must lie between 1 and the {len(train):,} training rows, not {config.train_rows:,}.")
+    few, share = table[train], config.train_rows / len(train)
+    hashes = splitting.row_hash(few.drop(config.target), config.split_seed + 1)  # another hash than the split's, which gave them low ones
+    part = part.copy()
+    part[train[splitting.within_classes(hashes, _classes(few, config, fields), (share, 1 - share, 0.0)) != TRAIN]] = TEST + 1
+    return part
 
 
 def used(table: Table, targets: Sequence[str], task: Task) -> tuple[np.ndarray, dict[str, str]]:
