@@ -12,8 +12,10 @@ import pytest
 
 ADULT = ["adult", "--target", "income", "--set", "data.shares=[0.2,0.02,0.78]", "--set", "train.epochs=24"]
 PLAYS = ["tinyshakespeare", "--set", "data.shares=[0.9,0.002,0.098]", "--set", "train.steps=1000", "--size", "small"]
+SMALL = ["--set", "train.batch_size=32"]
 MODELS = {
     "mlp": [*ADULT, "--model", "mlp", "--set", "model.dropout=0.1"],
+    "traced": ["adult", "--target", "income", "--model", "mlp", "--size", "small", "--set", "train.steps=10000", *SMALL],
     "tabm": [*ADULT, "--model", "tabm", "--set", "model.k=4", "--set", "model.width=32", "--set", "train.precision=bf16"],
     "gpt": [*PLAYS, "--model", "gpt", "--set", "model.dropout=0.1", "--set", "task.context=16"],
 }

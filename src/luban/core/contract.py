@@ -25,7 +25,7 @@ import polars as pl
 from torch import Tensor, nn
 
 from luban.core import config as configs
-from luban.core.batch import Batch, Encoded, Examples, Spans, Store
+from luban.core.batch import Batch, Encoded, Examples, Spans, Store, rows_of
 from luban.core.errors import UserError, did_you_mean
 from luban.core.registry import FIELDS
 
@@ -304,7 +304,7 @@ class Task(ABC):
 
     def batch(self, store: Store, spans: Spans) -> Batch:
         """Examples as a model eats them, answers under the keys of the head's parts."""
-        return {key: column[spans.start] for key, column in store.columns.items()}
+        return {key: rows_of(column, spans.start) for key, column in store.columns.items()}
 
     @abstractmethod
     def head(self, schema: Schema) -> Head: ...
@@ -420,6 +420,8 @@ class Model(nn.Module):
     baseline: ClassVar[bool] = False
     """Is it cheap and honest enough to stand beside every result that it can read and answer?"""
 
+    traceable: ClassVar[bool] = False
+    """Does a training step take the same operations, whatever the data? Then a long training may run it as a recorded graph."""
     rate: ClassVar[float] = 1.5e10
     """FLOPs a second that its products reach in training, on one core: what a plan without a time limit reckons with."""
 

@@ -30,6 +30,7 @@ class GPT(Model):
     accepts = frozenset({"tokens"})
     gives = frozenset({"tokens"})
     rate = 4e10
+    traceable = True
     cos: Tensor
     sin: Tensor
 

@@ -25,6 +25,8 @@ SIZES = {"small": (64,), "base": (128, 128), "large": (512, 512, 512)}
 
 
 class MLP(Model):
+    traceable = True
+
     accepts = frozenset({"scalar", "id", "tokens", "grid"})
 
     @dataclass(frozen=True)

@@ -26,6 +26,7 @@ class NLinear(Model):
     accepts = frozenset({"series", "time"})
     gives = frozenset({"series"})
     solves = True
+    traceable = True
 
     @dataclass(frozen=True)
     class Config:

@@ -38,6 +38,7 @@ from luban.planning import TrainConfig, steps_per_epoch
 from luban.splitting import TRAIN, VALID
 from luban.stages.clock import Interrupted, RunClock
 from luban.stages.prepare import Prepared
+from luban.stages.traced import LONG, SMALL, Traced
 
 _SAVE_EVERY = 0.2
 """Seconds between checkpoints at least; more where one costs over 2 % of that."""
@@ -102,6 +103,7 @@ def fit(job: Job, clock: RunClock, hooks: Hooks) -> State:
     order, epoch, autocast = torch.empty(0), -1, _autocast(job.device, c)
     entered, first = time.perf_counter(), state.step
     model.train()
+    traced = _traced(job, model)
 
     while not state.finished:
         # ---- one step
@@ -112,6 +114,9 @@ def fit(job: Job, clock: RunClock, hooks: Hooks) -> State:
         loss = None
         for numbers, share in _pieces(order, state.step % per_epoch, per_epoch, c):
             batch = to_device(train[numbers], job.device)
+            if traced is not None and traced.fits(batch):
+                loss = traced.backward(batch)
+                continue
             with autocast:
                 part, _ = data.task.loss(model, batch, data.head)
             part = part if share == 1 else part * share
@@ -180,6 +185,17 @@ def _pieces(order: Tensor, number: int, per_epoch: int, c: TrainConfig) -> list[
     rows = order[number * size : None if number == per_epoch - 1 else (number + 1) * size]
     n = max(1, round(len(rows) / c.batch_size))
     return [(rows, 1.0)] if n == 1 else [(piece, len(piece) / len(rows)) for piece in rows.tensor_split(n)]
+
+
+def _traced(job: Job, model: Model) -> Traced | None:
+    """The step as a recorded graph, for a long training of a small network in fp32. The rule sees the plan only, so that a resumed run
+    takes the same way."""
+    c, train = job.config, job.data.examples[TRAIN]
+    small = model.traceable and 3 * model.flops() * c.batch_size < SMALL and c.steps >= LONG and len(train) >= 2 * c.batch_size
+    if not small or c.accumulate > 1 or c.precision != "fp32" or job.device.type != "cpu":
+        return None
+    made = Traced(model, job.data.task, job.data.head, *(train[torch.arange(i * c.batch_size, (i + 1) * c.batch_size)] for i in (0, 1)))
+    return made if made.usable else None
 
 
 def _autocast(device: torch.device, c: TrainConfig) -> Any:
