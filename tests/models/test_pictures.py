@@ -202,7 +202,7 @@ def test_a_picture_model_wants_one_column_of_pictures(columns):
 
     with pytest.raises(UserError, match="one column of pictures"):
         model("cnn", Columns)
-    assert MODELS["cnn"].suits(Columns, HEAD) == (0.7 if columns else 0)
+    assert MODELS["resnet"].suits(Columns, HEAD) == (0.9 if columns else 0)
 
 
 def test_centroids_are_the_nearest_mean(clock):
