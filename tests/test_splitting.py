@@ -101,3 +101,11 @@ def test_a_fingerprint_sees_the_order_and_knows_the_content():
     assert splitting.fingerprint(text[[1, 0, 2]]).split("/")[0] != exact
     assert splitting.fingerprint(text.head(2)).split("/")[1] != content
     assert splitting.fingerprint(text, text).split("/") == [splitting.fingerprint(text, text).split("/")[0], content] != [exact, content]
+
+
+def test_where_a_folder_lies_does_not_split_it():
+    here, there = (pl.DataFrame({"picture": [f"{root}/猫/{i}.png" for i in range(50)], "n": range(50)}) for root in ("/a", "/home/b/c"))
+    assert (splitting.row_hash(here) == splitting.row_hash(there)).all()
+    assert splitting.fingerprint(here) == splitting.fingerprint(there)
+    urls = pl.DataFrame({"x": ["https://a/1", "https://a/2"]})
+    assert (splitting.row_hash(urls) != splitting.row_hash(urls.with_columns(pl.col("x").str.replace("a/", "b/")))).all()

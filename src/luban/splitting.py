@@ -7,6 +7,7 @@ a part. A `split` column, given test rows, `--time` and `--group` are honoured, 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -69,7 +70,16 @@ def _text(column: pl.Series) -> pl.Series:
         column = pl.Series(column.name, _digests(column), pl.String)
     elif column.dtype.is_nested():
         column = pl.Series(column.name, [str(value) for value in column])
-    return column.cast(pl.String).fill_null("\x00")
+    return _placeless(column.cast(pl.String)).fill_null("\x00")
+
+
+def _placeless(column: pl.Series) -> pl.Series:
+    """Whole paths from the folder on that they share: where a folder of files lies must not decide how its rows are split."""
+    first = str(column.min() or "")
+    if not (first.startswith("/") or first[1:3] in (":\\", ":/")):
+        return column
+    shared = os.path.commonprefix([first, str(column.max())])  # noqa: RUF071 - cut at a separator below
+    return column.str.strip_prefix(shared[: max(shared.rfind("/"), shared.rfind("\\")) + 1])
 
 
 def _digests(column: pl.Series) -> list[str | None]:
