@@ -29,7 +29,6 @@ HEAD = 32
 class GPT(Model):
     accepts = frozenset({"tokens"})
     gives = frozenset({"tokens"})
-    rate = 4e10
     traceable = True
     cos: Tensor
     sin: Tensor
