@@ -42,7 +42,7 @@ class NGram(Model):
     def __init__(self, config: Any, schema: Schema, head: Head):
         super().__init__(config, schema, head)
         ((self.key, field),) = of_kind(schema, "tokens").items()
-        self.size = field.size
+        self.size, self.context = field.size, field.config.context
         longest = int(62 / math.log2(self.size))  # a run of tokens is one int64 number
         if config.order > longest:
             raise UserError(f"model.order must be {longest} or less for a vocabulary of {self.size:,}, not {config.order}.")
@@ -105,7 +105,7 @@ class NGram(Model):
 
     def flops(self) -> float:
         """Of one window: some ten operations a token of the vocabulary, at each order and place."""
-        return 10.0 * self.size * self.config.order * 64
+        return 10.0 * self.size * self.config.order * self.context
 
 
 def _take_sizes(model: NGram, saved: dict[str, Tensor], prefix: str, *rest: Any) -> None:

@@ -34,7 +34,7 @@ class _Loss(nn.Module):
 
 
 class Traced:
-    """`backward(batch)`: the loss of a batch, its gradients left in `.grad`; True where the batch has the recorded shape."""
+    """`backward(batch)` gives the loss of a batch that `fits`, and leaves its gradients in `.grad`. Not `usable` where recording failed."""
 
     def __init__(self, model: Model, task: Task, head: Head, batch: Batch, other: Batch):
         self.parameters = [p for p in model.parameters() if p.requires_grad]
@@ -44,6 +44,7 @@ class Traced:
         self.usable = self.graph is not None and self._agrees(model, task, head, other)
 
     def fits(self, batch: Batch) -> bool:
+        """Has it the recorded shape?"""
         return self.usable and all((value.shape, value.dtype) == self.shapes[key] for key, value in batch.items())
 
     def backward(self, batch: Batch) -> Tensor:
