@@ -21,6 +21,9 @@ from torch.optim.sgd import sgd
 from luban.core.errors import UserError, did_you_mean, listed
 from luban.core.notes import warn
 
+FUSED = {"sgd": ("momentum_buffer", "", ""), "adam": ("exp_avg", "exp_avg_sq", "step"), "adamw": ("exp_avg", "exp_avg_sq", "step")}
+"""Those with one kernel for the whole move, and what it keeps for each weight."""
+
 NAMES = ("sgd", "adagrad", "rmsprop", "adam", "adamw", "muon")
 
 FLAT_LIMIT = 100_000
@@ -70,6 +73,22 @@ class Optimiser:
         self._buffers = buffers
         self.weights = [p for one in wrapped for group in one.param_groups for p in group["params"]]
         """What is stepped: flat buffers, or parameters where the model is large. For an average of weights: one lerp each."""
+
+    @property
+    def fused(self) -> bool:
+        """Can `fused_move` do all of it?"""
+        one = self._wrapped[0]
+        return len(self._wrapped) == 1 and isinstance(one, _Elementwise) and one.name in FUSED and not self._buffers
+
+    def lists(self) -> tuple[list[list[Tensor]], list[list[list[Tensor]]], list[float], str, float, bool]:
+        """What `fused_move` wants: weights, moments and decays by group, then kind, momentum, nesterov. Only where `fused`."""
+        one, first, moments = self._wrapped[0], 0, []
+        for group in one.param_groups:
+            states = one.states(group["params"], range(first, first + len(group["params"])))
+            first += len(states)
+            moments.append([[state[key] for state in states if key in state] for key in FUSED[one.name]])
+        groups, decays = [group["params"] for group in one.param_groups], [float(group["weight_decay"]) for group in one.param_groups]
+        return groups, moments, decays, one.name, one.momentum, one.nesterov
 
     def step(self) -> None:
         """Moves the weights by their gradients."""
@@ -202,11 +221,16 @@ class _Elementwise:
         for group in self.param_groups:
             moved = [(first + i, p) for i, p in enumerate(group["params"]) if p.grad is not None]
             first += len(group["params"])
-            for place, p in moved:
-                if place not in self.state:
-                    self.state[place] = self._fresh(p)
             if moved:
-                self._move([p for _, p in moved], [self.state[place] for place, _ in moved], group["lr"], group["weight_decay"])
+                params = [p for _, p in moved]
+                self._move(params, self.states(params, [place for place, _ in moved]), group["lr"], group["weight_decay"])
+
+    def states(self, params: Sequence[Tensor], places: Iterable[int]) -> list[dict[str, Tensor]]:
+        """What is kept for each weight; begun with zeros where it was not moved yet."""
+        for place, p in zip(places, params, strict=True):
+            if place not in self.state:
+                self.state[place] = self._fresh(p)
+        return [self.state[place] for place in places]
 
     def _fresh(self, p: Tensor) -> dict[str, Tensor]:
         momentum = ("momentum_buffer",) if self.momentum else ()
@@ -242,6 +266,22 @@ class _Elementwise:
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         self.state = saved["state"]
+
+
+def fused_move(kind: str, weights: list[Tensor], gradients: list[Tensor], first: list[Tensor], second: list[Tensor],
+               counts: list[Tensor], lr: float, decay: float, momentum: float, nesterov: bool) -> None:  # fmt: skip
+    """What `_Elementwise` does for one group, in words that TorchScript takes in: torch's functions above are Python."""
+    if kind == "sgd":
+        torch._fused_sgd_(weights, gradients, first, weight_decay=decay, momentum=momentum, lr=lr, dampening=0.0, nesterov=nesterov,
+                          maximize=False, is_first_step=False)  # fmt: skip
+        return
+    torch._foreach_add_(counts, 1)
+    if kind == "adam":
+        torch._fused_adam_(weights, gradients, first, second, [], counts, lr=lr, beta1=0.9, beta2=0.999, weight_decay=decay, eps=1e-8,
+                           amsgrad=False, maximize=False)  # fmt: skip
+    else:
+        torch._fused_adamw_(weights, gradients, first, second, [], counts, lr=lr, beta1=0.9, beta2=0.999, weight_decay=decay, eps=1e-8,
+                            amsgrad=False, maximize=False)  # fmt: skip
 
 
 def _check_momentum(name: str, momentum: float, nesterov: bool) -> None:

@@ -38,7 +38,7 @@ from luban.planning import TrainConfig, steps_per_epoch
 from luban.splitting import TRAIN, VALID
 from luban.stages.clock import Interrupted, RunClock
 from luban.stages.prepare import Prepared
-from luban.stages.traced import LONG, SMALL, Traced
+from luban.stages.traced import LONG, MOST, SMALL, Traced
 
 _SAVE_EVERY = 0.2
 """Seconds between checkpoints at least; more where one costs over 2 % of that."""
@@ -93,48 +93,40 @@ def fit(job: Job, clock: RunClock, hooks: Hooks) -> State:
     torch.manual_seed(data.config.seed)
     # what is evaluated and saved: the moving average of the weights where one is kept, else the weights
     shadow = copy.deepcopy(model) if c.ema else model
-    optimiser = optim.build(c.optimizer, model, c.lr, momentum=c.momentum, nesterov=c.nesterov, weight_decay=c.weight_decay)
+    small = _small(job)
+    optimiser = _optimiser(c, model, flat=False if small else None)
     losses = torch.zeros(c.eval_every, device=job.device)  # read once per evaluation: `.item()` each step would wait for the device
     per_epoch = steps_per_epoch(len(train), c)
     files = Checkpoints(job.checkpoints)
     state = files.resume(model, shadow, optimiser, losses) or State(steps=c.steps)
     job.folder.forget_lines(job.name, after=state.step)
     began, due = time.perf_counter() - state.seconds, time.perf_counter() + _SAVE_EVERY
-    order, epoch, autocast = torch.empty(0), -1, _autocast(job.device, c)
-    entered, first = time.perf_counter(), state.step
+    order, epoch = torch.empty(0), -1
+    entered, began_at = time.perf_counter(), state.step
     model.train()
-    traced = _traced(job, model)
+    traced = _traced(job, model, optimiser) if small else None
 
     while not state.finished:
-        # ---- one step
+        # ---- one step, or as many as are recorded
         if state.step // per_epoch != epoch:
             epoch = state.step // per_epoch
             order = shuffled(len(train), data.config.seed, epoch)
-        optimiser.set_lr(c.lr * multiplier(c.schedule, state.step, state.steps, c.warmup))
-        loss = None
-        for numbers, share in _pieces(order, state.step % per_epoch, per_epoch, c):
-            batch = to_device(train[numbers], job.device)
-            if traced is not None and traced.fits(batch):
-                loss = traced.backward(batch)
-                continue
-            with autocast:
-                part, _ = data.task.loss(model, batch, data.head)
-            part = part if share == 1 else part * share
-            part.backward()
-            loss = part.detach() if loss is None else loss + part.detach()
-        if c.clip:
-            optimiser.clip(c.clip)
-        optimiser.step()
-        optimiser.zero_grad()
+        at, taken = state.step % c.eval_every, _ahead(state, per_epoch, c) if traced else 1
+        rates = [c.lr * multiplier(c.schedule, step, state.steps, c.warmup) for step in range(state.step, state.step + taken)]
+        first = state.step % per_epoch
+        if traced and traced.fits(batch := train[order[first * c.batch_size : (first + taken) * c.batch_size]], taken):
+            losses[at : at + taken] = traced.steps(batch, optimiser, rates, c.clip)
+        else:
+            taken = 1
+            losses[at] = _step(job, model, optimiser, _pieces(order, first, per_epoch, c), rates[0])
         if shadow is not model:
             _follow(shadow, model, c.ema, state.step)
-        losses[state.step % c.eval_every] = loss
-        state.step += 1
+        state.step += taken
         hooks.on_step(job.name, state.step, state.steps)
-        if state.step % 20 == 0 and clock.limit < math.inf:
-            each = (time.perf_counter() - entered) / (state.step - first)
+        if state.step % 20 < taken and clock.limit < math.inf:
+            each = (time.perf_counter() - entered) / (state.step - began_at)
             state.steps = min(state.steps, state.step + max(0, int(0.8 * clock.seconds_left() / each)))
-        if state.step % 200 == 0:
+        if state.step % 200 < taken:
             _check_finite(losses[: (state.step - 1) % c.eval_every + 1], state.step, job)
 
         # ---- once in a while: evaluate
@@ -187,15 +179,46 @@ def _pieces(order: Tensor, number: int, per_epoch: int, c: TrainConfig) -> list[
     return [(rows, 1.0)] if n == 1 else [(piece, len(piece) / len(rows)) for piece in rows.tensor_split(n)]
 
 
-def _traced(job: Job, model: Model) -> Traced | None:
-    """The step as a recorded graph, for a long training of a small network in fp32. The rule sees the plan only, so that a resumed run
-    takes the same way."""
-    c, train = job.config, job.data.examples[TRAIN]
-    small = model.traceable and 3 * model.flops() * c.batch_size < SMALL and c.steps >= LONG and len(train) >= 2 * c.batch_size
-    if not small or c.accumulate > 1 or c.precision != "fp32" or job.device.type != "cpu":
-        return None
-    made = Traced(model, job.data.task, job.data.head, *(train[torch.arange(i * c.batch_size, (i + 1) * c.batch_size)] for i in (0, 1)))
+def _step(job: Job, model: Model, optimiser: optim.Optimiser, pieces: list[tuple[Tensor, float]], lr: float) -> Tensor:
+    """One step by autograd. Returns the loss, still on its device."""
+    c, loss = job.config, None
+    for numbers, share in pieces:
+        with _autocast(job.device, c):
+            part, _ = job.data.task.loss(model, to_device(job.data.examples[TRAIN][numbers], job.device), job.data.head)
+        part = part if share == 1 else part * share
+        part.backward()
+        loss = part.detach() if loss is None else loss + part.detach()
+    if c.clip:
+        optimiser.clip(c.clip)
+    optimiser.set_lr(lr)
+    optimiser.step()
+    optimiser.zero_grad()
+    return loss
+
+
+def _small(job: Job) -> bool:
+    """May its steps be recorded: a long training of a small network in fp32? By the plan only, so that a resumed run takes the same way."""
+    c, model = job.config, job.model
+    plain = c.accumulate == 1 and not c.ema and c.precision == "fp32" and job.device.type == "cpu" and c.optimizer in optim.FUSED
+    enough = c.steps >= LONG and len(job.data.examples[TRAIN]) >= 2 * c.batch_size
+    return model.traceable and plain and enough and 3 * model.flops() * c.batch_size < SMALL
+
+
+def _traced(job: Job, model: Model, optimiser: optim.Optimiser) -> Traced | None:
+    train, size = job.data.examples[TRAIN], job.config.batch_size
+    made = Traced(model, job.data.task, job.data.head, optimiser, *(train[torch.arange(i * size, (i + 1) * size)] for i in (0, 1)))
     return made if made.usable else None
+
+
+def _ahead(state: State, per_epoch: int, c: TrainConfig) -> int:
+    """How many recorded steps may be taken at once: up to the next evaluation, and not with the last of an epoch, which takes what is left.
+    Batches are cut at multiples of MOST, so that a resumed run cuts them alike."""
+    return max(1, min(MOST - state.step % MOST, per_epoch - 1 - state.step % per_epoch, c.eval_every - state.step % c.eval_every,
+                      state.steps - state.step))  # fmt: skip
+
+
+def _optimiser(c: TrainConfig, model: Model, flat: bool | None = None) -> optim.Optimiser:
+    return optim.build(c.optimizer, model, c.lr, momentum=c.momentum, nesterov=c.nesterov, weight_decay=c.weight_decay, flat=flat)
 
 
 def _autocast(device: torch.device, c: TrainConfig) -> Any:
@@ -254,19 +277,12 @@ def within(job: Job, seconds: float) -> TrainConfig:
 
 def step_seconds(job: Job, most: float) -> float:
     """The median time of a step, from up to 30 of them or `most` seconds, on a copy of the model."""
-    c, data, model = job.config, job.data, copy.deepcopy(job.model).to(job.device).train()
+    c, model = job.config, copy.deepcopy(job.model).to(job.device).train()
     torch.set_num_threads(c.threads)
-    optimiser = optim.build(c.optimizer, model, c.lr, momentum=c.momentum, nesterov=c.nesterov, weight_decay=c.weight_decay)
-    train, marks = data.examples[TRAIN], [time.perf_counter()]
+    optimiser, n, marks = _optimiser(c, model), len(job.data.examples[TRAIN]), [time.perf_counter()]
     with torch.random.fork_rng():
         while len(marks) < 4 or (len(marks) < 30 and marks[-1] - marks[0] < most):
-            for numbers, _ in _pieces(torch.arange(len(train)), 0, steps_per_epoch(len(train), c), c):
-                with _autocast(job.device, c):
-                    loss, _ = data.task.loss(model, to_device(train[numbers], job.device), data.head)
-                loss.backward()
-            optimiser.step()
-            optimiser.zero_grad()
-            float(loss.detach())  # waits for the device
+            float(_step(job, model, optimiser, _pieces(torch.arange(n), 0, steps_per_epoch(n, c), c), c.lr))  # waits for the device
             marks.append(time.perf_counter())
     return sorted(after - before for before, after in itertools.pairwise(marks))[(len(marks) - 1) // 2]
 
