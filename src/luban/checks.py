@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
-from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from luban.core.batch import Store
 from luban.core.contract import Schema
+from luban.core.later import Later
 from luban.core.notes import warn
 from luban.data import Rows
 from luban.splitting import TRAIN, row_hash
+
+sk = Later("sklearn.tree")
 
 
 def report_copies(schema: Schema, store: Store, rows: Rows) -> int:
@@ -65,7 +67,8 @@ def report_leaks(schema: Schema, store: Store, rows: Rows) -> list[dict[str, Any
             continue
         for key in trees if half >= 25 else ():
             x = np.nan_to_num(batch[key].numpy().reshape(len(index), -1), nan=-1e6)
-            tree = (DecisionTreeClassifier if discrete else DecisionTreeRegressor)(max_leaf_nodes=64, min_samples_leaf=2, random_state=0)
+            kind = sk.DecisionTreeClassifier if discrete else sk.DecisionTreeRegressor
+            tree = kind(max_leaf_nodes=64, min_samples_leaf=2, random_state=0)
             score = float(tree.fit(x[::2], y_seen).score(x[1::2], y_new))
             floor = float(np.unique(y_new, return_counts=True)[1].max() / len(y_new)) if discrete else 0.0
             skill = (score - floor) / (1 - floor) if floor < 1 else 0.0

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import inspect
 import math
 import pkgutil
 from collections.abc import Callable, Sequence
@@ -38,7 +39,7 @@ def metric(direction: str, *, share: bool = False, at: Sequence[int] = ()) -> Ca
 def family(name: str) -> dict[str, Any]:
     """{metric: function} of one family, in the order of its file."""
     found = vars(importlib.import_module(f"luban.metrics.{name}"))
-    marked = {key: value for key, value in found.items() if hasattr(value, "direction")}
+    marked: dict[str, Any] = {key: value for key, value in found.items() if inspect.isfunction(value) and hasattr(value, "direction")}
     return {f"{key}@{k}" if k else key: _at(value, k) for key, value in marked.items() for k in value.at or (0,)}
 
 

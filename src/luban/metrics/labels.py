@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import sklearn.metrics as sk
 from numpy import ndarray as Array
 
+from luban.core.later import Later
 from luban.metrics import metric
+
+sk = Later("sklearn.metrics")
 
 
 @metric("max", share=True)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
-import sklearn.metrics as sk
 from numpy import ndarray as Array
 
+from luban.core.later import Later
 from luban.metrics import metric
+
+sk = Later("sklearn.metrics")
 
 
 @metric("min")
 def rmse(y: Array, v: Array) -> float | None:
     """Root mean squared error."""
-    return sk.root_mean_squared_error(y, v)
+    return float(np.sqrt(np.mean(np.square(y - v))))
 
 
 @metric("min")

@@ -12,18 +12,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import sparse
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import HuberRegressor, LogisticRegression, Ridge
 from torch import Tensor
 from torch.nn import functional as F
 
 from luban.core.batch import Batch, Encoded, Examples, Ragged
 from luban.core.contract import Clock, Head, Model, Part, Schema, log_odds
+from luban.core.later import Later
 from luban.core.notes import say
 from luban.layers.columns import numbers, of_kind
 from luban.layers.rules import within
 from luban.layers.targets import truth
+
+sparse, sk, exceptions = Later("scipy.sparse"), Later("sklearn.linear_model"), Later("sklearn.exceptions")
 
 
 class Linear(Model):
@@ -71,7 +71,7 @@ class Linear(Model):
             start += size
         return out
 
-    def _design(self, batch: Batch) -> sparse.csr_matrix:
+    def _design(self, batch: Batch) -> Any:
         """The same features as `forward` reads, as one matrix (B, F)."""
         blocks = [sparse.csr_matrix(numbers(batch, self.scalars).cpu().numpy())] if self.scalars else []
         for key, size in self.bags.items():
@@ -80,7 +80,7 @@ class Linear(Model):
             blocks.append(sparse.csr_matrix((values, ids, offsets), shape=(len(offsets) - 1, size)))
         return sparse.hstack(blocks, format="csr").astype(np.float64)
 
-    def _solve_part(self, x: sparse.csr_matrix, train: Batch, part: Part) -> tuple[np.ndarray, np.ndarray]:
+    def _solve_part(self, x: Any, train: Batch, part: Part) -> tuple[np.ndarray, np.ndarray]:
         """(weight (F, size), bias (size,)) of one target."""
         y, rows = truth(train, part)
         x = x[rows]
@@ -95,14 +95,14 @@ class Linear(Model):
             pairs = [(weight[:, 1:] - weight[:, :1], bias[1:] - bias[:1]) for weight, bias in pairs]
         return np.concatenate([weight for weight, _ in pairs], 1), np.concatenate([bias for _, bias in pairs])
 
-    def _logistic(self, x: sparse.csr_matrix, y: np.ndarray, size: int, weights: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+    def _logistic(self, x: Any, y: np.ndarray, size: int, weights: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
         """Logits of `size` classes. A class without a row keeps its log odds as bias and no weight."""
         weight, bias = np.zeros((x.shape[1], size)), np.array(log_odds(np.bincount(y, minlength=size).tolist()))
         present = np.unique(y)
         if len(present) > 1:
-            made = LogisticRegression(C=self.config.strength, max_iter=self.config.iterations)
+            made = sk.LogisticRegression(C=self.config.strength, max_iter=self.config.iterations)
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ConvergenceWarning)
+                warnings.simplefilter("ignore", exceptions.ConvergenceWarning)
                 made.fit(x, y, sample_weight=np.array(weights)[y] if weights else None)
             if made.n_iter_.max() >= self.config.iterations:
                 say(f"linear: stopped after {self.config.iterations} iterations, not wholly converged (model.iterations sets the limit).")
@@ -112,11 +112,11 @@ class Linear(Model):
             weight[:, present], bias[present] = coefficients, intercepts
         return weight, bias
 
-    def _ridge_or_huber(self, loss: str) -> Ridge | HuberRegressor:
+    def _ridge_or_huber(self, loss: str) -> Any:
         """huber at scikit-learn's 1.35; mae as huber at 1, its nearest: the exact one is a linear programme of minutes."""
         if loss in ("", "mse"):
-            return Ridge(alpha=1 / self.config.strength)
-        return HuberRegressor(epsilon=1.35 if loss == "huber" else 1.0, max_iter=self.config.iterations, alpha=1e-4)
+            return sk.Ridge(alpha=1 / self.config.strength)
+        return sk.HuberRegressor(epsilon=1.35 if loss == "huber" else 1.0, max_iter=self.config.iterations, alpha=1e-4)
 
 
 def _bag(column: Encoded) -> tuple[Tensor, Tensor, Tensor]:

@@ -9,18 +9,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import lightgbm as lgb
 import numpy as np
 import torch
 from torch import Tensor
 
 from luban.core.batch import Batch, Examples
 from luban.core.contract import Clock, Head, Model, Part, Schema
+from luban.core.later import Later
 from luban.layers.columns import BINS, frequencies
 from luban.layers.rules import within
 from luban.layers.targets import truth
+
+if TYPE_CHECKING:
+    import lightgbm as lgb
+else:
+    lgb = Later("lightgbm")
 
 LOSSES = {"": "regression", "mse": "regression", "mae": "regression_l1", "huber": "huber"}
 SURE = 15.0

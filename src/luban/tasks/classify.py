@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 import numpy as np
 import polars as pl
-import sklearn.metrics as sk
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -23,9 +22,12 @@ from luban.core import cells
 from luban.core.batch import Batch
 from luban.core.contract import Head, Measured, Model, Part, Schema, Table, Task, log_odds
 from luban.core.errors import UserError, listed
+from luban.core.later import Later
 from luban.core.notes import warn
 from luban.metrics import compute, family
 from luban.tasks._targets import discrete, need_one
+
+sk = Later("sklearn.metrics")
 
 COLUMNS = 20
 """Up to so many classes each gets its column `p_<label>` and its metric `f1_<label>`; with more, the three likeliest are answered."""

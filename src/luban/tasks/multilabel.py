@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import sklearn.metrics as sk
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -20,10 +19,13 @@ from luban.core import cells
 from luban.core.batch import Batch
 from luban.core.contract import Head, Measured, Model, Part, Schema, Table, Task, log_odds
 from luban.core.errors import UserError, listed
+from luban.core.later import Later
 from luban.core.notes import warn
 from luban.core.registry import FIELDS
 from luban.metrics import compute, family
 from luban.tasks._targets import need_several, yes_or_no
+
+sk = Later("sklearn.metrics")
 
 
 class Multilabel(Task):
