@@ -211,7 +211,13 @@ def table(workload: str, runs: Runs, epochs: int) -> list[str]:
         lines = [best(runs, peer, steady_of) for peer in columns]
         cells = [spread([fact(line) for line in each]) if fact else str(each[0]["threads"]) for each in lines]
         text.append(f"| {' | '.join([name, *cells, *[''] * len(peers)])} |")
-    variants = [f"{peer} {variant} {median(map(steady_of, lines)):.2f} s" for (peer, variant), lines in runs.items()]
+    ours = best(runs, "luban", steady_of)
+    variants = []
+    for (peer, variant), lines in runs.items():
+        ratios = [steady_of(a) / steady_of(b) for a, b in zip(lines, ours, strict=True)]
+        totals = [a["total_seconds"] / b["total_seconds"] for a, b in zip(lines, ours, strict=True)]
+        said = f"{peer} {variant} {median(map(steady_of, lines)):.2f} s"
+        variants.append(said + (f" ({median(ratios):.2f} times luban's; from the command {median(totals):.2f})" if peer != "luban" else ""))
     said = f"Of a peer's variants the better stands in each row. All, steady seconds an epoch: {'; '.join(variants)}."
     return [*text, "", said, *gate(runs, peers)]
 

@@ -14,8 +14,8 @@ import torch
 
 from luban.core.batch import Store
 from luban.core.contract import Schema
-from luban.core.later import Later
 from luban.core.notes import warn
+from luban.core.registry import Later
 from luban.data import Rows
 from luban.splitting import TRAIN, row_hash
 

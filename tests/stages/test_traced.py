@@ -16,7 +16,7 @@ from luban.core.registry import MODELS, TASKS
 from luban.planning import from_words
 from luban.stages import fit
 from luban.stages.prepare import prepare
-from luban.stages.traced import Traced, wide_product
+from luban.stages.traced import Loss, Traced, wide_product
 from luban.tasks.classify import Classify
 
 HEAD = Head((Part("y0", "classes", 3, "cross_entropy"),))
@@ -40,7 +40,7 @@ def of(*layers, optimizer="adam", **options):
     torch.manual_seed(0)
     model = Net(*layers)
     optimiser = optim.build(optimizer, model, 1e-2, flat=False, **options)
-    return model, optimiser, Traced(model, Classify(), HEAD, optimiser, batch(0), batch(1))
+    return model, optimiser, Traced(Loss(model, Classify(), HEAD), optimiser, batch(0), batch(1))
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
@@ -101,7 +101,7 @@ def test_what_cannot_be_recorded_is_stepped_as_ever():
     model, optimiser, traced = of(nn.ReLU())
     assert traced.fits(batch(3), 1) and traced.fits(batch(3, n=48), 3) and not traced.fits(batch(3, n=7), 1)
     ragged = {"c0": Ragged(torch.ones(4), torch.tensor([0, 1, 4])), "y0": torch.ones(2, dtype=torch.int64)}
-    assert not Traced(model, Classify(), HEAD, optimiser, ragged, ragged).usable
+    assert not Traced(Loss(model, Classify(), HEAD), optimiser, ragged, ragged).usable
 
 
 def test_a_run_is_the_same_to_the_bit_and_learns_as_well(tmp_path, monkeypatch):
@@ -127,4 +127,4 @@ def test_the_gpt_can_be_recorded_too():
     config, _, _ = cls.plan(cls.Config(), ready.schema, ready.head, 100, "small")
     model = cls(config, ready.schema, ready.head)
     pieces = [ready.examples[0][torch.arange(i, i + 4)] for i in (0, 4)]
-    assert Traced(model, ready.task, ready.head, optim.build("adamw", model, 1e-3, flat=False), *pieces).usable
+    assert Traced(Loss(model, ready.task, ready.head), optim.build("adamw", model, 1e-3, flat=False), *pieces).usable

@@ -140,3 +140,16 @@ FIELDS = Registry("luban.fields", "field")
 MODELS = Registry("luban.models", "model")
 TASKS = Registry("luban.tasks", "task")
 SOURCES = Registry("luban.sources", "source")
+
+
+class Later:
+    """Stands for a library that is loaded at its first use: `sk = Later("sklearn.metrics")`, then `sk.f1_score` as ever.
+
+    scikit-learn, SciPy and what they drag in take a second, and neither `predict` nor `serve` needs them.
+    """
+
+    def __init__(self, name: str):
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib.import_module(self._name), name)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy import ndarray as Array
 
-from luban.core.later import Later
+from luban.core.registry import Later
 from luban.metrics import metric
 
 sk = Later("sklearn.metrics")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy import ndarray as Array
 
-from luban.core.later import Later
+from luban.core.registry import Later
 from luban.metrics import metric
 
 sk = Later("sklearn.metrics")

@@ -23,6 +23,8 @@ POOLS = {"max": nn.MaxPool2d, "avg": nn.AvgPool2d}
 
 
 class CNN(PictureModel):
+    traceable = True
+
     @dataclass(frozen=True)
     class Config:
         filters: tuple[int, ...] | None = None

@@ -17,8 +17,8 @@ from torch.nn import functional as F
 
 from luban.core.batch import Batch, Encoded, Examples, Ragged
 from luban.core.contract import Clock, Head, Model, Part, Schema, log_odds
-from luban.core.later import Later
 from luban.core.notes import say
+from luban.core.registry import Later
 from luban.layers.columns import numbers, of_kind
 from luban.layers.rules import within
 from luban.layers.targets import truth

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from luban.core.batch import Batch, Examples
 from luban.core.contract import Clock, Head, Model, Part, Schema
-from luban.core.later import Later
+from luban.core.registry import Later
 from luban.layers.columns import BINS, frequencies
 from luban.layers.rules import within
 from luban.layers.targets import truth

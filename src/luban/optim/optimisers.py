@@ -78,7 +78,8 @@ class Optimiser:
     def fused(self) -> bool:
         """Is all of its move one kernel, on the parameters themselves?"""
         one = self._wrapped[0]
-        return len(self._wrapped) == 1 and isinstance(one, _Elementwise) and one.name in FUSED and not self._buffers
+        plain = not self._buffers and all(weight.is_contiguous() for weight in self.weights)
+        return plain and len(self._wrapped) == 1 and isinstance(one, _Elementwise) and one.name in FUSED
 
     def lists(self) -> tuple[list[list[Tensor]], list[list[list[Tensor]]], list[float], str, float, bool]:
         """Weights, moments and decays by group, then kind, momentum, nesterov; for who calls the kernel himself. Only where `fused`."""

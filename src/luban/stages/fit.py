@@ -38,7 +38,7 @@ from luban.planning import TrainConfig, steps_per_epoch
 from luban.splitting import TRAIN, VALID
 from luban.stages.clock import Interrupted, RunClock
 from luban.stages.prepare import Prepared
-from luban.stages.traced import LONG, MOST, SMALL, Traced
+from luban.stages.traced import LONG, MOST, SMALL, Loss, Traced
 
 _SAVE_EVERY = 0.2
 """Seconds between checkpoints at least; more where one costs over 2 % of that."""
@@ -197,16 +197,17 @@ def _step(job: Job, model: Model, optimiser: optim.Optimiser, pieces: list[tuple
 
 
 def _small(job: Job) -> bool:
-    """May its steps be recorded: a long training of a small network in fp32? By the plan only, so that a resumed run takes the same way."""
+    """May its steps be recorded: a long training of a small network? By the plan only, so that a resumed run takes the same way."""
     c, model = job.config, job.model
-    plain = c.accumulate == 1 and not c.ema and c.precision == "fp32" and job.device.type == "cpu" and c.optimizer in optim.FUSED
+    plain = c.accumulate == 1 and not c.ema and job.device.type == "cpu" and c.optimizer in optim.FUSED
     enough = c.steps >= LONG and len(job.data.examples[TRAIN]) >= 2 * c.batch_size
     return model.traceable and plain and enough and 3 * model.flops() * c.batch_size < SMALL
 
 
 def _traced(job: Job, model: Model, optimiser: optim.Optimiser) -> Traced | None:
     train, size = job.data.examples[TRAIN], job.config.batch_size
-    made = Traced(model, job.data.task, job.data.head, optimiser, *(train[torch.arange(i * size, (i + 1) * size)] for i in (0, 1)))
+    loss = Loss(model, job.data.task, job.data.head, bf16=job.config.precision == "bf16")
+    made = Traced(loss, optimiser, *(train[torch.arange(i * size, (i + 1) * size)] for i in (0, 1)))
     return made if made.usable else None
 
 

@@ -22,8 +22,8 @@ from luban.core import cells
 from luban.core.batch import Batch
 from luban.core.contract import Head, Measured, Model, Part, Schema, Table, Task, log_odds
 from luban.core.errors import UserError, listed
-from luban.core.later import Later
 from luban.core.notes import warn
+from luban.core.registry import Later
 from luban.metrics import compute, family
 from luban.tasks._targets import discrete, need_one
 

@@ -19,9 +19,8 @@ from luban.core import cells
 from luban.core.batch import Batch
 from luban.core.contract import Head, Measured, Model, Part, Schema, Table, Task, log_odds
 from luban.core.errors import UserError, listed
-from luban.core.later import Later
 from luban.core.notes import warn
-from luban.core.registry import FIELDS
+from luban.core.registry import FIELDS, Later
 from luban.metrics import compute, family
 from luban.tasks._targets import need_several, yes_or_no
 
