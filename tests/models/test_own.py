@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import numeric
+from conftest import numeric, seen
 from torch import nn
 
 from luban.core.contract import Head, Model, Part
@@ -88,3 +88,25 @@ def test_what_does_not_fit_is_refused_in_a_sentence(network, head, says):
 def test_a_softmax_before_the_loss_is_said_aloud(caplog):
     wrap(nn.Sequential(nn.Linear(4, 3), nn.Softmax(1)), SCHEMA, THREE)
     assert "leave the softmax out" in caplog.text
+
+
+# ---------------------------------------------------------------- pictures
+
+PICTURES, SEEN = seen(np.random.default_rng(0).integers(0, 256, (6, 3, 12, 10), dtype=np.uint8))
+
+
+class Eyes(nn.Module):
+    def __init__(self, n_inputs, n_outputs):
+        super().__init__()
+        self.net = nn.Sequential(nn.Conv2d(n_inputs, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 10 * 8, n_outputs))
+
+    def forward(self, x):
+        return self.net(x)
+
+
+def test_a_network_gets_pictures_as_pictures():
+    model = wrap(Eyes, PICTURES, THREE)
+    assert model(SEEN).shape == (6, 3)
+    assert model.flops() == 2 * (27 * 4 * 80 + 4 * 80 * 3)
+    with pytest.raises(UserError, match=r"pictures of shape \(3, 12, 10\)"):
+        wrap(nn.Linear(5, 3), PICTURES, THREE)

@@ -202,7 +202,8 @@ def test_a_picture_model_wants_one_column_of_pictures(columns):
 
     with pytest.raises(UserError, match="one column of pictures"):
         model("cnn", Columns)
-    assert MODELS["resnet"].suits(Columns, HEAD) == (0.9 if columns else 0)
+    assert MODELS["resnet"].suits(Columns, HEAD, 9_000) == 0
+    assert MODELS["mlp"].suits(Columns, HEAD, 9_000) == (0.3 if columns else 0)
 
 
 def test_centroids_are_the_nearest_mean(clock):

@@ -11,10 +11,12 @@ import polars as pl
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
-from luban.core.contract import Schema, Task
+from luban.core.contract import Head, Part, Schema, Task
 from luban.core.errors import UserError
 from luban.core.registry import FIELDS, TASKS
+from luban.tasks.classify import Classify
 
 DATA = Path(os.environ.get("LUBAN_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
@@ -309,3 +311,30 @@ def test_several_passes_its_options_on():
     of = cls(cls.Config(classify=TASKS["classify"].Config(loss="bce"), regress=TASKS["regress"].Config(loss="huber")))
     schema = fitted(of, pl.DataFrame({"y": ["a", "b"] * 10, "v": [i / 7 for i in range(20)]}))
     assert [(part.kind, part.loss) for part in of.head(schema).parts] == [("binary", "bce"), ("value", "huber")]
+
+
+def test_mixup_averages_rows_and_losses():
+    task = Classify(Classify.Config(mixup=0.4))
+    head = Head((Part("y0", "classes", 2, "cross_entropy"),))
+    batch = {"c0": torch.tensor([[0.0], [8.0]]), "c1": torch.zeros(2, 1, 2, 2, dtype=torch.uint8), "y0": torch.tensor([1, 2])}
+    seen = []
+
+    class Watch(torch.nn.Module):
+        def forward(self, batch):
+            seen.append(batch)
+            return torch.cat([0 * batch["c0"], batch["c0"]], 1)
+
+    torch.manual_seed(0)
+    losses = [task.loss(Watch().train(), batch, head)[0].item() for _ in range(40)]
+    shares = {round(float(each["c0"][0]), 4) for each in seen}
+    assert len(shares) > 10 and all(0 <= share <= 8 for share in shares)  # 0 where a row met itself
+    assert all(each["c1"].is_floating_point() and torch.equal(each["y0"], batch["y0"]) for each in seen)
+    number, mixed = next((i, each) for i, each in enumerate(seen) if each["c0"][0] > 0)
+    share = 1 - float(mixed["c0"][0]) / 8
+    z = torch.cat([0 * mixed["c0"], mixed["c0"]], 1)
+    truth = share * F.cross_entropy(z, torch.tensor([0, 1])) + (1 - share) * F.cross_entropy(z, torch.tensor([1, 0]))
+    assert losses[number] == pytest.approx(truth.item(), rel=1e-5)
+    task.loss(Watch().eval(), batch, head)
+    assert torch.equal(seen[-1]["c0"], batch["c0"])
+    with pytest.raises(UserError, match="mixup"):
+        Classify.Config(mixup=-1)

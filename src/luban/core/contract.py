@@ -430,8 +430,9 @@ class Model(nn.Module):
         self.config, self.head = config, head
 
     @classmethod
-    def suits(cls, schema: Schema, head: Head) -> float:
-        """0..1: how promising for such data; `--model auto` tries those above 0, the best first. 0: only when asked for."""
+    def suits(cls, schema: Schema, head: Head, n_rows: int) -> float:
+        """0..1: how promising for n_rows training rows of such data; `--model auto` tries those above 0, the best first. 0: only when asked
+        for."""
         return 0.0
 
     @classmethod

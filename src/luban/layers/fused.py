@@ -13,21 +13,21 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from luban.core.batch import Batch, Examples
 from luban.core.contract import Field, Head, Model, Schema
 from luban.core.errors import UserError, listed
 from luban.layers.columns import Flat, of_kind
 from luban.layers.heads import output_layer
-from luban.layers.pictures import Pixels
+from luban.layers.pictures import Pixels, flops
 
 SHOWN = 32
 """Pictures, or filters, that are shown."""
 
 
 def has_picture(schema: Schema) -> bool:
-    return bool(of_kind(schema, "grid"))
+    """Is there a picture in a row, and no more than one?"""
+    return len(of_kind(schema, "grid")) == 1
 
 
 def the_picture(schema: Schema) -> tuple[str, Field]:
@@ -35,8 +35,8 @@ def the_picture(schema: Schema) -> tuple[str, Field]:
     found = of_kind(schema, "grid")
     if len(found) != 1:
         names = [repr(field.columns[0]) for field in found.values()]
-        have = f"there are {len(names)}: {listed(names)}; leave all but one out (--drop)" if names else "there is none"
-        raise UserError(f"this model looks at one column of pictures, and {have}. `--model auto` takes what fits.")
+        have = f"there are {len(names)}: {listed(names)}; leave all but one out (--drop), or take --model mlp" if names else "there is none"
+        raise UserError(f"this model looks at one column of pictures, and {have}.")
     return next(iter(found.items()))
 
 
@@ -102,12 +102,8 @@ class PictureModel(Model):
 
     def _counted(self, shape: tuple[int, ...]) -> float:
         """Of the trunk by running it once on an empty picture; of the rest as any model."""
-        training = self.trunk.training
-        with torch.random.fork_rng(devices=[]), torch.no_grad(), FlopCounterMode(display=False) as counter:
-            self.trunk.eval()(torch.zeros(1, *shape))
-        self.trunk.train(training)
         rest = [*self.joined.parameters(), *self.output.parameters()]
-        return float(counter.get_total_flops() + 2 * sum(p.numel() for p in rest if p.dim() > 1))
+        return float(flops(self.trunk, torch.zeros(1, *shape)) + 2 * sum(p.numel() for p in rest if p.dim() > 1))
 
 
 def as_pictures(weights: Tensor) -> Tensor:

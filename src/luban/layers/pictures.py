@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from luban.core.batch import Examples
 from luban.core.contract import Head
@@ -23,7 +25,7 @@ from luban.layers.targets import truth
 KINDS = {
     "flip": "half of the pictures mirrored, left to right",
     "auto_flip": "as flip, if mirrored training pictures look like those of their own class",
-    "shift": "moved by up to a twelfth of the side, the border mirrored",
+    "shift": "moved by up to a twelfth of the side, the border mirrored (elsewhere called a random crop)",
     "affine": "turned by up to 10 degrees and scaled by up to 15 %",
     "erase": "a square of a third of the side painted over in half of the pictures",
 }
@@ -95,7 +97,7 @@ class Pixels(nn.Module):
         rows = (torch.arange(H, device=x.device) + 0.5 - at[0] * H).abs() < half  # (B, H)
         columns = (torch.arange(W, device=x.device) + 0.5 - at[1] * W).abs() < half
         hidden = (rows & (at[2] < 0.5)).unsqueeze(2) & columns.unsqueeze(1)
-        return torch.where(hidden.unsqueeze(1), self.mean.round().to(torch.uint8), x)
+        return torch.where(hidden.unsqueeze(1), self.mean.round().to(x.dtype), x)
 
     # ---- looking
 
@@ -160,4 +162,32 @@ def _turned(x: Tensor) -> Tensor:
     theta = torch.stack([cos * grown, -sin * grown, zero, sin * grown, cos * grown, zero], 1).view(B, 2, 3)
     grid = F.affine_grid(theta, list(x.shape), align_corners=False)
     moved = F.grid_sample(x.float(), grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-    return moved.round().to(torch.uint8)
+    return moved.round().to(x.dtype)
+
+
+# ---------------------------------------------------------------- what looking costs
+
+
+class Counter(TorchDispatchMode):
+    """Adds up torch's own formulas in `total`. torch's FlopCounterMode does so too, and loads the compiler first: a second."""
+
+    total: float = 0
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # to be skipped, too, loads the compiler
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if func.overloadpacket in flop_registry:
+            self.total += flop_registry[func.overloadpacket](*args, **(kwargs or {}), out_val=made)
+        return made
+
+
+def flops(network: nn.Module, x: Tensor) -> float:
+    """Of network(x), in eval mode. Leaves mode and dice as they were."""
+    training = network.training
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), Counter() as counter:
+        network.eval()(x)
+    network.train(training)
+    return float(counter.total)

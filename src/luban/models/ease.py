@@ -72,7 +72,7 @@ class EASE(Model):
             self.register_buffer("weight", torch.zeros(I, I))  # B
 
     @classmethod
-    def suits(cls, schema: Schema, head: Head) -> float:
+    def suits(cls, schema: Schema, head: Head, n_rows: int) -> float:
         return 0.8
 
     # ---------------------------------------------------------------- solving, in float64

@@ -62,7 +62,7 @@ class GPT(Model):
         self.register_buffer("sin", sin, persistent=False)
 
     @classmethod
-    def suits(cls, schema: Schema, head: Head) -> float:
+    def suits(cls, schema: Schema, head: Head, n_rows: int) -> float:
         return 0.9
 
     @classmethod

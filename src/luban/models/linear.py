@@ -51,7 +51,7 @@ class Linear(Model):
         self.register_buffer("bias", torch.zeros(head.size))
 
     @classmethod
-    def suits(cls, schema: Schema, head: Head) -> float:
+    def suits(cls, schema: Schema, head: Head, n_rows: int) -> float:
         return 0.5
 
     def solve(self, train: Examples, valid: Examples | None, clock: Clock) -> None:

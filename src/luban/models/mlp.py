@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from luban.core.batch import Batch
 from luban.core.contract import Head, Model, Schema
-from luban.layers.columns import Flat
+from luban.layers.columns import Flat, of_kind
 from luban.layers.heads import output_layer
 from luban.layers.rules import training, within
 
@@ -58,6 +58,10 @@ class MLP(Model):
             width = wide
         self.hidden = nn.Sequential(*layers)
         self.output = output_layer(width, head)
+
+    @classmethod
+    def suits(cls, schema: Schema, head: Head, n_rows: int) -> float:
+        return 0.3 if len(of_kind(schema, "grid")) > 1 else 0.0  # several pictures a row, which no other model here reads
 
     @classmethod
     def plan(cls, config: Any, schema: Schema, head: Head, n_rows: int, size: str) -> tuple[Any, dict[str, Any], dict[str, str]]:

@@ -47,7 +47,7 @@ class NLinear(Model):
         nn.init.zeros_(self.linear.bias)
 
     @classmethod
-    def suits(cls, schema: Schema, head: Head) -> float:
+    def suits(cls, schema: Schema, head: Head, n_rows: int) -> float:
         return 0.8
 
     @classmethod

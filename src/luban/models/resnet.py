@@ -49,7 +49,7 @@ class ResNet(PictureModel):
             check_augment(self.augment)
 
     @classmethod
-    def suits(cls, schema: Schema, head: Head) -> float:
+    def suits(cls, schema: Schema, head: Head, n_rows: int) -> float:
         return 0.9 if has_picture(schema) else 0.0
 
     @classmethod

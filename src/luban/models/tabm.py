@@ -62,7 +62,7 @@ class TabM(Model):
         self.bias = nn.Parameter(starting_bias(head).repeat(K, 1))  # (K, O)
 
     @classmethod
-    def suits(cls, schema: Schema, head: Head) -> float:
+    def suits(cls, schema: Schema, head: Head, n_rows: int) -> float:
         return 1.0
 
     @classmethod

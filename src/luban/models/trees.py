@@ -66,7 +66,7 @@ class Trees(Model):
         self.boosters: dict[str, lgb.Booster] = {}  # "y0", or "y0.3" for the label number 3
 
     @classmethod
-    def suits(cls, schema: Schema, head: Head) -> float:
+    def suits(cls, schema: Schema, head: Head, n_rows: int) -> float:
         return 0.9
 
     def solve(self, train: Examples, valid: Examples | None, clock: Clock) -> None:

@@ -59,7 +59,8 @@ def draft_all(prepared: Prepared, network: Any) -> list[Draft]:
         return [draft(name, prepared, network, options)]
     if options:
         raise UserError(f"model.{next(iter(options))} belongs to one model: name it with --model ({listed(MODELS.names(), 40)}).")
-    scores = [(cls.suits(prepared.schema, prepared.head), name) for name, cls in MODELS.items() if fits(cls, prepared)]
+    n = len(prepared.examples[TRAIN])
+    scores = [(cls.suits(prepared.schema, prepared.head, n), name) for name, cls in MODELS.items() if fits(cls, prepared)]
     names = [name for score, name in sorted(scores, reverse=True) if score > 0]
     if not names:
         kinds = sorted({part.kind for part in prepared.head.parts})

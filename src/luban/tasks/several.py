@@ -17,6 +17,7 @@ from torch import Tensor
 
 from luban.core.batch import Batch
 from luban.core.contract import Head, Measured, Model, Part, Schema, Table, Task
+from luban.core.errors import UserError
 from luban.metrics.several import mean_skill
 from luban.tasks._targets import discrete, need_several
 from luban.tasks.classify import Classify
@@ -30,6 +31,10 @@ class Several(Task):
         """For all targets that are classes."""
         regress: Regress.Config = field(default_factory=Regress.Config)
         """For all targets that are numbers."""
+
+        def __post_init__(self) -> None:
+            if self.classify.mixup:
+                raise UserError("task.classify.mixup is for a single target: of several, each would need a share of its own.")
 
     def __init__(self, config: Any = None):
         super().__init__(config)
