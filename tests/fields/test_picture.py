@@ -73,6 +73,11 @@ def test_a_camera_held_askew_is_turned(turn):
     assert (made == turned.transpose(2, 0, 1)).all()
 
 
+def test_a_damaged_note_on_how_it_was_held_is_no_damage():
+    whole = coded(COLOUR, "JPEG", exif=b"Exif\x00\x00no TIFF here at all")
+    assert one(whole, (3, *COLOUR.shape[:2])).shape == (3, *COLOUR.shape[:2])
+
+
 def test_sixteen_bits_are_scaled_not_cut_off():
     deep = (GREY.astype(np.uint16) << 8) + 77
     for kind in ("PNG", "TIFF", "PPM"):

@@ -90,6 +90,20 @@ def test_a_softmax_before_the_loss_is_said_aloud(caplog):
     assert "leave the softmax out" in caplog.text
 
 
+class Settings(nn.Linear):
+    def __init__(self, features=4, classes=3):
+        super().__init__(features, classes)
+
+
+class Sizes(nn.Linear):
+    def __init__(self, in_features=1, out_features=1):
+        super().__init__(in_features, out_features)
+
+
+def test_settings_with_defaults_are_left_alone_and_sizes_filled():
+    assert wrap(Settings, SCHEMA, THREE)(BATCH).shape == wrap(Sizes, SCHEMA, THREE)(BATCH).shape == (20, 3)
+
+
 # ---------------------------------------------------------------- pictures
 
 PICTURES, SEEN = seen(np.random.default_rng(0).integers(0, 256, (6, 3, 12, 10), dtype=np.uint8))

@@ -215,3 +215,7 @@ def test_centroids_are_the_nearest_mean(clock):
     means = torch.stack([flat[torch.from_numpy(y == c)].mean(0) for c in (0, 1)])
     assert torch.equal(made(batch).argmax(1), torch.cdist(flat, means).argmin(1))
     assert next(iter(made.show(batch).values())).shape == (2, 1, 12, 12)
+
+
+def test_group_norm_takes_any_width():
+    assert model("resnet", norm="group", widths=(50, 100, 56))(BATCH).shape == (len(NOISE), 2)

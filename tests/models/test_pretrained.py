@@ -9,10 +9,11 @@ import pytest
 import torch
 from conftest import examples, seen
 
-from luban.core.contract import Head, Part, log_odds
+from luban.core.contract import Clock, Head, Part, log_odds
 from luban.core.errors import UserError
 from luban.core.registry import MODELS
 from luban.layers import efficientnet
+from luban.models import pretrained
 
 RNG = np.random.default_rng(0)
 HEAD = Head((Part("y0", "classes", 2, "cross_entropy", (), log_odds([1, 1])), Part("y1", "value", 1, "mse", (), (0.0,))))
@@ -110,3 +111,36 @@ def test_a_folder_that_is_none_is_a_sentence(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", object())
     with pytest.raises(UserError, match=r"config\.json"):
         MODELS["pretrained"].plan(MODELS["pretrained"].Config(backbone=f"hf:{tmp_path}"), data()[0], HEAD, 48, "small")
+
+
+def test_augmentation_that_nothing_would_use_is_refused(weights):
+    cls, (schema, _) = MODELS["pretrained"], data()
+    with pytest.raises(UserError, match="tune=all"):
+        cls.plan(cls.Config(augment=("flip",)), schema, HEAD, 48, "small")
+
+
+def test_auto_tries_it_on_few_pictures_where_its_weights_are(weights, monkeypatch):
+    cls, (schema, _) = MODELS["pretrained"], data()
+    assert cls.suits(schema, HEAD, 300) == 0  # 20 pixels are too few
+    schema.inputs["c0"].shape = (1, 32, 32)
+    assert cls.suits(schema, HEAD, 300) > 0 and cls.suits(schema, HEAD, 3_000) == 0
+    monkeypatch.setattr(efficientnet, "SHA256", "0" * 64)
+    assert cls.suits(schema, HEAD, 300) == 0
+
+
+def test_a_time_limit_leaves_pictures_out(weights, monkeypatch):
+    cls, (schema, batch) = MODELS["pretrained"], data()
+    monkeypatch.setattr(pretrained, "PIECE", 16)
+
+    class Hurried(Clock):
+        seed, threads, left = 0, 1, 8.0
+
+        def seconds_left(self):
+            self.left -= 2
+            return self.left
+
+    config, _, _ = cls.plan(cls.Config(side=64), schema, HEAD, 48, "small")
+    model, seen = cls(config, schema, HEAD), []
+    monkeypatch.setattr(pretrained, "solved", lambda x, *rest, run=pretrained.solved: seen.append(len(x)) or run(x, *rest))
+    model.solve(examples(batch), None, Hurried())
+    assert 16 <= seen[0] < 48

@@ -448,3 +448,23 @@ def test_digits_as_pictures():
     assert (pictures["picture"].to_numpy().reshape(-1, 64) / 255 * 16).round().astype(int).tolist() == flat.drop(
         "digit"
     ).to_numpy().tolist()
+
+
+class OldName(zipfile.ZipInfo):
+    """Written as a Chinese Windows writes it: in GBK, without a flag."""
+
+    def _encodeFilenameFlags(self):
+        return self.filename.encode("gbk"), self.flag_bits & ~0x800
+
+
+def test_names_from_a_chinese_windows_are_read(tmp_path):
+    with zipfile.ZipFile(tmp_path / "图.zip", "w") as file:
+        for name in ("猫/1.png", "狗/1.png"):
+            file.writestr(OldName(name), PNG)
+    assert sorted(reading.read(tmp_path / "图.zip")["label"]) == ["狗", "猫"]
+    with tarfile.open(tmp_path / "t.tar", "w", encoding="gbk", format=tarfile.GNU_FORMAT) as file:
+        for name in ("猫/1.png", "狗/1.png"):
+            member = tarfile.TarInfo(name)
+            member.size = len(PNG)
+            file.addfile(member, io.BytesIO(PNG))
+    assert sorted(reading.read(tmp_path / "t.tar")["label"]) == ["狗", "猫"]

@@ -9,13 +9,14 @@ import sys
 import time
 
 import pytest
+import safetensors
 
 ADULT = ["adult", "--target", "income", "--set", "data.shares=[0.2,0.02,0.78]", "--set", "train.epochs=24"]
 PLAYS = ["tinyshakespeare", "--set", "data.shares=[0.9,0.002,0.098]", "--set", "train.steps=1000", "--size", "small"]
-SMALL = ["--set", "train.batch_size=32"]
+SMALL = ["--size", "small", "--set", "train.batch_size=32", "--set", "train.ema=0", "--set", "train.steps=3000"]
 MODELS = {
     "mlp": [*ADULT, "--model", "mlp", "--set", "model.dropout=0.1"],
-    "traced": ["adult", "--target", "income", "--model", "mlp", "--size", "small", "--set", "train.steps=10000", *SMALL],
+    "traced": ["adult", "--target", "income", "--model", "mlp", *SMALL],
     "tabm": [*ADULT, "--model", "tabm", "--set", "model.k=4", "--set", "model.width=32", "--set", "train.precision=bf16"],
     "gpt": [*PLAYS, "--model", "gpt", "--set", "model.dropout=0.1", "--set", "task.context=16"],
 }
@@ -24,7 +25,7 @@ SETTINGS = ["train.ema=0.99", "train.eval_every=40", "train.patience=0"]
 
 def start(folder, *more, model="mlp"):
     settings = [word for setting in SETTINGS for word in ("--set", setting)]
-    words = ["train", *MODELS[model], "--baselines", "none", *settings, "--out", str(folder), *more]
+    words = ["train", "--baselines", "none", *settings, *MODELS[model], "--out", str(folder), *more]
     return subprocess.Popen([sys.executable, "-m", "luban", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -87,6 +88,13 @@ def test_killed_twice_ends_with_the_same_bits(tmp_path, whole):
 def test_windows_of_passages_are_resumed_with_the_same_bits(tmp_path):
     finish(start(tmp_path / "whole", model="gpt"))
     assert killed_and_resumed(tmp_path / "run", tmp_path / "whole", random.Random(3), "gpt", kills=2) > 0
+
+
+def test_recorded_steps_are_resumed_with_the_same_bits(tmp_path):
+    finish(start(tmp_path / "whole", model="traced"))
+    assert killed_and_resumed(tmp_path / "run", tmp_path / "whole", random.Random(3), "traced", kills=2) > 0
+    with safetensors.safe_open(tmp_path / "run" / "checkpoints" / "mlp" / "last.safetensors", "pt") as file:
+        assert json.loads(file.metadata()["state"])["traced"] is True
 
 
 @pytest.mark.slow

@@ -94,6 +94,42 @@ class Moody(nn.Module):
         return x.tanh() if x[0, 0] > 0 else x * 2
 
 
+class Stale(nn.Module):
+    """Keeps a number of the batch that was recorded, where no recorder sees it."""
+
+    def forward(self, x):
+        return x * float(x.detach().numpy().max())
+
+
+class Inner(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stale, self.last = Stale(), nn.Linear(5, 3)
+
+    def forward(self, batch):
+        return self.last(self.stale(batch["c0"]))
+
+
+def test_a_program_that_steps_otherwise_is_not_used():
+    torch.manual_seed(0)
+    model = Inner()
+    optimiser = optim.build("adam", model, 1e-2, flat=False)
+    assert not Traced(Loss(model, Classify(), HEAD), optimiser, batch(0), batch(1)).usable
+    assert Traced(Loss(model, Classify(), HEAD), optimiser, batch(0), batch(0)).usable  # on the same batch nothing shows
+
+
+def test_no_row_is_dropped(tmp_path, monkeypatch):
+    """97 = 6 * 16 + 1 rows: the last step of an epoch takes 17."""
+    taken, recorded = [], []
+    monkeypatch.setattr(fit, "LONG", 10)
+    monkeypatch.setattr(Traced, "steps", lambda *args, run=Traced.steps: recorded.append(len(args[3])) or run(*args))
+    monkeypatch.setattr(fit, "_step", lambda *args, run=fit._step: taken.append(sum(len(rows) for rows, _ in args[3])) or run(*args))
+    x = np.random.default_rng(0).normal(size=(120, 2))
+    table = {"a": x[:, 0], "b": x[:, 1], "y": np.where(x[:, 0] > 0, "是", "否"), "split": ["train"] * 97 + ["valid"] * 12 + ["test"] * 11}
+    luban.train(table, target="y", model="mlp", baselines=[], out=tmp_path / "run", set={"train.epochs": 4, "train.batch_size": 16})
+    assert taken == [17] * 4 and sum(recorded) - 1 == 4 * 5  # one more, to try it
+
+
 def test_what_cannot_be_recorded_is_stepped_as_ever():
     assert not of(nn.BatchNorm1d(8))[-1].usable  # its averages move
     assert not of(Moody())[-1].usable

@@ -80,7 +80,7 @@ def test_a_time_limit_is_kept(tmp_path):
     quick(tmp_path, "warm")
     began = time.perf_counter()
     run = quick(tmp_path, set={"train.epochs": 100_000, "train.patience": 0}, time_limit="4s")
-    assert time.perf_counter() - began < 8  # a busy machine may double it
+    assert 1.5 < time.perf_counter() - began < 8  # used, and a busy machine may double it
     assert 10 < yaml.safe_load((run.path / "config.yaml").read_text())["train"]["steps"] < 1_000_000
 
 

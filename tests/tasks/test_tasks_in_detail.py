@@ -334,6 +334,9 @@ def test_mixup_averages_rows_and_losses():
     z = torch.cat([0 * mixed["c0"], mixed["c0"]], 1)
     truth = share * F.cross_entropy(z, torch.tensor([0, 1])) + (1 - share) * F.cross_entropy(z, torch.tensor([1, 0]))
     assert losses[number] == pytest.approx(truth.item(), rel=1e-5)
+    gap = {**batch, "c0": torch.tensor([[float("nan")], [8.0]])}
+    task.loss(Watch().train(), gap, head)
+    assert seen[-1]["c0"].isnan().tolist() == [[True], [False]]  # what is missing does not spread
     task.loss(Watch().eval(), batch, head)
     assert torch.equal(seen[-1]["c0"], batch["c0"])
     with pytest.raises(UserError, match="mixup"):

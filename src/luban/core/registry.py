@@ -40,7 +40,7 @@ class Registry:
 
     def __getitem__(self, name: str) -> Any:
         """The class called `name`. Raises UserError for an unknown name (with the nearest one) or a missing optional package."""
-        if name.isidentifier() and importlib.util.find_spec(f"{self.package}.{name}"):
+        if name.isidentifier() and not name.startswith("_") and importlib.util.find_spec(f"{self.package}.{name}"):
             try:
                 return self._class_in(importlib.import_module(f"{self.package}.{name}"))
             except ModuleNotFoundError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import io
 import os
 import re
@@ -150,8 +151,9 @@ def pixels(cell: Cell, shape: tuple[int, ...], files: bool) -> tuple[np.ndarray,
     image.draft(mode, (max(height, width), max(height, width)))  # a JPEG is decoded at 1/2, 1/4 or 1/8, where that still covers
     moving = image.format in _MOVING and getattr(image, "is_animated", False)
     image.load()
-    if image.getexif().get(_ORIENTATION, 1) != 1:
-        image = ImageOps.exif_transpose(image)
+    with contextlib.suppress(*DAMAGE):  # a damaged note on how it was held is no damage to the picture
+        if image.getexif().get(_ORIENTATION, 1) != 1:
+            image = ImageOps.exif_transpose(image)
     made = np.asarray(_covering(_plain(image, mode), width, height))
     return made[None] if channels == 1 else made.transpose(2, 0, 1), moving
 

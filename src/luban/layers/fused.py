@@ -21,6 +21,8 @@ from luban.layers.columns import Flat, of_kind
 from luban.layers.heads import output_layer
 from luban.layers.pictures import Pixels, flops
 
+JOINED = 1024
+"""Width of the layer where other columns meet the features, at most."""
 SHOWN = 32
 """Pictures, or filters, that are shown."""
 
@@ -58,8 +60,9 @@ class PictureModel(Model):
         rest = {key: each for key, each in schema.inputs.items() if key != self.key}
         self.others = Flat(Schema(rest, {}), embed=self.mixes) if rest else None
         both = width + (self.others.size if self.others is not None else 0)
-        self.joined = nn.Sequential(nn.Linear(both, width), nn.ReLU()) if rest and self.mixes else nn.Identity()
-        self.output = output_layer(width if self.mixes else both, head)
+        wide = min(width, JOINED)
+        self.joined = nn.Sequential(nn.Linear(both, wide), nn.ReLU()) if rest and self.mixes else nn.Identity()
+        self.output = output_layer(both if not self.mixes else wide if rest else width, head)
         with torch.no_grad():
             self.output.weight.mul_(0.3)  # features of a picture network are not z-scored; so the first answers are near the constant
         self._cost = self._counted(field.shape)

@@ -74,7 +74,8 @@ def _built(network: type[nn.Module], shape: tuple[int, ...], outputs: int) -> nn
     parameters = [each for each in list(inspect.signature(network.__init__).parameters.values())[1:]
                   if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]  # fmt: skip
     needed = sum(each.default is each.empty for each in parameters)
-    if needed == 0 and len(parameters) < 2:
+    sizes = len(parameters) > 1 and "in" in parameters[0].name and "out" in parameters[1].name  # n_inputs, in_features, in_channels
+    if needed == 0 and not sizes:
         return network()
     if needed <= 2 <= len(parameters):
         return network(shape[0], outputs)

@@ -34,6 +34,7 @@ KINDS = {
 SHIFT, TURN, SCALE, ERASED = 1 / 12, math.radians(10), 0.15, 1 / 3
 LOOKED_AT = 4_000
 """Training pictures by which auto_flip is decided; half of them give the classes' means, half are tried."""
+LOOKED_AT_BYTES = 200_000_000
 KEPT = 0.8
 """Share of a nearest-mean classifier's accuracy that must be left on mirrored pictures. Measured on 500 to 4,000 pictures: digits .25-.39,
 MNIST .63-.65, Fashion-MNIST .86-.89 (its shoes all face left, which .95 would not forgive, and flips help there), CIFAR-10 .98-1."""
@@ -106,7 +107,8 @@ class Pixels(nn.Module):
         if "auto_flip" not in self.augment:
             return
         # rows may come sorted, or the classes in turn; a generator of its own, so that no other draw depends on this look
-        batch = train[torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:LOOKED_AT]]
+        most = min(LOOKED_AT, max(200, LOOKED_AT_BYTES // math.prod(self.shape)))
+        batch = train[torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:most]]
         part = next((part for part in head.parts if part.kind in ("classes", "binary")), None)
         if part is None:
             say(f"pictures are not mirrored: without classes nothing tells whether that is plausible ({_how_to('flip')})")
@@ -129,7 +131,8 @@ def mirrors(x: Tensor, y: Tensor) -> tuple[float, float]:
 
     Even rows give the means, odd rows are tried; both at 16 x 16 at most.
     """
-    x = F.adaptive_avg_pool2d(x.float(), (min(16, x.shape[2]), min(16, x.shape[3])))
+    side = min(16, x.shape[2]), min(16, x.shape[3])
+    x = torch.cat([F.adaptive_avg_pool2d(piece.float(), side) for piece in x.split(64)])  # large ones as floats are four times as large
     known, tried = x[::2], x[1::2]
     classes = int(y.max()) + 1
     means = torch.zeros(classes, known[0].numel()).index_add_(0, y[::2], known.flatten(1))

@@ -10,7 +10,6 @@ are needed in training only: the bundle holds all of them, and a bundle of effic
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -65,13 +64,20 @@ class Pretrained(PictureModel):
 
     @classmethod
     def suits(cls, schema: Schema, head: Head, n_rows: int) -> float:
-        """A few hundred pictures that are not tiny: 300 of CIFAR-10 gave .68 for .46 from scratch. With more the features of 224 x 224
+        """For a few hundred pictures that are not tiny: 300 of CIFAR-10 gave .68 for .46 from scratch. With more the features of 224 x 224
         pixels, 20 ms each, cost more than they gain."""
-        few = n_rows <= FEW and importlib.util.find_spec(efficientnet.PACKAGE) is not None
-        return 0.95 if few and has_picture(schema) and min(the_picture(schema)[1].shape[1:]) >= 24 else 0.0
+        if n_rows > FEW or not has_picture(schema) or min(the_picture(schema)[1].shape[1:]) < 24:
+            return 0.0
+        try:
+            efficientnet.weights_file()
+        except UserError:  # not installed, or another version: no promise, and `--model pretrained` says why
+            return 0.0
+        return 0.95
 
     @classmethod
     def plan(cls, config: Any, schema: Schema, head: Head, n_rows: int, size: str) -> tuple[Any, dict[str, Any], dict[str, str]]:
+        if config.tune == "head" and config.augment:
+            raise UserError("model.augment is for --set model.tune=all: with tune: head the answer is solved on the pictures as they are.")
         about = describe(config.backbone)
         augment = () if config.tune == "head" else ("auto_flip", "affine")
         planned = replace(config, about=about, side=config.side or about["side"],
@@ -109,20 +115,27 @@ class Pretrained(PictureModel):
 
     def look(self, train: Examples) -> None:
         super().look(train)
-        self._begin(train)
+        self._begin(train, None)
 
     def solve(self, train: Examples, valid: Examples | None, clock: Clock) -> None:
-        self._begin(train)
+        self._begin(train, clock)
 
-    def _begin(self, train: Examples) -> None:
-        """The weights of the backbone, then the best output for its features."""
+    def _begin(self, train: Examples, clock: Clock | None) -> None:
+        """The weights of the backbone, then the best output for its features; of as many pictures as half of the time allows."""
         self.trunk.load(self.config.backbone)
         say(f"{self.config.backbone}: features of {len(train):,} pictures at {self.config.side} x {self.config.side} pixels")
         training, device = self.training, self.output.weight.device
         self.eval()
-        found, answers = [], []
+        found: list[Tensor] = []
+        answers = []
+        until = clock.seconds_left() / 2 if clock else 0
+        order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))  # so that a part of them is a fair one
         with torch.no_grad():
-            for batch in train.pieces(PIECE):
+            for numbers in order.split(PIECE):
+                if clock and found and (clock.stopped() or clock.seconds_left() < until):
+                    say(f"{self.config.backbone}: half of the time is over; learned on {sum(len(each) for each in found):,} of them")
+                    break
+                batch = train[numbers]
                 answers.append([truth(batch, part) for part in self.head.parts])
                 found.append(self.features(to_device(batch, device)).float().cpu())
         x = torch.cat(found)

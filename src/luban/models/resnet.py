@@ -10,6 +10,7 @@ ResNet-9 of DAWNBench (Page 2018), whose blocks begin near the identity, as thei
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -36,7 +37,7 @@ class ResNet(PictureModel):
         stem: int | None = None
         """Stride of the first convolution. Unset: 1 for sides up to 16, 2 up to 64, 4 beyond."""
         norm: Literal["batch", "group"] = "batch"
-        """batch learns fastest; group (16 channels each) does not depend on the batch: for batches below 16."""
+        """batch learns fastest; group (of 16 channels or so) does not depend on the batch: for batches below 16."""
         squeeze: bool = False
         """Squeeze and excitation (Hu et al. 2018): each block scales its channels by what the whole picture shows."""
         dropout: float = 0.0
@@ -122,4 +123,4 @@ def conv(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
 
 
 def norm(config: Any, width: int) -> nn.BatchNorm2d | nn.GroupNorm:
-    return nn.BatchNorm2d(width) if config.norm == "batch" else nn.GroupNorm(max(1, width // 16), width)
+    return nn.BatchNorm2d(width) if config.norm == "batch" else nn.GroupNorm(math.gcd(width, max(1, width // 16)), width)

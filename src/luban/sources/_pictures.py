@@ -17,7 +17,9 @@ from luban.core.contract import Table
 from luban.core.errors import UserError, listed
 from luban.core.notes import say, warn
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".avif")
+ENDINGS = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".avif",
+           ".jp2", ".heic", ".heif")  # fmt: skip
+"""HEIC is not read, but that is to be told, not passed over."""
 PARTS = {"train": "train", "training": "train", "val": "valid", "valid": "valid", "validation": "valid", "dev": "valid", "test": "test",
          "testing": "test"}  # fmt: skip
 LISTS = ("metadata.csv", "metadata.jsonl")

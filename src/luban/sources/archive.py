@@ -7,6 +7,7 @@ cost two seconds and 90 MB. The sizes that an archive declares are added up befo
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import io
 import lzma
@@ -47,7 +48,8 @@ class Archive(Source):
     def read(self, path: Path) -> Table:
         found, content, outside = Found(), {}, []
         try:
-            for name, data in _zipped(path) if zipfile.is_zipfile(path) else _tarred(path):
+            entries = list(_zipped(path) if zipfile.is_zipfile(path) else _tarred(path))
+            for name, data in zip(_spelt([name for name, _ in entries]), (data for _, data in entries), strict=True):
                 clean = name.replace("\\", "/").removeprefix("./").removesuffix("/")
                 parts = clean.split("/")
                 if ".." in parts or clean.startswith("/") or (data is None and not name.endswith("/")):
@@ -61,6 +63,8 @@ class Archive(Source):
                     content[clean] = data
                 else:
                     content[clean] = data  # written twice, the later one counts, as when it is unpacked
+        except NotImplementedError as error:
+            raise UserError(f"{path.name} is packed in a way that is not read here ({error}). Unpack it, and give the folder.") from error
         except (zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError) as error:
             raise UserError(f"{path.name} is a damaged archive: {error}. Copy or download it again.") from error
         if outside:
@@ -78,7 +82,7 @@ class Archive(Source):
         return table.with_columns(pl.Series(column, [content[name] for name in table[column]], pl.Binary))
 
 
-def _tarred(path: Path) -> Iterator[tuple[str, bytes | None]]:
+def _tarred(path: Path) -> Iterator[tuple[str | bytes, bytes | None]]:
     """(name, bytes) of each file, in one pass; (name + "/", None) of a folder, (name, None) of a link or device."""
     total = 0
     with open(path, "rb") as file:
@@ -89,9 +93,9 @@ def _tarred(path: Path) -> Iterator[tuple[str, bytes | None]]:
             total += member.size  # of all: what is skipped is unpacked, too
             _refuse_large(total, path)
             if member.isfile():
-                yield member.name, archive.extractfile(member).read() if _wanted(member.name) else b""
+                yield _raw(member.name), archive.extractfile(member).read() if _wanted(member.name) else b""
             else:
-                yield (f"{member.name}/" if member.isdir() else member.name), None
+                yield _raw(f"{member.name}/" if member.isdir() else member.name), None
             archive.members = []  # type: ignore[attr-defined]  # tarfile keeps all that it has passed
         last = watched.last
         while rest := watched.read(1 << 20):  # to the checksum, which stands at the end
@@ -99,6 +103,10 @@ def _tarred(path: Path) -> Iterator[tuple[str, bytes | None]]:
             _refuse_large(total, path)
     if last.strip(b"\0"):
         raise UserError(f"{path.name} was cut off: it has no mark of its end. Copy or download it again.")
+
+
+def _raw(name: str) -> bytes:
+    return name.encode(errors="surrogateescape")
 
 
 class _Watched:
@@ -113,20 +121,31 @@ class _Watched:
         return block
 
 
-def _zipped(path: Path) -> Iterator[tuple[str, bytes | None]]:
+def _zipped(path: Path) -> Iterator[tuple[str | bytes, bytes | None]]:
     """As `_tarred`."""
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         _refuse_large(sum(member.file_size for member in members if _wanted(member.filename)), path)
         for member in members:
+            name = member.filename if member.flag_bits & 0x800 else member.filename.encode("cp437")  # the flag says UTF-8
             if member.flag_bits & 1:
                 raise UserError(
                     f"{path.name} is encrypted ({member.filename!r} asks for a password). Unpack it first, and give the folder."
                 )
             if member.is_dir() or (member.external_attr >> 28) == 0o12:  # a symbolic link, as Unix writes it
-                yield member.filename, None
+                yield name, None
             else:
-                yield member.filename, archive.read(member) if _wanted(member.filename) else b""
+                yield name, archive.read(member) if _wanted(member.filename) else b""
+
+
+def _spelt(names: list[str | bytes]) -> list[str]:
+    """Names that do not say their encoding are UTF-8 if all of them are, else what a Chinese Windows writes."""
+    unsaid = b"".join(name for name in names if isinstance(name, bytes))
+    for encoding in ("utf-8", "gb18030", "cp437"):
+        with contextlib.suppress(UnicodeDecodeError):
+            unsaid.decode(encoding)
+            return [name if isinstance(name, str) else name.decode(encoding) for name in names]
+    raise AssertionError("cp437 decodes everything")
 
 
 def _wanted(name: str) -> bool:

@@ -80,6 +80,8 @@ class State:
     since_best: int = 0
     seconds: float = 0.0
     finished: bool = False
+    traced: bool | None = None
+    """Are its steps recorded? Decided once, so that a resumed run takes the same way."""
 
 
 # ---------------------------------------------------------------- the loop
@@ -102,9 +104,11 @@ def fit(job: Job, clock: RunClock, hooks: Hooks) -> State:
     job.folder.forget_lines(job.name, after=state.step)
     began, due = time.perf_counter() - state.seconds, time.perf_counter() + _SAVE_EVERY
     order, epoch = torch.empty(0), -1
-    entered, began_at = time.perf_counter(), state.step
     model.train()
-    traced = _traced(job, model, optimiser) if small else None
+    traced = _traced(job, model, optimiser, state.traced) if small else None
+    state.traced = traced is not None
+    entered, began_at = time.perf_counter(), state.step
+    warm = state.step + (3 * MOST if traced else 0)  # TorchScript makes its program faster in the first calls
 
     while not state.finished:
         # ---- one step, or as many as are recorded
@@ -114,7 +118,8 @@ def fit(job: Job, clock: RunClock, hooks: Hooks) -> State:
         at, taken = state.step % c.eval_every, _ahead(state, per_epoch, c) if traced else 1
         rates = [c.lr * multiplier(c.schedule, step, state.steps, c.warmup) for step in range(state.step, state.step + taken)]
         first = state.step % per_epoch
-        if traced and traced.fits(batch := train[order[first * c.batch_size : (first + taken) * c.batch_size]], taken):
+        stop = None if first + taken == per_epoch else (first + taken) * c.batch_size  # the last step takes what is left
+        if traced and traced.fits(batch := train[order[first * c.batch_size : stop]], taken):
             losses[at : at + taken] = traced.steps(batch, optimiser, rates, c.clip)
         else:
             taken = 1
@@ -123,7 +128,9 @@ def fit(job: Job, clock: RunClock, hooks: Hooks) -> State:
             _follow(shadow, model, c.ema, state.step)
         state.step += taken
         hooks.on_step(job.name, state.step, state.steps)
-        if state.step % 20 < taken and clock.limit < math.inf:
+        if state.step <= warm:
+            entered, began_at = time.perf_counter(), state.step
+        elif state.step % 20 < taken and clock.limit < math.inf:
             each = (time.perf_counter() - entered) / (state.step - began_at)
             state.steps = min(state.steps, state.step + max(0, int(0.8 * clock.seconds_left() / each)))
         if state.step % 200 < taken:
@@ -204,10 +211,14 @@ def _small(job: Job) -> bool:
     return model.traceable and plain and enough and 3 * model.flops() * c.batch_size < SMALL
 
 
-def _traced(job: Job, model: Model, optimiser: optim.Optimiser) -> Traced | None:
+def _traced(job: Job, model: Model, optimiser: optim.Optimiser, before: bool | None = None) -> Traced | None:
+    """The recorded steps. before: what was found when the run began, where it goes on."""
+    if before is False:
+        return None
     train, size = job.data.examples[TRAIN], job.config.batch_size
     loss = Loss(model, job.data.task, job.data.head, bf16=job.config.precision == "bf16")
-    made = Traced(loss, optimiser, *(train[torch.arange(i * size, (i + 1) * size)] for i in (0, 1)))
+    batch, other = (train[torch.arange(i * size, (i + 1) * size)] for i in (0, 1))
+    made = Traced(loss, optimiser, batch, other, sure=bool(before))
     return made if made.usable else None
 
 
@@ -277,15 +288,22 @@ def within(job: Job, seconds: float) -> TrainConfig:
 
 
 def step_seconds(job: Job, most: float) -> float:
-    """The median time of a step, from up to 30 of them or `most` seconds, on a copy of the model."""
+    """The median time of a step, from up to 30 calls or `most` seconds, on a copy of the model."""
     c, model = job.config, copy.deepcopy(job.model).to(job.device).train()
     torch.set_num_threads(c.threads)
-    optimiser, n, marks = _optimiser(c, model), len(job.data.examples[TRAIN]), [time.perf_counter()]
+    small, train = _small(job), job.data.examples[TRAIN]
+    optimiser, n = _optimiser(c, model, flat=False if small else None), len(train)
+    traced = _traced(job, model, optimiser) if small else None
+    taken = min(MOST, n // c.batch_size) if traced else 1
+    marks = [time.perf_counter()]
     with torch.random.fork_rng():
         while len(marks) < 4 or (len(marks) < 30 and marks[-1] - marks[0] < most):
-            float(_step(job, model, optimiser, _pieces(torch.arange(n), 0, steps_per_epoch(n, c), c), c.lr))  # waits for the device
+            if traced:
+                traced.steps(train[torch.arange(taken * c.batch_size)], optimiser, [c.lr] * taken, c.clip)
+            else:
+                float(_step(job, model, optimiser, _pieces(torch.arange(n), 0, steps_per_epoch(n, c), c), c.lr))  # waits for the device
             marks.append(time.perf_counter())
-    return sorted(after - before for before, after in itertools.pairwise(marks))[(len(marks) - 1) // 2]
+    return sorted(after - before for before, after in itertools.pairwise(marks))[(len(marks) - 1) // 2] / taken
 
 
 # ---------------------------------------------------------------- checkpoints

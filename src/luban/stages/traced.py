@@ -48,14 +48,14 @@ class Loss(nn.Module):
 class Traced:
     """`steps(batch, ...)` trains the model in `loss` on a batch that `fits`. Not `usable` where recording failed."""
 
-    def __init__(self, loss: Loss, optimiser: Optimiser, batch: Batch, other: Batch):
-        """batch: of one step, to record; other: another of the same shape, to try."""
+    def __init__(self, loss: Loss, optimiser: Optimiser, batch: Batch, other: Batch, sure: bool = False):
+        """batch: of one step, to record; other: another of the same shape, to try. sure: it was tried before, and need not be again."""
         self.usable = False
         if all(isinstance(value, Tensor) and value.device.type == "cpu" for value in batch.values()) and optimiser.fused:
             self.shapes = {key: (value.shape, value.dtype) for key, value in batch.items()}
             if graph := _recorded(loss, optimiser.weights, batch):
                 self.program = _program(graph)
-                self.usable = self._agrees(loss, optimiser, other)
+                self.usable = sure or self._agrees(loss, optimiser, other)
 
     def fits(self, batch: Batch, steps: int) -> bool:
         """Is it `steps` batches of the recorded shape, one after the other?"""

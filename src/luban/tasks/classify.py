@@ -45,12 +45,14 @@ class Classify(Task):
         loss: Literal["cross_entropy", "bce"] = "cross_entropy"
         """cross_entropy, or bce for two classes with one output: the same model, spelt as textbooks do for binary questions."""
         label_smoothing: float = 0.0
-        """Share of the probability spread over all classes. 0, because smoothed probabilities are too timid; .1 may help pictures."""
+        """Share of the probability spread over all classes, for networks only. 0, because smoothed probabilities are too timid; .1 may help
+        pictures."""
         class_weights: Literal["none", "balanced"] = "none"
         """balanced: each class counts the same in the loss, however rare. none, because balancing falsifies the probabilities."""
         mixup: float = 0.0
         """Trains on pairs of rows, mixed (Zhang et al. 2018, arXiv 1710.09412): pictures and numbers of two rows are averaged by a share
-        drawn from Beta(mixup, mixup), and so are their losses; other columns stay. .2 may help pictures where training is long."""
+        drawn from Beta(mixup, mixup), and so are their losses; other columns and missing numbers stay. .2 may help pictures where
+        training is long. For networks only."""
         max_classes: int = 1000
         """More different labels than this are taken for a mistake in the choice of the target."""
 
@@ -105,10 +107,12 @@ class Classify(Task):
         share = torch.distributions.Beta(alpha, alpha, validate_args=False).sample()
 
         def mixed(value: Any) -> Any:  # bytes are pixels
-            able = isinstance(value, Tensor) and (value.is_floating_point() or value.dtype == torch.uint8)
-            return share * value + (1 - share) * value[order] if able else value
+            if not isinstance(value, Tensor) or not (value.is_floating_point() or value.dtype == torch.uint8):
+                return value
+            both = share * value + (1 - share) * value.index_select(0, order)
+            return torch.where(both.isnan(), value, both) if value.is_floating_point() else both
 
-        return {name: value if name == key else mixed(value) for name, value in batch.items()}, batch[key][order], share
+        return {name: value if name == key else mixed(value) for name, value in batch.items()}, batch[key].index_select(0, order), share
 
     def criterion(self, z: Tensor, ids: Tensor, part: Part) -> Tensor:
         """The mean loss of logits z (B, K, C) against ids (B,). Rows of unseen labels weigh nothing."""
