@@ -104,6 +104,7 @@ class Bundle:
         known = {each.columns[0] for each in (*self.schema.inputs.values(), *self.schema.targets.values())} | self.schema.ignored.keys()
         start = 0
         for table in tables:
+            table = self._fitted(table) if table is not None else None
             extra = [name for name in table.columns if name not in known] if table is not None else []
             if extra:
                 say(f"ignored: {listed(extra)}, which the model was not trained with.")
@@ -111,8 +112,17 @@ class Bundle:
             answers = self.task.answers(self._predicted(table, start, ask), self.schema)
             if table is not None:
                 start += table.height
-                answers = pl.concat([table.select(self.task.kept(self.schema)), answers], how="horizontal")
+                told = [name for each in self.schema.inputs.values() if (name := each.columns[0]) in table.columns
+                        and each.names(table.get_column(name))]  # fmt: skip
+                answers = pl.concat([table.select(*self.task.kept(self.schema), *told), answers], how="horizontal")
             yield answers
+
+    def _fitted(self, table: Table) -> Table:
+        """A table whose only column of files has another name than the model's only column: a folder calls it otherwise than a table."""
+        (wanted, *more), grids = self.schema.inputs.values(), []
+        if not more and wanted.kind == "grid" and wanted.columns[0] not in table.columns:
+            grids = [column.name for column in table if type(wanted).sniff(column) > 0.5]
+        return table.rename({grids[0]: wanted.columns[0]}) if len(grids) == 1 else table
 
     def _predicted(self, table: Table | None, start: int, ask: Any) -> Batch:
         """What the task predicts for a table whose first row is row `start` of the user's."""

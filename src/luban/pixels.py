@@ -82,14 +82,17 @@ def _png_of(name: str, value: Any) -> bytes:
 
 
 def _bytes(name: str, values: Any) -> np.ndarray:
-    """uint8, channels last: torch puts them first, (C, H, W), which is seen by their number."""
+    """uint8, channels last: torch, and many arrays of (N, C, H, W), put them first, which is seen by their number."""
     torch = is_tensor(values)
     array = values.detach().cpu().numpy() if torch else np.asarray(values)
     if array.dtype.kind not in "iu" or (array.dtype != np.uint8 and array.size and (array.min() < 0 or array.max() > 255)):
         held = f"{array.dtype} from {array.min():g} to {array.max():g}" if array.size and array.dtype.kind in "iuf" else str(array.dtype)
-        raise UserError(f"the pictures of {name!r} must be whole numbers from 0 to 255 (uint8), not {held}. "
-                        "From 0..1: (255 * x).round().astype('uint8').")  # fmt: skip
-    if torch and array.ndim > 2 and array.shape[-3] in CHANNELS and array.shape[-1] not in CHANNELS:
+        low, high = (float(array.min()), float(array.max())) if array.size and array.dtype.kind in "iuf" else (0.0, 0.0)
+        scale = "255 * x" if high <= 1 else "x" if high <= 255 else f"255 * x / {high:g}"
+        shift = f"with x from {low:g} up moved to 0 first; " if low < 0 else ""
+        raise UserError(f"the pictures of {name!r} must be whole numbers from 0 to 255 (uint8), not {held}: "
+                        f"{shift}np.round({scale}).astype('uint8').")  # fmt: skip
+    if array.ndim > (2 if torch else 3) and array.shape[-3] in CHANNELS and array.shape[-1] not in CHANNELS:
         array = np.moveaxis(array, -3, -1)
     return np.ascontiguousarray(array, dtype=np.uint8)
 

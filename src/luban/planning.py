@@ -19,6 +19,7 @@ from luban.core import config as configs
 from luban.core.contract import Head, Model, Schema
 from luban.core.device import cores, fast_bf16, pick_device
 from luban.core.errors import UserError
+from luban.core.registry import TASKS
 from luban.data import DataConfig
 from luban.layers import rules
 
@@ -145,7 +146,8 @@ def from_words(words: dict[str, Any]) -> Config:
         values["baselines"] = []
     data = values.get("data") if isinstance(values.get("data"), dict) else {}
     _bring_along(values, data)
-    if not data.get("target") and not values.get("task") and (usual := reading.usual_target(data.get("path"))):
+    asked = values.get("task") if isinstance(values.get("task"), dict) else {}
+    if not data.get("target") and _labelled(asked.get("name")) and (usual := reading.usual_target(data.get("path"))):
         data["target"] = [usual]
     for key in ("path", "test"):  # absolute, so that the run can be repeated and evaluated from any folder; a built-in name stays
         if isinstance(data.get(key), str) and Path(data[key]).is_file():
@@ -154,6 +156,11 @@ def from_words(words: dict[str, Any]) -> Config:
     if limit is not None:
         values["train"]["time_limit"] = seconds(limit)
     return configs.build(Config, values)
+
+
+def _labelled(task: Any) -> bool:
+    """Does the task of this name, or any that may be found, want a target column?"""
+    return task not in TASKS.names() or TASKS[task].labelled
 
 
 def _bring_along(values: dict[str, Any], data: dict[str, Any]) -> None:

@@ -85,6 +85,10 @@ class Field(ABC):
     def decode(self, encoded: Encoded) -> list:
         """Back to the user's words; missing is None."""
 
+    def names(self, column: pl.Series) -> bool:
+        """Do these cells name their rows, so that they are repeated beside the answers: files by their paths?"""
+        return False
+
     def show(self, encoded: Encoded) -> list[str]:
         """Each row as HTML for people: its words, unless the field knows better."""
         return ["" if value is None else html.escape(str(value)) for value in self.decode(encoded)]

@@ -93,6 +93,9 @@ class Picture(Field):
         uri = text.str.starts_with("data:image/") | text.str.contains(_pixels.BASE64)
         return 0.98 if (path | uri).sum() >= 0.9 * len(text) else 0.0
 
+    def names(self, column: pl.Series) -> bool:
+        return column.dtype == pl.String and any(_pixels.is_path(cell) for cell in column.drop_nulls().head(1))
+
     # ---------------------------------------------------------------- learned
 
     def fit(self, chunks: Iterable[pl.Series], peers: dict[str, Field]) -> Picture:

@@ -90,6 +90,10 @@ def _words(shape: tuple[int, ...]) -> str:
     return f"{shape[0]} inputs" if len(shape) == 1 else f"pictures of shape {shape}"
 
 
+def _hint(shape: tuple[int, ...]) -> str:
+    return f"; n_inputs is the number of channels, {shape[0]}" if len(shape) > 1 else ""
+
+
 def _try(network: nn.Module, shape: tuple[int, ...], head: Head) -> None:
     """Raises UserError where two examples of zeros do not come out as (2, head.size) floats. Leaves weights, norms and dice as they
     were."""
@@ -103,7 +107,7 @@ def _try(network: nn.Module, shape: tuple[int, ...], head: Head) -> None:
             except (RuntimeError, TypeError, ValueError, IndexError) as error:
                 raise UserError(
                     f"{name} failed in {mode} mode on a batch of shape {given}, two rows of {_words(shape)}: "
-                    f"{str(error).strip().splitlines()[0]}. Its first layer must take {_words(shape)}."
+                    f"{str(error).strip().splitlines()[0]}. Its first layer must take {_words(shape)}{_hint(shape)}."
                 ) from error
             _check(out, name, mode, given, head)
     network.train()

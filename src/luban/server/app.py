@@ -55,6 +55,8 @@ def application(bundle: Bundle) -> Starlette:
 
     async def predict(request: Request) -> Response:
         body, kind = await _body(request), request.headers.get("content-type", "")
+        if kind.startswith("multipart/"):
+            raise HTTPException(415, "forms are not read: send the file itself. With curl: --data-binary @FILE instead of -F.")
         answer = _reply_to_file if kind.startswith(FILES) else _reply
         reply = await asyncio.get_running_loop().run_in_executor(worker, answer, bundle, body)
         return Response(reply, media_type="application/json")
@@ -90,6 +92,10 @@ async def _body(request: Request) -> bytes:
 
 def _reply_to_file(bundle: Bundle, body: bytes) -> bytes:
     """An answer, as JSON, to an uploaded file."""
+    if not body:
+        raise HTTPException(400, "the body is empty. With curl: --data-binary @FILE.")
+    if _is_text(body):
+        raise HTTPException(400, "the body is text, not a file of this kind. A question in JSON goes with Content-Type: application/json.")
     if len(bundle.columns) != 1:
         raise UserError(
             f'a file alone is not enough: this model reads {listed(bundle.columns)}. Send {{"rows": [...]}}, the file as base64.'
@@ -97,8 +103,17 @@ def _reply_to_file(bundle: Bundle, body: bytes) -> bytes:
     return _answered(bundle, [{bundle.columns[0]: body}], {})
 
 
+def _is_text(body: bytes) -> bool:
+    try:
+        return b"\0" not in body and bool(body.decode())
+    except UnicodeDecodeError:
+        return False
+
+
 def _reply(bundle: Bundle, body: bytes) -> bytes:
-    """An answer to the body of a question, both JSON."""
+    """An answer to the body of a question, both JSON; to bytes that are no text as to a file, where a file is all that is asked."""
+    if len(bundle.columns) == 1 and body and not _is_text(body):
+        return _reply_to_file(bundle, body)
     question = _parsed(body)
     known = ["rows", *configs.to_dict(bundle.asked({}))]
     for key in question.keys() - known:

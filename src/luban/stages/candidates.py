@@ -14,7 +14,7 @@ from luban.core import config as configs
 from luban.core.contract import Measured, Model
 from luban.core.device import cores, pick_device
 from luban.core.errors import UserError, listed
-from luban.core.notes import say
+from luban.core.notes import say, warn
 from luban.core.registry import MODELS
 from luban.folders import RunFolder
 from luban.layers.own import adapt
@@ -56,7 +56,12 @@ def draft_all(prepared: Prepared, network: Any) -> list[Draft]:
     name = config.model.get("name") or "auto"
     options = {key: value for key, value in config.model.items() if key != "name"}
     if name != "auto" or network is not None:
-        return [draft(name, prepared, network, options)]
+        chosen = draft(name, prepared, network, options)
+        loop = ("epochs", "steps", "batch_size", "lr", "optimizer", "schedule", "warmup", "clip", "ema", "patience", "weight_decay")
+        unused = [f"train.{key}" for key in loop if getattr(config.train, key) is not None]
+        if chosen.model.solves and unused:
+            warn(f"{name} is solved at once and not trained in steps, so that nothing comes of {listed(unused)}.")
+        return [chosen]
     if options:
         raise UserError(f"model.{next(iter(options))} belongs to one model: name it with --model ({listed(MODELS.names(), 40)}).")
     n = len(prepared.examples[TRAIN])

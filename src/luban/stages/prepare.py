@@ -96,6 +96,9 @@ def _task(table: Table, named: type[Task] | None, config: Config) -> Task:
             f"Or a question that needs none: --task {' | '.join(without)}."
         )
     for name in targets:
+        if name not in table.columns and name == reading.usual_target(config.data.path):
+            raise UserError(f"{config.data.path} has no {name!r}, which is the name of the folder that a file lies in: put the files of "
+                            "each class into a folder of its own, or list them in a metadata.csv.")  # fmt: skip
         splitting.need_column(table, name, "--target")
     for name in config.data.drop:
         splitting.need_column(table, name, "--drop")
