@@ -33,9 +33,9 @@ from luban.core import cells
 from luban.core import config as configs
 from luban.core.batch import Batch, Examples, Ragged, piece_of, size_of, to_device
 from luban.core.contract import Head, Model, Schema, Table, Task
-from luban.core.errors import UserError, listed
+from luban.core.errors import BadCells, UserError, listed
 from luban.core.files import read_json, sha256, write_json
-from luban.core.notes import say
+from luban.core.notes import say, warn
 from luban.core.registry import MODELS, TASKS
 from luban.folders import find, keep_at_home, kept_at_home
 from luban.layers.own import adapt
@@ -79,10 +79,13 @@ class Bundle:
         """
         return lines(self.answer(data, ask))
 
-    def predict_chunks(self, chunks: Iterable[Table], ask: Any = None) -> Iterator[Table]:
-        """The same over a stream of tables: an answer for each where rows are answered by themselves, else one for all."""
+    def predict_chunks(self, chunks: Iterable[Table], ask: Any = None, skip_bad: bool = False) -> Iterator[Table]:
+        """The same over a stream of tables: an answer for each where rows are answered by themselves, else one for all.
+
+        skip_bad: rows that cannot be read get an empty answer, aloud, instead of stopping.
+        """
         tables = chunks if self.task.rowwise else iter([_concat(list(chunks))])
-        return map(lines, self._answers(tables, self.asked(ask)))
+        return map(lines, self._answers(tables, self.asked(ask), skip_bad and self.task.rowwise))
 
     def answer(self, data: Any = None, ask: Any = None) -> Table:
         """As `predict`, a row a question: a forecast or a ranking is a list of records in `prediction`."""
@@ -99,7 +102,7 @@ class Bundle:
             if getattr(ask, name) is not None:
                 raise UserError(f"{name} says what is asked, and so do the data: give one of them.")
 
-    def _answers(self, tables: Iterable[Table | None], ask: Any) -> Iterator[Table]:
+    def _answers(self, tables: Iterable[Table | None], ask: Any, skip_bad: bool = False) -> Iterator[Table]:
         """An answer for each table; None goes on from the context. Columns that training did not have are ignored, and named once."""
         known = {each.columns[0] for each in (*self.schema.inputs.values(), *self.schema.targets.values())} | self.schema.ignored.keys()
         start = 0
@@ -109,7 +112,10 @@ class Bundle:
             if extra:
                 say(f"ignored: {listed(extra)}, which the model was not trained with.")
                 known.update(extra)
-            answers = self.task.answers(self._predicted(table, start, ask), self.schema)
+            if table is not None and skip_bad:
+                answers = self._readable(table, start, ask)
+            else:
+                answers = self.task.answers(self._predicted(table, start, ask), self.schema)
             if table is not None:
                 start += table.height
                 told = [name for each in self.schema.inputs.values() if (name := each.columns[0]) in table.columns
@@ -124,11 +130,27 @@ class Bundle:
             grids = [column.name for column in table if type(wanted).sniff(column) > 0.5]
         return table.rename({grids[0]: wanted.columns[0]}) if len(grids) == 1 else table
 
-    def _predicted(self, table: Table | None, start: int, ask: Any) -> Batch:
-        """What the task predicts for a table whose first row is row `start` of the user's."""
+    def _readable(self, table: Table, start: int, ask: Any) -> Table:
+        """The answers to the rows that can be read, empty for the others."""
+        rows = np.arange(table.height)
+        while True:
+            try:
+                answers = self.task.answers(self._predicted(table, start, ask, rows), self.schema)
+                break
+            except BadCells as bad:
+                if len(bad.rows) == len(rows):
+                    raise
+                warn(f"{bad} Such rows get no answer.")
+                rows = np.delete(rows, bad.rows)
+        at = np.zeros(table.height, np.int64)
+        at[rows] = np.arange(1, len(rows) + 1)
+        return pl.concat([answers.clear(1), answers])[at]
+
+    def _predicted(self, table: Table | None, start: int, ask: Any, rows: np.ndarray | None = None) -> Batch:
+        """What the task predicts for a table whose first row is row `start` of the user's; rows: only these."""
         encoded: Batch = {}
         if table is not None:
-            order = None if self.task.rowwise else self.task.order(table)
+            order = rows if self.task.rowwise else self.task.order(table)
             rows = np.arange(table.height) if order is None else order
             with cells.numbered(functools.partial(_nth, start)), cells.picked(rows):  # of the whole file, not of the chunk
                 encoded = self.schema.encode(table if order is None else table[order], with_target=False)

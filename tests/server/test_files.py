@@ -14,6 +14,7 @@ import luban
 from luban import pixels
 from luban.core.errors import UserError
 from luban.server import app, serve
+from luban.stages.predict import predict_to
 
 RNG = np.random.default_rng(0)
 
@@ -117,3 +118,26 @@ def test_arrays_with_channels_first_and_floats(tmp_path):
     assert run.metrics["accuracy"] == 1
     with warnings.catch_warnings(), pytest.raises(UserError, match=r"np\.round\(x\)\.astype"):
         luban.train({"picture": x.astype(np.float32), "y": ["a"] * 20 + ["b"] * 20}, target="y", out=tmp_path / "no")
+
+
+def test_bad_pictures_stop_or_are_left_out(run, pets, tmp_path, caplog):
+    table = tmp_path / "t.csv"
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"")
+    table.write_text(f"picture,label\n{pets}/狗/01.png,狗\n{bad},狗\n{pets}/猫/01.png,猫\n", encoding="utf-8")
+    with pytest.raises(UserError, match="row 2"):
+        predict_to(str(run.path), str(table), tmp_path / "out.csv", {})
+    assert not (tmp_path / "out.csv").exists()
+    assert predict_to(str(run.path), str(table), tmp_path / "out.csv", {}, skip_bad=True) == 3
+    made = pl.read_csv(tmp_path / "out.csv")
+    assert made["prediction"].to_list() == ["狗", None, "猫"] and made["picture"][1] == str(bad)
+    assert "row 2" in caplog.text and "no answer" in caplog.text
+    with pytest.raises(UserError, match="row 2"):
+        luban.evaluate(run.path, str(table))
+    assert luban.evaluate(run.path, str(table), skip_bad=True).metrics["accuracy"] == 1
+
+
+def test_the_report_shows_wrong_answers_as_wrong_and_no_others(run):
+    assert run.metrics["accuracy"] == 1
+    page = (run.path / "report.html").read_text(encoding="utf-8")
+    assert "Most doubtful" in page and "Most wrong" not in page

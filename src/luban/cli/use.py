@@ -19,13 +19,14 @@ def complete_runs(ctx: click.Context, parameter: click.Parameter, incomplete: st
 @click.argument("data")
 @click.option("--split", metavar="PART", help="train, valid or test; without it the test part where DATA have one, else all rows.")
 @click.option("--model", metavar="my.py:Net", help="Your own network's source, where the run was trained with one elsewhere.")
+@click.option("--skip-bad", is_flag=True, help="Leave out rows that cannot be read, instead of stopping.")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
-def evaluate(run: str, data: str, split: str | None, model: str | None, as_json: bool) -> None:
+def evaluate(run: str, data: str, split: str | None, model: str | None, skip_bad: bool, as_json: bool) -> None:
     """Score the model of RUN (a folder, or `last`) on DATA, which must hold the answers: the target, or what came after."""
     from luban.folders import find
     from luban.stages.evaluate import evaluate as score
 
-    measured, path = score(run, data, split=split, model=model), str(find(run).path)
+    measured, path = score(run, data, split=split, model=model, skip_bad=skip_bad), str(find(run).path)
     if as_json:
         click.echo(json.dumps({"run": path, "metrics": measured.metrics}, ensure_ascii=False))
         return
@@ -104,14 +105,15 @@ def _options(ask: type) -> list[click.Option]:
     "--out", "-o", type=click.Path(path_type=Path), metavar="FILE", help="A .csv, .jsonl or .parquet file. [CSV on standard output]"
 )
 @click.option("--model", metavar="my.py:Net", help="Your own network's source, where the run was trained with one elsewhere.")
-def predict(run: str, data: str | None, out: Path | None, model: str | None, **ask: Any) -> None:
+@click.option("--skip-bad", is_flag=True, help="Leave the answer empty where a row cannot be read, instead of stopping.")
+def predict(run: str, data: str | None, out: Path | None, model: str | None, skip_bad: bool, **ask: Any) -> None:
     """Answer for each row of DATA (a file, or - for standard input), in their order. Needs no target.
 
     A model of histories, series or passages also answers without DATA: for a user, from its last window, or a prompt.
     """
     from luban.stages.predict import predict_to
 
-    rows = predict_to(run, data, out, {key: value for key, value in ask.items() if value is not None}, model)
+    rows = predict_to(run, data, out, {key: value for key, value in ask.items() if value is not None}, model, skip_bad)
     if out is not None:
         click.echo(f"{rows:,} predictions in {out}", err=True)
         click.echo(str(out.resolve()))

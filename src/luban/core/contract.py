@@ -332,8 +332,8 @@ class Task(ABC):
         """The metrics called `names`."""
 
     def ranked(self, judged: Batch, truth: Batch) -> dict[str, Tensor]:
-        """{title: (N,)}: orders in which a person may want to look at examples, the highest first ("Most wrong"); for tasks that judge by
-        what they predict."""
+        """{title: (N,)}: orders in which a person may want to look at examples, the highest first ("Most wrong"), -inf for those that do
+        not belong there; for tasks that judge by what they predict."""
         return {}
 
     # ---- what it answers

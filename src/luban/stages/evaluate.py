@@ -16,7 +16,7 @@ from luban.core import cells
 from luban.core import config as configs
 from luban.core.batch import Examples, Store
 from luban.core.contract import Measured, Table
-from luban.core.errors import UserError, did_you_mean, listed
+from luban.core.errors import BadCells, UserError, did_you_mean, listed
 from luban.core.files import read_json
 from luban.core.notes import say, warn
 from luban.data import DataConfig, Rows, assign, examples, missing
@@ -26,13 +26,14 @@ from luban.planning import read_yaml
 from luban.splitting import PARTS, TEST, VALID
 
 
-def evaluate(run: str | Path | Bundle, data: Any, *, split: str | None = None, model: Any = None) -> Measured:
+def evaluate(run: str | Path | Bundle, data: Any, *, split: str | None = None, model: Any = None, skip_bad: bool = False) -> Measured:
     """Scores a run's model on `data`, which must hold the target.
 
     run: a run folder, its model/, `last`, or a loaded Bundle. data: as for `luban.predict`. split: train, valid or test: only these
     rows; without it the test part where the data have one of their own (a `split` column), else all rows. The data that the run was
     trained on are known again by their fingerprint, under any name, and their parts are found by the run's configuration.
-    model: the user's own network, as for `luban.load`. Raises UserError where a column, the target or the part is missing.
+    model: the user's own network, as for `luban.load`. skip_bad: rows that cannot be read are left out, aloud, instead of stopping.
+    Raises UserError where a column, the target or the part is missing.
     """
     folder = None if isinstance(run, Bundle) else find(run)
     bundle = run if isinstance(run, Bundle) else load(folder.model, model)
@@ -45,7 +46,7 @@ def evaluate(run: str | Path | Bundle, data: Any, *, split: str | None = None, m
     if split is not None and split not in PARTS:
         raise UserError(f"--split is one of train, valid, test, not {split!r}.{did_you_mean(split, PARTS)}")
     rows, wanted, new = _parted(table, split, bundle, settings, folder, data)
-    scored = _examples(rows, wanted, new, targets, bundle)
+    scored = _examples(rows, wanted, new, targets, bundle, skip_bad)
     if not len(scored):
         raise UserError(f"there are no {task.noun} to score: these {len(rows.part):,} rows are too few, or training had nothing like them.")
     say(f"scoring {len(scored):,} {task.noun}")
@@ -55,7 +56,7 @@ def evaluate(run: str | Path | Bundle, data: Any, *, split: str | None = None, m
     return measured
 
 
-def _examples(rows: Rows, wanted: int, new: bool, targets: Sequence[str], bundle: Bundle) -> Examples:
+def _examples(rows: Rows, wanted: int, new: bool, targets: Sequence[str], bundle: Bundle, skip_bad: bool) -> Examples:
     """The examples of the wanted part. Of labelled rows only those of the part that have every target are read; a window or a user may
     look back on rows of another part, and, where the data are new, on what the bundle remembers."""
     table, part, kept = rows.table, rows.part, np.arange(len(rows.part))
@@ -68,9 +69,17 @@ def _examples(rows: Rows, wanted: int, new: bool, targets: Sequence[str], bundle
                 kept = kept[full]
         if not len(kept):
             raise UserError("no row is left to score: the target is empty in all of them.")
-        table, part = table[kept], part[kept]
-    with cells.numbered(rows.names), cells.picked(kept):
-        store = Store(bundle.schema.encode(table, with_target=True), torch.from_numpy(part))
+    encoded = None
+    while encoded is None:
+        try:
+            with cells.numbered(rows.names), cells.picked(kept):
+                encoded = bundle.schema.encode(table[kept] if bundle.task.labelled else table, with_target=True)
+        except BadCells as bad:
+            if not (skip_bad and bundle.task.labelled) or len(bad.rows) == len(kept):
+                raise
+            warn(f"{bad} Such rows are left out.")
+            kept = np.delete(kept, bad.rows)
+    store = Store(encoded, torch.from_numpy(part[kept]))
     return examples(bundle.task, bundle.task.remember(store, bundle.context) if new else store, wanted)
 
 

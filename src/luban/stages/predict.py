@@ -36,10 +36,10 @@ def predict(run: str | Path | Bundle, data: Any = None, *, ask: dict[str, Any] |
     return (run if isinstance(run, Bundle) else load(find(run).model, model)).predict(data, ask)
 
 
-def predict_to(run: str, data: str | None, out: Path | None, ask: dict[str, Any], model: str | None = None) -> int:
+def predict_to(run: str, data: str | None, out: Path | None, ask: dict[str, Any], model: str | None = None, skip_bad: bool = False) -> int:
     """Streams predictions for the file `data` (or "-", standard input; None: what `ask` means) to `out` (or standard output).
 
-    Returns the lines written.
+    skip_bad: rows that cannot be read get an empty answer. Returns the lines written.
     """
     suffix = out.suffix.lower() if out is not None else ".csv"
     if suffix not in (*_WRITERS, ".parquet"):
@@ -55,7 +55,7 @@ def predict_to(run: str, data: str | None, out: Path | None, ask: dict[str, Any]
         chunks = (
             reading.read_stream(sys.stdin.buffer, _ROWS, **bundle.reading) if data == "-" else reading.chunks(data, _ROWS, **bundle.reading)
         )
-        answers = bundle.predict_chunks(chunks, made)
+        answers = bundle.predict_chunks(chunks, made, skip_bad)
     if out is None:
         return _write_text(answers, sys.stdout.buffer, ".csv") if data is not None else _show(next(answers))
     if suffix == ".parquet":

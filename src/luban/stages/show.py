@@ -21,7 +21,9 @@ def figures(bundle: Bundle, judged: Batch, truth: Batch, scored: Examples, train
     found = {}
     for title, order in bundle.task.ranked(judged, truth).items():
         numbers = order.argsort(descending=True, stable=True)[:MOST]
-        found[title] = _examples(bundle, judged, scored, numbers)
+        numbers = numbers[order[numbers] > -torch.inf]
+        if len(numbers):
+            found[title] = _examples(bundle, judged, scored, numbers)
     seen = bundle.model.show(train[torch.arange(min(len(train), BATCH))])
     return found | {caption: sheet(each) for caption, each in seen.items()}
 

@@ -181,11 +181,12 @@ class Classify(Task):
         return Measured({name: found[name] for name in names if name in found}, details)
 
     def ranked(self, judged: Batch, truth: Batch) -> dict[str, Tensor]:
-        """By the probability that the truth got, and by that of the answer."""
+        """The wrong ones by the probability that the truth got; all by that of the answer."""
         ((key, p),) = judged.items()
         ids = truth[key]
         true = p.gather(1, (ids - 1).clamp(min=0).unsqueeze(1)).squeeze(1)
-        return {"Most wrong": (1 - true).masked_fill(ids == 0, -1.0), "Most doubtful": 1 - p.max(1).values}
+        right = (p.argmax(1) == ids - 1) | (ids == 0)  # an unseen label is nobody's fault
+        return {"Most wrong": (1 - true).masked_fill(right, -torch.inf), "Most doubtful": 1 - p.max(1).values}
 
     def check(self, table: Table, targets: Sequence[str]) -> None:
         need_one(targets, "classify")
