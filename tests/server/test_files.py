@@ -141,3 +141,7 @@ def test_the_report_shows_wrong_answers_as_wrong_and_no_others(run):
     assert run.metrics["accuracy"] == 1
     page = (run.path / "report.html").read_text(encoding="utf-8")
     assert "Most doubtful" in page and "Most wrong" not in page
+
+
+def test_the_first_question_shown_is_a_file(run):
+    assert app.example(luban.load(run), "http://x") == "curl http://x/predict --data-binary @FILE"

@@ -207,6 +207,8 @@ def golden_question(bundle: Bundle, most: int | None = None) -> dict[str, Any]:
 def example(bundle: Bundle, url: str) -> str:
     """A command that asks the server at `url`."""
     question = bundle.task.example(bundle.schema) or golden_question(bundle, 1)
+    if [each.kind for each in bundle.schema.inputs.values()] == ["grid"]:
+        return f"curl {url}/predict --data-binary @FILE"
     return f"curl {url}/predict -d {shlex.quote(json.dumps(question, ensure_ascii=False))}"
 
 
