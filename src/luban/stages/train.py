@@ -90,7 +90,8 @@ def train(
     """Trains a model on `data` to predict `target`, tests it beside baselines and saves it in a run folder.
 
     The words are those of `luban train --help`. data: a path, a built-in name, a frame or a dict of columns. model: a name, "auto",
-    "my.py:Net", or your own nn.Module (a class or an instance; it gets (B, features) floats, or (B, C, H, W) where such a column is all there is).
+    "my.py:Net", or your own nn.Module (a class or an instance; it gets (B, features) floats;
+    (B, C, H, W) where such a column is all there is).
     set: {"train.lr": 3e-4} or "train.lr=3e-4".
     Raises UserError, in one sentence, for whatever cannot be used.
     """
