@@ -35,7 +35,7 @@ def test_decimal_comma_only_where_nothing_else_can_be_meant():
     assert read("1.234,5", "1,5", "1.234", "0,123", "-7,25 €", "12,5%", comma=True) == [1234.5, 1.5, 1234, 0.123, -7.25, 0.125]
     assert read("1.5", "1,234.5", comma=True) == [None, None]
     for raw, comma in ((["1,5", "2"], True), (["1,234", "2"], False), (["1.234,5"], True), (["1,5", "1,234.5"], False), (["1.5"], False)):
-        assert cells.decimal_comma(pl.Series(raw)) == comma
+        assert cells.decimal_comma([pl.Series(raw)]) == comma
     field = fit(["1.234,5", "0,5"])
     assert field.decode(field.encode(pl.Series([1234.5, 0.5]))) == pytest.approx([1234.5, 0.5])
     assert "decimal mark" in field.doubts[0]

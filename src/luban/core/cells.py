@@ -22,7 +22,7 @@ BLANK = EMPTY | {"none", "nil", "-", "--", "—", "n.a.", "#value!", "#div/0!", 
 
 
 def whole(chunks: Iterable[pl.Series], name: str) -> pl.Series:
-    """The chunks as one column. Costs the memory of one column of training rows, and buys that no way of cutting can matter."""
+    """The chunks as one column, for what is learned from all of it at once. Costs the memory of one column of training rows."""
     chunks = list(chunks)
     return pl.concat(chunks) if chunks else pl.Series(name, [], dtype=pl.Null)
 
@@ -93,18 +93,40 @@ def _written(text: pl.Series, comma: bool) -> pl.Series:
     return frame.select(pl.when(pl.col("percent")).then(value / 100).otherwise(value)).collect().to_series()
 
 
-def decimal_comma(column: pl.Series) -> bool:
+def decimal_comma(chunks: Iterable[pl.Series]) -> bool:
     """Is the comma this column's decimal mark? Only where some value can be read in no other way, and none only with a point.
 
     "1,234" alone proves nothing and is read as one thousand two hundred and thirty-four.
     """
+    if not any(_written_with(column, ",").any() for column in chunks):  # most columns end here
+        return False
+    proof = False
+    for column in chunks:
+        text = words(column)
+        text = text.filter(_written_with(text, "[,.]"))
+        by_comma, by_point = numbers(text, True).is_not_null(), numbers(text, False).is_not_null()
+        if (by_point & ~by_comma).any():
+            return False
+        proof = proof or bool((by_comma & ~by_point).any())
+    return proof
+
+
+def _written_with(column: pl.Series, marks: str) -> pl.Series:
+    """(N,) bool: is it text with one of the marks in it?"""
     if column.dtype not in (pl.String, pl.Categorical, pl.Enum):
-        return False
-    text = words(column).drop_nulls()
-    if not text.str.contains(",", literal=True).any():
-        return False
-    by_comma, by_point = numbers(text, True).is_not_null(), numbers(text, False).is_not_null()
-    return bool((by_comma & ~by_point).any() and not (by_point & ~by_comma).any())
+        return pl.Series([False]).new_from_index(0, len(column))
+    return column.cast(pl.String).str.contains(marks).fill_null(False)
+
+
+def counts(chunks: Iterable[pl.Series]) -> tuple[pl.DataFrame, int]:
+    """({word, count} of all that is not empty, the most frequent first; how many cells are empty)."""
+    gone, seen = 0, []
+    for column in chunks:
+        there = ~empty(column)
+        gone += len(column) - int(there.sum())
+        seen.append(words(column.filter(there)).alias("word").value_counts(name="count"))
+    whole = pl.concat(seen).group_by("word").agg(pl.col("count").sum())
+    return whole.sort("count", "word", descending=[True, False]), gone
 
 
 # ---------------------------------------------------------------- what cannot be read
@@ -112,7 +134,9 @@ def decimal_comma(column: pl.Series) -> bool:
 
 def unread(column: pl.Series, values: pl.Series) -> pl.Series:
     """(N,) bool: the cell holds something, and it became no value."""
-    return values.is_null() & ~empty(column, BLANK)
+    without = values.is_null()
+    at = without.arg_true()  # few, mostly: only these cells are looked at
+    return without.scatter(at, ~empty(column.gather(at), BLANK)) if len(at) else without
 
 
 _row: ContextVar[Callable[[int], str]] = ContextVar("row", default=lambda i: f"row {i + 1}")
@@ -166,15 +190,25 @@ def first(column: pl.Series, mask: pl.Series) -> str:
     return f"{row(i)} has {str(column[i])[:60]!r}"
 
 
-def unread_in_training(column: pl.Series, values: pl.Series, name: str, wanted: str) -> list[str]:
-    """The doubt to tell of training cells that cannot be read, if there are any. Raises UserError where not one can."""
-    odd = unread(column, values)
-    if not odd.any():
-        return []
-    if values.null_count() == len(values):
-        raise UserError(f"the column {name!r} should hold {wanted}, but training {first(column, odd)}, and no other row is better. "
-                        f"Choose another field for it: --set 'fields.{name}=category'.")  # fmt: skip
-    return [f"not {wanted}, so missing: {odd.sum():,} (training {first(column, odd)})"]
+class Odd:
+    """Training cells that cannot be read, gathered piece by piece: how many, and which was the first."""
+
+    def __init__(self, name: str, wanted: str):
+        self.name, self.wanted, self.count, self.read, self.where = name, wanted, 0, 0, ""
+
+    def see(self, column: pl.Series, values: pl.Series) -> None:
+        odd = unread(column, values)
+        self.where = self.where or (first(column, odd) if odd.any() else "")
+        self.count, self.read = self.count + int(odd.sum()), self.read + values.count()
+
+    def doubts(self) -> list[str]:
+        """What is to be told of them. Raises UserError where not one cell could be read."""
+        if not self.count:
+            return []
+        if not self.read:
+            raise UserError(f"the column {self.name!r} should hold {self.wanted}, but training {self.where}, and no other row is better. "
+                            f"Choose another field for it: --set 'fields.{self.name}=category'.")  # fmt: skip
+        return [f"not {self.wanted}, so missing: {self.count:,} (training {self.where})"]
 
 
 def refuse(column: pl.Series, mask: pl.Series, name: str, wanted: str) -> None:

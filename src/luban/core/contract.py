@@ -15,7 +15,7 @@ from __future__ import annotations
 import html
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -75,7 +75,10 @@ class Field(ABC):
 
     @abstractmethod
     def fit(self, chunks: Iterable[pl.Series], peers: dict[str, Field]) -> Field:
-        """Learns from the training rows, in one pass. Null tokens ("", NA, ?) are handled here. Returns self."""
+        """Learns from the training rows. Null tokens ("", NA, ?) are handled here. Returns self.
+
+        chunks: one or more pieces of the column, which may be gone through again; while one is at hand, `cells.row(i)` names its row i.
+        """
 
     @abstractmethod
     def encode(self, column: pl.Series) -> Encoded:
@@ -122,20 +125,27 @@ class Schema:
         self.targets = targets
         self.ignored = ignored or {}
 
-    def fit(self, table: Table) -> Schema:
-        """Fits every field on `table` (training rows only). Fields that others use come first."""
+    def fit(self, table: Table, chunks: Callable[[str], Iterable[pl.Series]] | None = None) -> Schema:
+        """Fits every field on the training rows: the `chunks` of a column, else all of it. Fields that others use come first."""
         fitted: dict[str, Field] = {}
-        for each in sorted([*self.inputs.values(), *self.targets.values()], key=lambda each: len(each.uses)):
-            each.fit([self._take(table, each)], {name: fitted[name] for name in each.uses})
+        for each in sorted(self.fields.values(), key=lambda each: len(each.uses)):
+            name = self._name(table, each)
+            each.fit(chunks(name) if chunks else [table.get_column(name)], {peer: fitted[peer] for peer in each.uses})
             fitted[each.columns[0]] = each
         return self
 
+    @property
+    def fields(self) -> dict[str, Field]:
+        """Inputs and targets."""
+        return {**self.inputs, **self.targets}
+
     def encode(self, table: Table, with_target: bool) -> Batch:
         """Encodes all columns. A missing input is a UserError; targets are encoded only when asked for."""
-        fields = {**self.inputs, **self.targets} if with_target else self.inputs
-        return {key: each.encode(self._take(table, each)) for key, each in fields.items()}
+        fields = self.fields if with_target else self.inputs
+        return {key: each.encode(table.get_column(self._name(table, each))) for key, each in fields.items()}
 
-    def _take(self, table: Table, each: Field) -> pl.Series:
+    def _name(self, table: Table, each: Field) -> str:
+        """The column of a field, which the table must have."""
         name = each.columns[0]
         if name not in table.columns:
             # a single wrong name is likely a slip; say which columns there are, in full only when they are few
@@ -143,7 +153,7 @@ class Schema:
                 f"the column {name!r} is missing.{did_you_mean(name, table.columns)} "
                 f"This model reads: {', '.join(repr(f.columns[0]) for f in self.inputs.values())}."
             )
-        return table.get_column(name)
+        return name
 
     def imagine(self, n: int, seed: int = 0) -> Table:
         """n synthetic rows of inputs, in the user's words."""

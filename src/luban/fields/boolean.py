@@ -47,17 +47,21 @@ class Boolean(Field):
         return 0.0
 
     def fit(self, chunks: Iterable[pl.Series], peers: dict[str, Field]) -> Boolean:
-        column = cells.whole(chunks, self.columns[0])
-        values = _read(column)
-        odd = cells.unread_in_training(column, values, self.columns[0], "yes or no")
-        self.lenient = bool(odd)
-        self.doubts += odd
-        self.missing = values.null_count() / len(values) if len(values) else 0.0
-        self.has_missing = values.null_count() > 0
-        if values.count():
-            self.share = float(values.drop_nulls().to_numpy().mean())
-            self.words = _spelling(column, values)
-            self.edges = tuple(sorted(values.unique().drop_nulls().to_list()))
+        odd, rows = cells.Odd(self.columns[0], "yes or no"), 0
+        for column in chunks:
+            odd.see(column, _read(column))
+            rows += len(column)
+        self.lenient = bool(odd.count)
+        self.doubts += odd.doubts()
+        found, _ = cells.counts(chunks)
+        found = found.with_columns(value=_read(found["word"])).drop_nulls("value")
+        n = int(found["count"].sum())
+        self.missing = 1 - n / rows if rows else 0.0
+        self.has_missing = n < rows
+        if n:
+            self.share = float((found["value"] * found["count"]).sum() / n)
+            self.words = (False, True) if next(iter(chunks)).dtype == pl.Boolean else _spelling(found)
+            self.edges = tuple(sorted(found["value"].unique().to_list()))
         return self
 
     def encode(self, column: pl.Series) -> Tensor:
@@ -107,13 +111,13 @@ def _read(column: pl.Series) -> pl.Series:
     return _lower(column).replace_strict(list(MEANING), list(MEANING.values()), default=None, return_dtype=pl.Float64)
 
 
-def _spelling(column: pl.Series, values: pl.Series) -> tuple[Any, Any]:
-    """The most frequent spelling of no and of yes; of one that did not occur, its partner's. 0 and 1 are ints, from a CSV as well."""
-    if column.dtype == pl.Boolean:
-        return False, True
-    text = cells.words(column)
-    found = [text.filter((values == side).fill_null(False)).mode().sort() for side in (0.0, 1.0)]
-    seen = next(side for side in (0, 1) if len(found[side]))
-    pair = next(pair for pair in PAIRS if pair[seen] == _lower(found[seen])[0])
-    spelt = [found[side][0] if len(found[side]) else pair[side] for side in (0, 1)]
+def _spelling(found: pl.DataFrame) -> tuple[Any, Any]:
+    """The most frequent spelling of no and of yes; of one that did not occur, its partner's. 0 and 1 are ints, from a CSV as well.
+
+    found: {word, count, value}, the most frequent first.
+    """
+    sides = [found.filter(pl.col("value") == side)["word"] for side in (0.0, 1.0)]
+    seen = next(side for side in (0, 1) if len(sides[side]))
+    pair = next(pair for pair in PAIRS if pair[seen] == _lower(sides[seen])[0])
+    spelt = [sides[side][0] if len(sides[side]) else pair[side] for side in (0, 1)]
     return (0, 1) if spelt in (["0", "1"], ["0.0", "1.0"]) else (spelt[0], spelt[1])

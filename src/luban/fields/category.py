@@ -67,22 +67,22 @@ class Category(Field):
         return 0.8 if distinct <= 50 or distinct < 0.2 * len(text) else 0.5
 
     def fit(self, chunks: Iterable[pl.Series], peers: dict[str, Field]) -> Category:
-        column = cells.whole(chunks, self.columns[0])
-        gone = cells.empty(column)
-        self.missing, self.has_missing = int(gone.sum()), bool(gone.any())
-        text = cells.words(column.filter(~gone))
-        keys = _keys(text, _kind(column, text))
-        table = pl.DataFrame({"key": keys}).group_by("key").len("count").sort("count", "key", descending=[True, False])
+        found, self.missing = cells.counts(chunks)
+        dtype = next(iter(chunks)).dtype
+        self.has_missing = self.missing > 0
+        text, rows = found["word"], int(found["count"].sum())
+        keys = _keys(text, _kind(dtype, text))
+        table = found.with_columns(key=keys).group_by("key").agg(pl.col("count").sum()).sort("count", "key", descending=[True, False])
         kept = table.filter(pl.col("count") >= self.config.min_count).head(self.config.max_size).sort("key")
         self.words, self.counts = tuple(kept["key"].to_list()), tuple(kept["count"].to_list())
         self.size = 1 + len(self.words) + (self.missing > 0)
         # 1.0 and 2.0 were written with a point, or measured: they stay floats. Otherwise whole numbers are ints
-        if keys.dtype == pl.Float64 and not column.dtype.is_float() and not text.str.contains(".", literal=True).any():
+        if keys.dtype == pl.Float64 and not dtype.is_float() and not text.str.contains(".", literal=True).any():
             self.words = tuple(int(word) for word in self.words)
         if kept.height < table.height:
             self.doubts.append(f"{table.height - kept.height:,} rare values of {table.height:,} share one id")
-        if table.height > 100 and table.height > 0.5 * len(text):
-            self.doubts.append(f"{table.height:,} different values in {len(text):,} rows: most will be new at prediction")
+        if table.height > 100 and table.height > 0.5 * rows:
+            self.doubts.append(f"{table.height:,} different values in {rows:,} rows: most will be new at prediction")
         return self
 
     def encode(self, column: pl.Series) -> Tensor:
@@ -138,9 +138,9 @@ class Category(Field):
         ]
 
 
-def _kind(column: pl.Series, text: pl.Series) -> type:
+def _kind(dtype: pl.DataType, text: pl.Series) -> type:
     """By what the values are compared: bool (a typed column only), number or text."""
-    if column.dtype == pl.Boolean:
+    if dtype == pl.Boolean:
         return bool
     return float if len(text) and text.str.contains(PLAIN).all() else str
 

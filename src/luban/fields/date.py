@@ -67,32 +67,40 @@ class Date(Field):
         return (0.9 if text.str.contains(r"^\d+$").any() else 0.95) if share >= 0.95 else 0.0
 
     def fit(self, chunks: Iterable[pl.Series], peers: dict[str, Field]) -> Date:
-        column = cells.whole(chunks, self.columns[0])
-        self.day_first = self._order(column) if self.config.day_first is None else self.config.day_first
-        times = read(column, self.day_first)
-        odd = cells.unread_in_training(column, times, self.columns[0], "dates such as 2024-01-31")
-        self.lenient = bool(odd)
-        self.doubts += odd
-        self.missing = times.null_count() / len(times) if len(times) else 0.0
-        self.has_missing = times.null_count() > 0
-        if times.count():
+        self.day_first = self._order(chunks) if self.config.day_first is None else self.config.day_first
+        odd, rows, days = cells.Odd(self.columns[0], "dates such as 2024-01-31"), 0, []
+        for column in chunks:
+            times = read(column, self.day_first)
+            odd.see(column, times)
+            rows += len(column)
             seconds = times.drop_nulls().dt.epoch("s").to_numpy()
-            days = (seconds // DAY).astype(np.float64)
-            self.mean, self.std = float(days.mean()), float(days.std()) or 1.0
-            self.clock = bool((seconds % DAY).any())
+            days.append((seconds // DAY).astype(np.int32))
+            self.clock = self.clock or bool((seconds % DAY).any())
+        self.lenient = bool(odd.count)
+        self.doubts += odd.doubts()
+        known = np.concatenate(days).astype(np.float64)
+        self.missing = 1 - len(known) / rows if rows else 0.0
+        self.has_missing = len(known) < rows
+        if len(known):
+            self.mean, self.std = float(known.mean()), float(known.std()) or 1.0
         self.size = 9 if self.clock else 6
         return self
 
-    def _order(self, column: pl.Series) -> bool:
+    def _order(self, chunks: Iterable[pl.Series]) -> bool:
         """Is the day first? Where each order reads as many values, nothing tells: the month is taken, and the doubt told."""
-        if column.dtype != pl.String or not column.str.contains(r"^\s*\d{1,2}[-/]").any():
-            return False
-        readable = [read(column, day_first) for day_first in (False, True)]
-        if readable[0].count() == readable[1].count() and not readable[0].equals(readable[1]):
-            example = column.filter((readable[0] != readable[1]).fill_null(False))[0]
+        counts, example = [0, 0], None
+        for column in chunks:
+            if column.dtype != pl.String:
+                return False
+            may = column.filter(column.str.contains(r"^\s*\d{1,2}[-/]").fill_null(False))  # of the others no order is in doubt
+            readable = [read(may, day_first) for day_first in (False, True)]
+            counts = [count + each.count() for count, each in zip(counts, readable, strict=True)]
+            unlike = may.filter((readable[0] != readable[1]).fill_null(False))
+            example = unlike[0] if example is None and len(unlike) else example
+        if counts[0] == counts[1] and example is not None:
             name = self.columns[0]
             self.doubts.append(f"{example!r} is read month first; if the day is: --set 'fields.{name}={{field: date, day_first: true}}'")
-        return readable[1].count() > readable[0].count()
+        return counts[1] > counts[0]
 
     def encode(self, column: pl.Series) -> Tensor:
         """(N, size) float32: day number, day of the month, sine and cosine of month and weekday; then, with a clock, the second of the

@@ -68,9 +68,10 @@ class Text(Field):
         return 0.6 if units >= 2 and distinct >= 0.5 else 0.05
 
     def fit(self, chunks: Iterable[pl.Series], peers: dict[str, Field]) -> Text:
-        gone = cells.empty(cells.whole(chunks, self.columns[0]))
-        self.missing = int(gone.sum()) / max(len(gone), 1)
-        self.has_missing = bool(gone.any())
+        gone, rows = 0, 0
+        for column in chunks:
+            gone, rows = gone + int(cells.empty(column).sum()), rows + len(column)
+        self.missing, self.has_missing = gone / max(rows, 1), gone > 0
         return self
 
     def encode(self, column: pl.Series) -> Ragged:

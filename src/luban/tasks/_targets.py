@@ -18,7 +18,7 @@ def discrete(column: pl.Series) -> bool:
     if column.dtype.is_temporal():
         return False
     text = cells.present(column)
-    values = cells.numbers(text, cells.decimal_comma(text)).drop_nulls()
+    values = cells.numbers(text, cells.decimal_comma([text])).drop_nulls()
     if len(values) < 0.95 * len(text) or column.dtype == pl.Boolean:
         return True
     distinct = values.n_unique()

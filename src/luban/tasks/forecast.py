@@ -154,7 +154,7 @@ class Forecast(Task):
         c, series, moment, constant = self.config, FIELDS["series"], FIELDS["moment"], []
         for name in c.columns:
             column = table.get_column(name)
-            values = cells.numbers(column, cells.decimal_comma(column))
+            values = cells.numbers(column, cells.decimal_comma([column]))
             values = values.filter(values.is_finite())
             if len(values) and values.n_unique() == 1:
                 constant.append(name)
