@@ -9,8 +9,9 @@ from PIL import Image
 
 import luban
 from luban.checks import report_copies, report_leaks
+from luban.columns import describe, fit_schema, sniff_all
 from luban.core.errors import UserError
-from luban.data import DataConfig, Rows, assign, describe, encode, fit_schema, sniff_all
+from luban.data import DataConfig, Rows, assign, encode
 from luban.planning import from_words
 from luban.splitting import TEST, TRAIN, VALID
 from luban.stages import predict

@@ -1,12 +1,13 @@
-"""From a Table to a Store: choose rows and columns, split, infer the schema, fit it on the training rows, encode once.
+"""From a Table to a Store: choose rows, give each a part; and, once the columns have their fields, encode all of it once.
 
 Knows neither tasks nor models by name; the task is asked what a target means.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,14 +15,13 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from luban import splitting
+from luban import splitting, stores
 from luban.core import cells
-from luban.core import config as configs
-from luban.core.batch import Examples, Store
+from luban.core.batch import Encoded, Examples, Store
 from luban.core.contract import Field, Schema, Table, Task
 from luban.core.errors import BadCells, UserError, did_you_mean, listed
 from luban.core.notes import say
-from luban.core.registry import FIELDS
+from luban.core.table import DiskTable, Pieces
 from luban.splitting import TEST, TRAIN, VALID
 
 
@@ -56,6 +56,9 @@ class DataConfig:
     """A text file's encoding; found by itself for UTF-8, UTF-16 and GB18030."""
     delimiter: str | None = None
     """A text file's delimiter; found by itself among , ; tab | :"""
+    on_disk: bool | None = None
+    """Keep the table and what is encoded of it on disk, under $LUBAN_HOME, and map it from there: memory does not grow with the rows, and
+    the next run finds it. Unset: for CSV and Parquet files of 64 MB and more."""
 
 
 # ---------------------------------------------------------------- rows
@@ -113,12 +116,8 @@ def assign(table: Table, test: Table | None, config: DataConfig, task: Task, bad
     part = np.full(height, TRAIN, np.uint8)
     if config.test_rows:
         part = _rows_as_test(part, config.test_rows)  # by the rows of the file, before any is left out
-    if test is not None:
-        table, part = _stack(table, test), np.concatenate([part, np.full(test.height, TEST, np.uint8)])
-
-    def name(i: int) -> str:
-        return f"row {i + 1}" if i < height else f"row {i + 1 - height} of the test file"
-
+    table, name = joined(table, test)
+    part = np.concatenate([part, np.full(table.height - height, TEST, np.uint8)])
     with cells.numbered(name):
         kept, fields = used(table, config.target, task)
         facts: dict[str, Any] = {"rows_without_target": table.height - len(kept)}
@@ -131,7 +130,7 @@ def assign(table: Table, test: Table | None, config: DataConfig, task: Task, bad
         facts["rows"] = len(kept)
         if (part == TEST).any() and not (part[kept] == TEST).any():
             raise UserError(f"none of the given test rows has a {' and '.join(fields)}: there is nothing to test on.")
-        table, part = table[kept], part[kept]
+        table, part = picked(table, kept), part[kept]
         with cells.picked(kept):
             part, facts["split"] = _parts(table, part, config, task, fields)
             if config.train_rows is not None:
@@ -143,6 +142,19 @@ def assign(table: Table, test: Table | None, config: DataConfig, task: Task, bad
     return Rows(table, part, kept, lambda i: name(int(kept[i])), fields, facts)
 
 
+def joined(table: Table, test: Table | None) -> tuple[Table, Callable[[int], str]]:
+    """The rows of both files, and what the user calls row i of them."""
+    height = table.height
+    if test is not None:
+        table = _stack(table, test)
+    return table, lambda i: f"row {i + 1}" if i < height else f"row {i + 1 - height} of the test file"
+
+
+def picked(table: Table, rows: np.ndarray) -> Table:
+    """These rows, by number; where they are all, in order, nothing is copied."""
+    return table if len(rows) == table.height and (rows == np.arange(len(rows))).all() else table[rows]
+
+
 def _fewer(table: Table, part: np.ndarray, config: DataConfig, task: Task, fields: dict[str, str]) -> np.ndarray:
     """About config.train_rows of the training rows, the others in no part."""
     train = np.flatnonzero(part == TRAIN)
@@ -151,7 +163,8 @@ def _fewer(table: Table, part: np.ndarray, config: DataConfig, task: Task, field
     if not 0 < config.train_rows <= len(train):
         raise UserError(f"data.train_rows must lie between 1 and the {len(train):,} training rows, not {config.train_rows:,}.")
     few, share = table[train], config.train_rows / len(train)
-    hashes = splitting.row_hash(few.drop(config.target), config.split_seed + 1)  # another hash than the split's, which gave them low ones
+    # another hash than the split's, which gave them low ones
+    hashes = splitting.row_hash(few.drop(list(config.target)), config.split_seed + 1)
     part = part.copy()
     part[train[splitting.within_classes(hashes, _classes(few, config, fields), (share, 1 - share, 0.0)) != TRAIN]] = TEST + 1
     return part
@@ -199,7 +212,7 @@ def _parts(table: Table, part: np.ndarray, config: DataConfig, task: Task, field
     if not (part == VALID).any():
         part, train, fraction = part.copy(), np.flatnonzero(part == TRAIN), shares[VALID] / (shares[TRAIN] + shares[VALID])
         with cells.picked(train):
-            own = task.split(table[train], (1 - fraction, fraction, 0.0))
+            own = None if task.labelled else task.split(table[train], (1 - fraction, fraction, 0.0))
         if own is None:
             part = splitting.carve_valid(part, hashes, classes, time, fraction)
         else:
@@ -236,156 +249,41 @@ def _stack(table: Table, test: Table) -> Table:
     lacking = [name for name in table.columns if name not in test.columns]
     if lacking:
         raise UserError(f"the test file lacks the columns {listed(lacking)}.{did_you_mean(lacking[0], test.columns)}")
+    if isinstance(table, DiskTable):
+        return table.stacked(test.select(table.columns))
     return pl.concat([table, test.select(table.columns)], how="vertical_relaxed")
-
-
-# ---------------------------------------------------------------- columns
-
-
-def fit_schema(rows: Rows, config: DataConfig, chosen: dict[str, Any], task: Task) -> Schema:
-    """The fields that the task names, else those that `sniff` best or are `chosen`; fitted on the training rows, and only there."""
-    for name in chosen:
-        splitting.need_column(rows.table, name, "fields")
-    train = rows.table[rows.of(TRAIN)]
-    with cells.numbered(rows.names), cells.picked(rows.of(TRAIN)):
-        schema = task.schema(train, config.target)
-        if schema is None:
-            schema = _sniffed(train, rows, config, chosen)
-        elif chosen:
-            raise UserError(f"fields.{next(iter(chosen))}: this task chooses its fields itself; leave the setting out.")
-        return schema.fit(train)
-
-
-def _sniffed(train: Table, rows: Rows, config: DataConfig, chosen: dict[str, Any]) -> Schema:
-    """Chooses a field for each column by `sniff` on the training rows, or as `chosen` says."""
-    sample = train.gather_every(max(1, train.height // 10_000))
-    aside = {name: "decides the split" for name in (config.split, config.group) if name}
-    if rows.facts["split"].startswith("by the column"):
-        aside["split"] = "decides the split"
-    aside |= {name: "left out as asked" for name in config.drop}
-    inputs: dict[str, Field] = {}
-    ignored: dict[str, str] = {}
-    for name in train.columns:
-        if name in config.target:
-            continue
-        reason = aside.get(name) or (_unusable(train.get_column(name)) if name not in chosen else None)
-        if reason is None and chosen.get(name) == "ignore":
-            reason = "left out as asked"
-        if reason is None:
-            each, reason = _field(sample.get_column(name), chosen.get(name))
-            reason = reason or (_names_rows(train.get_column(name), each) if name not in chosen else None)
-        if reason:
-            ignored[name] = reason
-        else:
-            inputs[f"c{len(inputs)}"] = each
-    if not inputs:
-        reasons = "; ".join(f"{name!r}: {reason}" for name, reason in list(ignored.items())[:5])
-        raise UserError(
-            f"no column is left to learn from ({reasons}). To use one all the same, name its field: --set fields.COLUMN=category."
-        )
-    return Schema(inputs, {f"y{i}": FIELDS[rows.fields[name]]((name,)) for i, name in enumerate(config.target)}, ignored)
-
-
-def _unusable(column: pl.Series) -> str | None:
-    """Why a column cannot help: it is empty, or says the same in each row."""
-    if missing(column, nan_too=True).all():
-        return "empty"
-    if column.dtype.is_nested() or column.dtype in (pl.Binary, pl.Object):
-        return None  # whole pictures are not compared
-    if not column.null_count() and column.n_unique() == 1:
-        return f"one value only ({str(column[0])[:40]!r})"
-    return None
-
-
-def _names_rows(column: pl.Series, each: Field) -> str | None:
-    """Why a column only names the row: a different whole number or a different code in (nearly) each."""
-    if each.kind == "grid":
-        return None
-    values = column.drop_nulls()
-    if len(values) < 20 or values.n_unique() < 0.98 * len(values):
-        return None
-    whole = values.cast(pl.Int64, strict=False) if values.dtype == pl.String or values.dtype.is_integer() else None
-    if whole is not None and not whole.null_count():
-        name, numbers = column.name.strip().lower(), whole.to_numpy()
-        named_id = name in ("", "id", "index", "row", "no", "序号", "编号") or name.endswith(("_id", " id"))
-        counted = whole.is_sorted() and numbers[-1] - numbers[0] < 2 * len(numbers)  # a row number, thinned by the split, fills its range
-        return "looks like an id: a different whole number in each row" if named_id or counted else None
-    if each.kind != "scalar" and values.dtype == pl.String:
-        short = (values.str.len_chars() <= 64).all() and not values.str.contains(r"\s").any()
-        codes = short and values.str.contains(r"[0-9]").to_numpy().mean() > 0.9
-        return "looks like an id: a different code in each row" if codes else None
-    return None
-
-
-def sniff_all(table: Table, leave_out: Sequence[str]) -> list[tuple[str, str, str]]:
-    """(column, field or "ignore", doubts) of each column, for a configuration to be edited."""
-    found = []
-    for name in table.columns:
-        if name in leave_out:
-            continue
-        reason, each = _unusable(table.get_column(name)), None
-        if reason is None:
-            each, reason = _field(table.get_column(name).gather_every(max(1, table.height // 10_000)), None)
-        reason = reason or _names_rows(table.get_column(name), each)
-        found.append((name, "ignore", reason) if reason else (name, _name_of(each), "; ".join(each.doubts)))
-    return found
-
-
-def _name_of(each: Field) -> str:
-    return type(each).__module__.rpartition(".")[2]
-
-
-def _field(column: pl.Series, chosen: Any) -> tuple[Field, str | None]:
-    """(the field for a column, None), as chosen ("category", or {field: category, ...options}), else the one that sniffs best; or
-    (None, why there is none)."""
-    if chosen is not None:
-        options = {"field": chosen} if isinstance(chosen, str) else dict(chosen) if isinstance(chosen, dict) else {}
-        if "field" not in options:
-            raise UserError(f"fields.{column.name} must be a field's name, or a mapping with the key `field`, not {chosen!r}.")
-        field_class = FIELDS[options.pop("field")]
-        return field_class((column.name,), configs.build(field_class.Config, options, f"fields.{column.name}")), None
-    column = _light(column)
-    scores = sorted(((cls.sniff(column), name, cls) for name, cls in FIELDS.items()), key=lambda score: -score[0])
-    best, runner_up = scores[0], scores[1]
-    if best[0] <= 0:
-        return None, f"values of type {column.dtype}, which nothing here reads"
-    made = best[2]((column.name,))
-    if runner_up[0] > 0 and best[0] - runner_up[0] < 0.15 and best[0] < 0.97:  # one that is sure is not doubted
-        made.doubts.append(f"could be {runner_up[1]}: --set 'fields.{column.name}={runner_up[1]}'")
-    return made, None
-
-
-def _light(column: pl.Series) -> pl.Series:
-    """The sample, thinned to some 20 MB: a cell may hold a whole picture or document, and every field's sniff reads all of them."""
-    if column.dtype not in (pl.String, pl.Binary):
-        return column
-    size = (column.str.len_bytes() if column.dtype == pl.String else column.bin.size()).sum()
-    return column.gather_every(max(1, int(size) // 20_000_000))
-
-
-def describe(schema: Schema) -> list[tuple[str, str, str, str]]:
-    """(column, field, facts, doubts) of each column, for people."""
-    lines = []
-    for role, fields in (("", schema.inputs), (" (target)", schema.targets)):
-        for each in fields.values():
-            facts = f"{each.size - 1 - each.has_missing:,} values" if each.kind == "id" else ""
-            if each.kind == "grid":
-                facts = " x ".join(map(str, each.shape[1:])) + (", grey" if each.shape[0] == 1 else ", colour")
-            facts += (", " if facts else "") + "some missing" if each.has_missing else ""
-            lines.append((each.columns[0], _name_of(each) + role, facts, "; ".join(each.doubts)))
-    return lines + [(name, "ignored", reason, "") for name, reason in schema.ignored.items()]
 
 
 # ---------------------------------------------------------------- store
 
 
-def encode(schema: Schema, rows: Rows) -> Store:
-    """Every column once. Raises BadCells, with rows as `Rows.numbers` counts them, where a cell cannot be read."""
+def encode(schema: Schema, rows: Rows, folder: Path | None = None) -> Store:
+    """Every column once, a piece at a time; in `folder`, where one is given, instead of in memory. Raises BadCells, with rows as
+    `Rows.numbers` counts them, where a cell cannot be read."""
     try:
         with cells.numbered(rows.names):
-            return Store(schema.encode(rows.table, with_target=True), torch.from_numpy(rows.part))
+            columns = {key: _encoded(rows.table, each, folder, key) for key, each in schema.fields.items()}
     except BadCells as bad:
         raise BadCells(f"{bad} Or leave such rows out: --set data.skip_bad=true.", rows.numbers[bad.rows]) from bad
+    return Store(columns, torch.from_numpy(rows.part))
+
+
+def _encoded(table: Table, each: Field, folder: Path | None, key: str) -> Encoded:
+    """A column as a whole. Raises BadCells for all of its pieces at once."""
+    refused: list[BadCells] = []
+
+    def pieces() -> Iterator[Encoded]:
+        start = 0
+        for piece in Pieces(table, each.columns[0]):
+            try:
+                yield each.encode(piece)
+            except BadCells as bad:
+                refused.append(BadCells(str(bad), [start + row for row in bad.rows]))
+            start += len(piece)
+        if refused:
+            raise BadCells(str(refused[0]), np.concatenate([bad.rows for bad in refused]))
+
+    return stores.column(pieces(), folder, key)
 
 
 def examples(task: Task, store: Store, part: int) -> Examples:

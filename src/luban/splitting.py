@@ -19,6 +19,7 @@ from luban.core.contract import Table
 from luban.core.errors import UserError, did_you_mean, listed
 from luban.core.notes import say, warn
 from luban.core.registry import FIELDS
+from luban.core.table import DiskTable, Pieces, batches
 
 TRAIN, VALID, TEST = 0, 1, 2
 PARTS = ("train", "valid", "test")
@@ -46,10 +47,16 @@ _PIECE = 500_000
 
 def row_hash(table: Table, seed: int = 0) -> np.ndarray:
     """A 64-bit hash a row, (N,) uint64, of all columns of `table` in their order. Equal rows have equal hashes, in any version."""
-    text = pl.concat_str([_text(table.get_column(name)) for name in table.columns] or [pl.lit("")], separator="\x1f")
+    shared = {name: prefix for name in table.columns if (prefix := _shared_folder(table, name))}
+    hashes = np.concatenate([_row_hash(rows, shared) for _, rows in batches(table)] or [np.zeros(0, np.uint64)])
+    return _finalise(hashes ^ np.uint64(seed * 0x632BE59BD9B4E019 & 0xFFFFFFFFFFFFFFFF))
+
+
+def _row_hash(table: pl.DataFrame, shared: dict[str, str]) -> np.ndarray:
+    """shared: {column: a beginning that does not count}."""
+    text = pl.concat_str([_text(table.get_column(name), shared.get(name, "")) for name in table.columns] or [pl.lit("")], separator="\x1f")
     rows = table.select(text.alias("row")).get_column("row") if table.columns else pl.Series("row", [""] * table.height)
-    pieces = [_text_hash(rows.slice(start, stop - start)) for start, stop in _slices(rows)]
-    return _finalise(np.concatenate(pieces or [np.zeros(0, np.uint64)]) ^ np.uint64(seed * 0x632BE59BD9B4E019 & 0xFFFFFFFFFFFFFFFF))
+    return np.concatenate([_text_hash(rows.slice(start, stop - start)) for start, stop in _slices(rows)] or [np.zeros(0, np.uint64)])
 
 
 def _slices(rows: pl.Series) -> Iterator[tuple[int, int]]:
@@ -62,7 +69,7 @@ def _slices(rows: pl.Series) -> Iterator[tuple[int, int]]:
         start, done = stop, int(ends[stop - 1])
 
 
-def _text(column: pl.Series) -> pl.Series:
+def _text(column: pl.Series, prefix: str) -> pl.Series:
     if column.dtype.is_float():  # the bits, because the text of a float is a library's choice
         bits = pl.Series(column.name, column.cast(pl.Float64).fill_null(0.0).to_numpy().view(np.int64))
         column = bits.to_frame().select(pl.when(column.is_not_null()).then(bits)).to_series()
@@ -72,16 +79,19 @@ def _text(column: pl.Series) -> pl.Series:
         column = pl.Series(column.name, _digests(column), pl.String)
     elif column.dtype.is_nested():
         column = pl.Series(column.name, [str(value) for value in column])
-    return _placeless(column.cast(pl.String)).fill_null("\x00")
+    return column.cast(pl.String).str.strip_prefix(prefix).fill_null("\x00")
 
 
-def _placeless(column: pl.Series) -> pl.Series:
-    """Whole paths from the folder on that they share: where a folder of files lies must not decide how its rows are split."""
-    first = str(column.min() or "")
-    if not (first.startswith("/") or first[1:3] in (":\\", ":/")):
-        return column
-    shared = os.path.commonprefix([first, str(column.max())])  # noqa: RUF071 - cut at a separator below
-    return column.str.strip_prefix(shared[: max(shared.rfind("/"), shared.rfind("\\")) + 1])
+def _shared_folder(table: Table, name: str) -> str:
+    """The folder that all whole paths of a column lie in: where a folder of files lies must not decide how its rows are split."""
+    if table.schema[name] not in (pl.String, pl.Categorical, pl.Enum):
+        return ""
+    first = next((piece.drop_nulls()[0] for piece in Pieces(table, name) if piece.null_count() < len(piece)), "")
+    if not first.startswith("/") and first[1:3] not in (":\\", ":/"):
+        return ""
+    ends = [str(end) for piece in Pieces(table, name) for end in (piece.cast(pl.String).min(), piece.cast(pl.String).max()) if end]
+    shared = os.path.commonprefix(ends)  # noqa: RUF071 - cut at a separator below
+    return shared[: max(shared.rfind("/"), shared.rfind("\\")) + 1]
 
 
 def _digests(column: pl.Series) -> list[str | None]:
@@ -135,7 +145,11 @@ def fingerprint(table: Table, test: Table | None = None) -> str:
 
     EXACT changes with anything that a run or a split could notice: a cell, the order of rows or columns, text become numbers, the test
     file. CONTENT is the same for the same rows of `table` in any order and from any format ("3.0", 3), so it knows training rows again.
+    Of a table on disk both are those of its file's bytes.
     """
+    if isinstance(table, DiskTable):
+        exact = hashlib.sha256(table.digest.encode() + (row_hash(test).tobytes() if test is not None else b"none"))
+        return f"{exact.hexdigest()[:16]}/{table.digest[:16]}"
     exact = hashlib.sha256(repr(table.columns).encode())
     for each in (table, test):
         exact.update(row_hash(each).tobytes() if each is not None else b"none")
@@ -158,7 +172,8 @@ def told_apart(hashes: np.ndarray) -> np.ndarray:
 
     In a table of so few distinct rows, keeping copies together would put whole patterns out of training's sight.
     """
-    if len(np.unique(hashes)) >= 0.5 * len(hashes):
+    # sorting is three times as fast as numpy's `unique`, which hashes
+    if 1 + np.count_nonzero(np.diff(np.sort(hashes))) >= 0.5 * len(hashes):
         return hashes
     warn("more than half of the rows are copies of others; copies may stand in several parts, so the test flatters.")
     order = np.argsort(hashes, kind="stable")

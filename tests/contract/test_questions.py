@@ -16,11 +16,12 @@ import pytest
 import torch
 
 import luban
+from luban.columns import fit_schema
 from luban.core import config as configs
 from luban.core.batch import Ragged, size_of
 from luban.core.contract import Schema
 from luban.core.registry import MODELS, TASKS
-from luban.data import encode, examples, fit_schema
+from luban.data import encode, examples
 from luban.metrics import direction
 from luban.planning import from_words
 from luban.server import app, serve

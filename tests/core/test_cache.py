@@ -90,9 +90,22 @@ def test_the_longest_unused_go_first(monkeypatch):
     assert files() == ["k0.npy", "k2.npy", "k3.npy"]
 
 
-def test_what_is_larger_than_all_is_not_kept(monkeypatch):
+def test_what_is_larger_than_all_is_kept_alone(monkeypatch):
     monkeypatch.setattr(cache, "MOST", 100)
-    assert (cache.array("key", SHAPE, filler()) == content()).all() and files() == []
+    for i in range(2):
+        assert (cache.array(f"k{i}", SHAPE, filler(i)) == content(i)).all() and files() == [f"k{i}.npy"]
+
+
+def test_a_folder_is_whole_or_absent():
+    with pytest.raises(ZeroDivisionError), cache.making("things", 10) as place:
+        (place / "things").mkdir()
+        raise ZeroDivisionError
+    assert cache.found("things") is None and files() == []
+    for content in ("first", "second"):  # the second run finds that another was faster
+        with cache.making("things", 10) as place:
+            (place / "things").mkdir()
+            (place / "things" / "a").write_text(content)
+    assert (cache.found("things") / "a").read_text() == "first" and files() == ["things"]
 
 
 def test_a_full_disk_is_no_hindrance(monkeypatch, caplog):

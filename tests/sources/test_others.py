@@ -16,7 +16,7 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from luban import reading
+from luban import frames, reading
 from luban.core import cells
 from luban.core.errors import UserError
 
@@ -315,4 +315,4 @@ def test_pandas():
 
 
 def test_reading_does_not_import_pandas():
-    assert "import pandas" not in Path(reading.__file__).read_text(encoding="utf-8")
+    assert "import pandas" not in Path(frames.__file__).read_text(encoding="utf-8")

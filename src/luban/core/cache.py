@@ -1,8 +1,8 @@
-"""What is dear to make and can be made again: arrays on disk under home()/cache, named by a hash of all that they were made of.
+"""What is dear to make and can be made again: files and folders under home()/cache, named by a hash of all that they were made of.
 
-A file is whole or absent: it is written beside its place and renamed, so runs side by side cannot spoil it, at worst both make it. It comes
-back mapped, not read: only what is touched is loaded, and what is written to it stays in this process. The oldest in use go where all
-together pass `MOST`. Nothing is ever unpickled. Whatever goes wrong with the disk, the array is made in memory, and that is said.
+Each is whole or absent: it is written beside its place and renamed, so runs side by side cannot spoil it, at worst both make it. Arrays
+come back mapped, not read: only what is touched is loaded, and what is written to them stays in this process. The oldest in use go where
+all together pass `MOST`. Nothing is ever unpickled. Whatever goes wrong with the disk is said.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,11 @@ from luban.core.files import home
 from luban.core.notes import warn
 
 MOST = 10_000_000_000
-"""Bytes of all files together: some 200,000 colour pictures of 128 x 128."""
+"""Bytes of all together, some 200,000 colour pictures of 128 x 128; one that is larger alone is kept alone."""
 _SPARE = 1_000_000_000
-"""Bytes that the disk must have left beyond the new file."""
+"""Bytes that the disk must have left beyond what is new."""
 _STALE = 86_400.0
-"""Seconds after which a file half written belongs to nobody."""
+"""Seconds after which what is half written belongs to nobody."""
 
 
 def key_of(parts: Iterable[Any]) -> str:
@@ -39,74 +40,120 @@ def key_of(parts: Iterable[Any]) -> str:
     return digest.hexdigest()
 
 
+# ---------------------------------------------------------------- files and folders
+
+
+def found(name: str) -> Path | None:
+    """Where `name` is kept; None where it is not. Looking counts as use."""
+    path = home() / "cache" / name
+    try:
+        os.utime(path)  # the time of use, by which the oldest goes
+    except OSError:
+        return None
+    return path
+
+
+@contextmanager
+def making(name: str, size: int) -> Iterator[Path | None]:
+    """A new folder beside the place of `name`, in which the caller makes a file or folder called `name`; it is then moved there.
+
+    None where the disk has no room for `size` bytes. Of what raises, nothing is kept.
+    """
+    folder = home() / "cache"
+    draft = None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _make_room(folder, size)
+        if shutil.disk_usage(folder).free >= size + _SPARE:
+            draft = Path(tempfile.mkdtemp(dir=folder, prefix=f".{name}."))
+    except OSError as error:
+        _useless(error)
+    if draft is None:
+        yield None
+        return
+    try:
+        yield draft
+        if (draft / name).is_dir() and (folder / name).exists():  # another run was faster
+            return
+        (draft / name).replace(folder / name)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _useless(error: OSError) -> None:
+    warn(f"the cache in {home() / 'cache'} cannot be used: {error.strerror}. This run goes on without; $LUBAN_HOME names another place.")
+
+
+def _make_room(folder: Path, size: int) -> None:
+    """Removes what was used longest ago until `size` more fit into MOST, and what crashed runs left half written."""
+    kept = []
+    for entry in folder.iterdir():
+        try:
+            used = entry.stat().st_mtime
+            bytes_ = sum(file.stat().st_size for file in entry.rglob("*")) if entry.is_dir() else entry.stat().st_size
+        except OSError:  # another run has just removed it
+            continue
+        if entry.name.startswith("."):
+            if time.time() - used > _STALE:
+                _remove(entry)
+        else:
+            kept.append((used, bytes_, entry))
+    total = sum(each[1] for each in kept) + size
+    for _, each, entry in sorted(kept):
+        if total <= MOST:
+            break
+        _remove(entry)
+        total -= each
+
+
+def _remove(entry: Path) -> None:
+    """A run that still has it mapped keeps what it has."""
+    if entry.is_dir():
+        shutil.rmtree(entry, ignore_errors=True)
+    else:
+        entry.unlink(missing_ok=True)
+
+
+# ---------------------------------------------------------------- arrays
+
+
 def array(key: str, shape: tuple[int, ...], fill: Callable[[np.ndarray], None]) -> np.ndarray:
-    """The uint8 array of `shape` called `key`, kept or made: `fill` gets zeros and writes all of it; what it raises, nothing is kept of."""
-    path = home() / "cache" / f"{key}.npy"
-    kept = _opened(path, shape)
+    """The uint8 array of `shape` called `key`, kept or made: `fill` gets zeros and writes all of it; what it raises, nothing is kept of.
+
+    Whatever goes wrong with the disk, the array is made in memory.
+    """
+    name, size = f"{key}.npy", int(np.prod(shape))
+    kept = _opened(found(name), shape)
     if kept is not None:
         return kept
-    size = int(np.prod(shape))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _make_room(path.parent, size)
-        made = _written(path, shape, size, fill)
+        with making(name, size) as folder:
+            if folder is not None:
+                _written(folder / name, shape, fill)
+        kept = _opened(found(name), shape) if folder is not None else None
     except OSError as error:
-        warn(f"the cache in {path.parent} cannot be used: {error.strerror}. This run goes on without; $LUBAN_HOME names another place.")
-        made = None
-    if made is None:
-        made = np.zeros(shape, np.uint8)
-        fill(made)
-    return made
+        _useless(error)
+    if kept is None:
+        kept = np.zeros(shape, np.uint8)
+        fill(kept)
+    return kept
 
 
-def _opened(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
+def _opened(path: Path | None, shape: tuple[int, ...]) -> np.ndarray | None:
     """None where there is none, or one cut short."""
+    if path is None:
+        return None
     try:
         kept = np.load(path, mmap_mode="c")  # copy on write: torch takes no array that cannot be written
-        os.utime(path)  # the time of use, by which the oldest goes
     except (OSError, ValueError, EOFError):
         return None
     return kept if kept.shape == shape and kept.dtype == np.uint8 else None
 
 
-def _written(path: Path, shape: tuple[int, ...], size: int, fill: Callable[[np.ndarray], None]) -> np.ndarray | None:
-    """Made in a file of its own, which then takes its name; None where there is no room for it."""
-    if size > MOST or shutil.disk_usage(path.parent).free < size + _SPARE:
-        return None
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        mapped = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
-        if hasattr(os, "posix_fallocate"):  # a hole that the disk cannot fill later kills the process, by SIGBUS
-            with open(temporary, "r+b") as file:
-                os.posix_fallocate(file.fileno(), 0, temporary.stat().st_size)
-        fill(mapped)
-        mapped.flush()
-        del mapped
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    return _opened(path, shape)
-
-
-def _make_room(folder: Path, size: int) -> None:
-    """Removes the files used longest ago until `size` more fit into MOST, and what crashed runs left half written."""
-    found = []
-    for file in folder.iterdir():
-        try:
-            facts = file.stat()
-        except OSError:  # another run has just removed it
-            continue
-        if file.name.startswith("."):
-            if time.time() - facts.st_mtime > _STALE:
-                file.unlink(missing_ok=True)
-        elif file.suffix == ".npy":
-            found.append((facts.st_mtime, facts.st_size, file))
-    total = sum(each[1] for each in found) + size
-    for _, each, file in sorted(found):
-        if total <= MOST:
-            break
-        file.unlink(missing_ok=True)
-        total -= each
+def _written(path: Path, shape: tuple[int, ...], fill: Callable[[np.ndarray], None]) -> None:
+    mapped = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    if hasattr(os, "posix_fallocate"):  # a hole that the disk cannot fill later kills the process, by SIGBUS
+        with open(path, "r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    fill(mapped)
+    mapped.flush()

@@ -120,13 +120,12 @@ def _written_with(column: pl.Series, marks: str) -> pl.Series:
 
 def counts(chunks: Iterable[pl.Series]) -> tuple[pl.DataFrame, int]:
     """({word, count} of all that is not empty, the most frequent first; how many cells are empty)."""
-    gone, seen = 0, []
-    for column in chunks:
-        there = ~empty(column)
-        gone += len(column) - int(there.sum())
-        seen.append(words(column.filter(there)).alias("word").value_counts(name="count"))
-    whole = pl.concat(seen).group_by("word").agg(pl.col("count").sum())
-    return whole.sort("count", "word", descending=[True, False]), gone
+    seen = [column.alias("cell").value_counts(name="count") for column in chunks]
+    raw_counts = pl.concat(seen)  # first as they are written: there are fewer spellings than cells
+    gone = empty(raw_counts["cell"])
+    there = raw_counts.filter(~gone)
+    found = pl.DataFrame({"word": words(there["cell"]), "count": there["count"]}).group_by("word").agg(pl.col("count").sum())
+    return found.sort("count", "word", descending=[True, False]), int(raw_counts.filter(gone)["count"].sum())
 
 
 # ---------------------------------------------------------------- what cannot be read

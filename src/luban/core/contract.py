@@ -403,6 +403,8 @@ class Source(ABC):
     """The column that such data are about, where it is always the same: the classes of a folder of pictures."""
     options: ClassVar[tuple[str, ...]] = ()
     """Which of encoding and delimiter mean anything here; the reader says aloud that it ignores the others."""
+    steady: ClassVar[bool] = False
+    """Do all chunks have the same columns and types? Then a large file can be kept on disk, piece by piece."""
 
     def __init__(self, *, encoding: str | None = None, delimiter: str | None = None):
         self.encoding = encoding
@@ -415,6 +417,10 @@ class Source(ABC):
     def chunks(self, path: Path, rows: int) -> Iterator[Table]:
         """The file in tables of at most `rows` rows, in order. A source that can read piece by piece overrides this."""
         yield from self.read(path).iter_slices(rows)
+
+    def scan(self, path: Path) -> pl.LazyFrame | None:
+        """The file as a frame whose columns are read when asked for; None where its format does not allow that."""
+        return None
 
 
 # ---------------------------------------------------------------- model

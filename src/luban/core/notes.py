@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _LOG = logging.getLogger("luban")
 _LOG.addHandler(logging.NullHandler())
@@ -21,6 +23,22 @@ def padded(text: str, width: int) -> str:
 
 def cells_of(text: str) -> int:
     return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
+
+
+@contextmanager
+def recorded() -> Iterator[list[tuple[str, str]]]:
+    """What is said within it, as ("say" or "warn", text), so that it can be said again."""
+    lines: list[tuple[str, str]] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(("warn" if record.levelno > logging.INFO else "say", record.getMessage()))  # type: ignore[method-assign]
+    before = _LOG.level
+    _LOG.addHandler(handler)
+    _LOG.setLevel(min(logging.INFO, _LOG.getEffectiveLevel()))
+    try:
+        yield lines
+    finally:
+        _LOG.removeHandler(handler)
+        _LOG.setLevel(before)
 
 
 def say(text: str) -> None:

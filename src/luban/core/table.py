@@ -7,12 +7,14 @@ one piece of one column, or of one batch of rows, whatever the number of rows.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from luban.core import cells
+from luban.core.files import sha256
 
 PIECE = 1_000_000
 """Rows of one column at a time."""
@@ -21,10 +23,13 @@ BATCH = 100_000
 
 
 class DiskTable:
-    """Rows of a lazy frame over files, all or the increasing `rows`, as a table whose columns are read when asked for."""
+    """Rows of a lazy frame over files, all or the increasing `rows`, as a table whose columns are read when asked for.
 
-    def __init__(self, lazy: pl.LazyFrame, rows: np.ndarray | None = None):
-        self.lazy, self.rows = lazy, rows
+    file: the user's, of which this is a copy or the whole. stamp: changes where the file does, or the way in which it was read.
+    """
+
+    def __init__(self, lazy: pl.LazyFrame, rows: np.ndarray | None = None, *, file: Path | None = None, stamp: str = ""):
+        self.lazy, self.rows, self.file, self.stamp = lazy, rows, file, stamp
         self.schema = lazy.collect_schema()
         self.columns = self.schema.names()
         self.height = len(rows) if rows is not None else int(lazy.select(pl.len()).collect().item())
@@ -33,8 +38,20 @@ class DiskTable:
     def width(self) -> int:
         return len(self.columns)
 
+    @property
+    def digest(self) -> str:
+        """The sha256 of the user's file."""
+        assert self.file is not None
+        return sha256(self.file)
+
     def __len__(self) -> int:
         return self.height
+
+    def stacked(self, below: pl.DataFrame | DiskTable) -> DiskTable:
+        """With other rows of the same columns below its own."""
+        assert self.rows is None
+        other = below.lazy if isinstance(below, DiskTable) else below.lazy()
+        return DiskTable(pl.concat([self.lazy, other], how="vertical_relaxed"), file=self.file, stamp=self.stamp)
 
     def get_column(self, name: str) -> pl.Series:
         """The whole column, in memory."""

@@ -62,7 +62,7 @@ class Number(Field):
     def fit(self, chunks: Iterable[pl.Series], peers: dict[str, Field]) -> Number:
         self.comma = cells.decimal_comma(chunks)
         odd, far, where = cells.Odd(self.columns[0], "numbers"), 0, ""
-        rows, n, total, largest, few = 0, 0, 0.0, 0.0, []
+        rows, n, squares, largest, few = 0, 0, 0.0, 0.0, []
         self.integer = True
         for column in chunks:
             values = cells.numbers(column, self.comma)
@@ -71,7 +71,11 @@ class Number(Field):
             if beyond.any():
                 far, where = far + int(beyond.sum()), where or cells.first(column, beyond)
             known = _known(values)
-            rows, n, total = rows + len(column), n + len(known), total + float(known.sum())
+            rows += len(column)
+            if len(known):  # Chan, Golub and LeVeque 1979, eq. (2.1): means and squares of two parts as those of both
+                n, mean, gap = n + len(known), float(known.mean()), float(known.mean()) - self.mean
+                squares += float(np.square(known - mean).sum()) + gap * gap * (n - len(known)) * len(known) / n
+                self.mean = mean if n == len(known) else self.mean + gap * len(known) / n
             self.integer = self.integer and bool((known == np.floor(known)).all())
             largest = max(largest, float(np.abs(known).max(initial=0)))
             few.append(known if len(known) <= SAMPLE else known[:: len(known) // SAMPLE])
@@ -84,8 +88,6 @@ class Number(Field):
         self.missing = 1 - n / rows if rows else 0.0
         self.has_missing = n < rows
         if n:
-            self.mean = total / n
-            squares = sum(float(np.square(_known(cells.numbers(column, self.comma)) - self.mean).sum()) for column in chunks)
             spread = math.sqrt(squares / n)
             # of a constant, rounding may leave a spread of some last bits
             self.std = spread if spread > 1e-14 * largest else 1.0

@@ -41,6 +41,7 @@ class Csv(Source):
 
     suffixes = (".csv", ".tsv", ".tab", ".txt", ".dat", ".data", ".csv.gz", ".tsv.gz", ".txt.gz")
     options = ("encoding", "delimiter")
+    steady = True
 
     def __init__(self, *, encoding: str | None = None, delimiter: str | None = None, names: tuple[str, ...] = ()):
         super().__init__(encoding=encoding, delimiter=delimiter)

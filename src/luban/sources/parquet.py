@@ -14,15 +14,23 @@ from luban.core.errors import UserError
 
 class Parquet(Source):
     suffixes = (".parquet", ".pq")
+    steady = True
 
     def read(self, path: Path) -> Table:
         with _words(path):
             return pl.read_parquet(path, glob=False)
 
+    def scan(self, path: Path) -> pl.LazyFrame:
+        """The columns are known, nothing else is read."""
+        with _words(path):
+            lazy = pl.scan_parquet(path, glob=False)
+            lazy.collect_schema()
+            return lazy
+
     def chunks(self, path: Path, rows: int) -> Iterator[Table]:
         with _words(path):
             # the batches of polars may be larger than asked for
-            for table in pl.scan_parquet(path, glob=False).collect_batches(chunk_size=rows, maintain_order=True):
+            for table in self.scan(path).collect_batches(chunk_size=rows, maintain_order=True):
                 yield from table.iter_slices(rows)
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from luban import reading, splitting
+from luban.columns import describe, sniff_all
 from luban.core import config as configs
 from luban.core.device import pick_device
 from luban.core.errors import UserError
 from luban.core.files import write_text
 from luban.core.registry import TASKS
-from luban.data import describe, sniff_all
 from luban.folders import RunFolder
 from luban.planning import from_words
 from luban.stages.candidates import Draft, draft, draft_all, name_of

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from luban import reading, splitting
 from luban.checks import report_copies, report_leaks
+from luban.columns import describe, fit_schema
 from luban.core import config as configs
 from luban.core.batch import Examples, Store
 from luban.core.contract import Head, Schema, Table, Task
 from luban.core.errors import BadCells, UserError, did_you_mean, listed
 from luban.core.notes import cells_of, padded, say
 from luban.core.registry import TASKS
-from luban.data import Rows, assign, describe, encode, examples, fit_schema
+from luban.core.table import DiskTable
+from luban.data import Rows, assign, encode, examples
 from luban.planning import Config
 from luban.splitting import PARTS, TEST, TRAIN, VALID
+from luban.stages import kept
+from luban.stages.kept import Known
+
+
+_SOME = 100_000
+"""Rows by which a question is guessed from the target."""
 
 
 @dataclass(frozen=True)
@@ -26,16 +35,23 @@ class Prepared:
 
     config: Config
     task: Task
-    rows: Rows
-    schema: Schema
-    store: Store
+    known: Known
     examples: tuple[Examples, Examples, Examples]
     """Of the training, validation and test part."""
     head: Head
     metric: str
-    findings: list[dict[str, Any]]
-    fingerprint: str
-    """Of the data as they were given: see splitting.fingerprint."""
+
+    @property
+    def rows(self) -> Rows:
+        return self.known.rows
+
+    @property
+    def schema(self) -> Schema:
+        return self.known.schema
+
+    @property
+    def store(self) -> Store:
+        return self.known.store
 
 
 def prepare(data: Any, config: Config) -> Prepared:
@@ -44,30 +60,43 @@ def prepare(data: Any, config: Config) -> Prepared:
         raise UserError("no data were given: name a file, a built-in set (`luban data list`), or data.path in the configuration.")
     named = TASKS[config.task["name"]] if config.task.get("name") else None
     words = {"encoding": config.data.encoding, "delimiter": config.data.delimiter, "endings": named.endings if named else {}}
-    table = reading.read(data, **words)
+    table = reading.read(data, **words, on_disk=config.data.on_disk if named is None or named.labelled else False)
     task = _task(table, named, config)
     task.settle(table if task.labelled else table.drop(config.data.drop), config.data.target, config.data.time)
     test = reading.read(config.data.test, **words) if config.data.test else None
-    rows, schema, store = _encoded(table, test, config, task)
-    if task.labelled:
-        rows.facts["copies_across_parts"] = report_copies(schema, store, rows)
-    metrics = task.metrics(schema)
+
+    def make(folder: Path | None) -> Known:
+        return _known(table, test, config, task, folder)
+
+    if isinstance(table, DiskTable):
+        test_print = splitting.fingerprint(test) if test is not None else None
+        known = kept.known([table.stamp, test_print, config.data, config.fields, type(task), task.config], table, test, make)
+    else:
+        known = make(None)
+    metrics = task.metrics(known.schema)
     if config.metric and config.metric not in metrics:
         raise UserError(
             f"--metric {config.metric!r} is not one of this task's.{did_you_mean(config.metric, metrics)} There are: {listed(metrics, 40)}."
         )
-    findings = report_leaks(schema, store, rows) if task.labelled else []
-    metric, fingerprint = config.metric or metrics[0], splitting.fingerprint(table, test)
-    parts = (examples(task, store, TRAIN), examples(task, store, VALID), examples(task, store, TEST))
+    parts = (examples(task, known.store, TRAIN), examples(task, known.store, VALID), examples(task, known.store, TEST))
     for part, name in ((TRAIN, "train on"), (VALID, "validate on")):
         if not len(parts[part]):
             raise UserError(f"the split leaves no {task.noun} to {name}. Give more data, or other shares: --set data.shares=[0.6,0.2,0.2].")
     if not task.labelled:
         say(f"{task.noun}: " + ", ".join(f"{name} {len(each):,}" for name, each in zip(PARTS, parts, strict=True)))
-    return Prepared(config, task, rows, schema, store, parts, task.head(schema), metric, findings, fingerprint)
+    return Prepared(config, task, known, parts, task.head(known.schema), config.metric or metrics[0])
 
 
-def _encoded(table: Table, test: Table | None, config: Config, task: Task) -> tuple[Rows, Schema, Store]:
+def _known(table: Table, test: Table | None, config: Config, task: Task, folder: Path | None) -> Known:
+    """The encoded rows in `folder`, where one is given, else in memory."""
+    rows, schema, store = _encoded(table, test, config, task, folder)
+    if task.labelled:
+        rows.facts["copies_across_parts"] = report_copies(schema, store, rows)
+    findings = report_leaks(schema, store, rows) if task.labelled else []
+    return Known(rows, schema, store, findings, splitting.fingerprint(table, test))
+
+
+def _encoded(table: Table, test: Table | None, config: Config, task: Task, folder: Path | None) -> tuple[Rows, Schema, Store]:
     """With data.skip_bad, all is decided again without the rows that turn out unreadable, as if they had never been there."""
     bad = np.zeros(0, np.int64)
     while True:
@@ -78,7 +107,7 @@ def _encoded(table: Table, test: Table | None, config: Config, task: Task) -> tu
                 raise UserError(f"a column of our own answers is called {each.columns[0]!r}, too. Give yours another name.")
         _print_schema(schema)
         try:
-            return rows, schema, encode(schema, rows)
+            return rows, schema, encode(schema, rows, folder)
         except BadCells as error:
             if not config.data.skip_bad:
                 raise
@@ -106,7 +135,8 @@ def _task(table: Table, named: type[Task] | None, config: Config) -> Task:
             raise UserError(f"{name!r} is both the target and to be dropped.")
     options = {key: value for key, value in config.task.items() if key != "name"}
     if named is None:
-        columns = [table.get_column(target) for target in targets]
+        some = max(1, table.height // _SOME)
+        columns = [table.get_column(target).gather_every(some) for target in targets]
         scores = sorted(((cls.sniff(columns), name, cls) for name, cls in TASKS.items()), key=lambda score: score[:2], reverse=True)
         (best, name, named), (second, other, _) = scores[:2]
         say(f"task: {name}" + (f" (could be {other}: --task {other})" if best - second < 0.3 and second > 0 else ""))

@@ -14,6 +14,7 @@ from typing import Any
 
 from luban import splitting
 from luban.bundle import Bundle, judge, load, trust
+from luban.columns import describe as describe_schema
 from luban.core import config as configs
 from luban.core.contract import Task
 from luban.core.device import cores, describe, pick_device
@@ -21,7 +22,6 @@ from luban.core.errors import UserError
 from luban.core.files import read_json, write_json, write_text
 from luban.core.notes import say
 from luban.core.registry import MODELS
-from luban.data import describe as describe_schema
 from luban.folders import RunFolder, all_runs, new_run, remember
 from luban.planning import Config, from_words, to_yaml
 from luban.report.card import card
@@ -186,7 +186,7 @@ def _conclude(chosen: Trained, others: dict[str, Trained], workshop: Workshop) -
         "split": splitting.summary(prepared.rows.part),
         "data": prepared.rows.facts,
         "columns": [dict(zip(("column", "field", "facts", "doubts"), line, strict=True)) for line in describe_schema(prepared.schema)],
-        "findings": prepared.findings,
+        "findings": prepared.known.findings,
         "plan": chosen.plan.why,
         "example": prepared.task.example(prepared.schema),
         "parameters": sum(p.numel() for p in chosen.bundle.model.parameters()),
@@ -224,7 +224,7 @@ def _begin(prepared: Prepared, out: str | Path | None, resume: bool) -> RunFolde
         for key, value in configs.to_dict(prepared.config).items()
         for inner in (value if isinstance(value, dict) else [key])
     }
-    asked["the data's fingerprint"] = prepared.fingerprint
+    asked["the data's fingerprint"] = prepared.known.fingerprint
     if label in MODELS.sources:
         asked["the sha256 of its source"] = hashlib.sha256(MODELS.sources[label]).hexdigest()
     asked = json.loads(json.dumps(asked))

@@ -1,0 +1,174 @@
+"""Which field reads which column: as chosen, else the one that sniffs best on a sample; fitted on the training rows, and only there.
+
+Knows neither tasks nor fields by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import polars as pl
+
+from luban import splitting
+from luban.core import cells
+from luban.core import config as configs
+from luban.core.contract import Field, Schema, Table, Task
+from luban.core.errors import UserError
+from luban.core.registry import FIELDS
+from luban.core.table import Pieces
+from luban.data import DataConfig, Rows, missing
+from luban.splitting import TRAIN
+
+
+def fit_schema(rows: Rows, config: DataConfig, chosen: dict[str, Any], task: Task) -> Schema:
+    """The fields that the task names, else those that `sniff` best or are `chosen`; fitted on the training rows, and only there."""
+    for name in chosen:
+        splitting.need_column(rows.table, name, "fields")
+    train = rows.part == TRAIN
+    with cells.numbered(rows.names):
+        if not task.labelled:
+            if chosen:
+                raise UserError(f"fields.{next(iter(chosen))}: this task chooses its fields itself; leave the setting out.")
+            with cells.picked(rows.of(TRAIN)):
+                schema = task.schema(rows.table[rows.of(TRAIN)], config.target)
+        else:
+            schema = _sniffed(rows, config, chosen)
+        return schema.fit(rows.table, lambda name: Pieces(rows.table, name, train))
+
+
+def _sniffed(rows: Rows, config: DataConfig, chosen: dict[str, Any]) -> Schema:
+    """Chooses a field for each column by `sniff` on the training rows, or as `chosen` says."""
+    train = rows.of(TRAIN)
+    sample = rows.table[train[:: max(1, len(train) // 10_000)]]
+
+    def whole(name: str) -> pl.Series:
+        return rows.table.get_column(name).gather(train)
+
+    aside = {name: "decides the split" for name in (config.split, config.group) if name}
+    if rows.facts["split"].startswith("by the column"):
+        aside["split"] = "decides the split"
+    aside |= {name: "left out as asked" for name in config.drop}
+    inputs: dict[str, Field] = {}
+    ignored: dict[str, str] = {}
+    for name in rows.table.columns:
+        if name in config.target:
+            continue
+        some = sample.get_column(name)
+        reason = aside.get(name) or (_unusable(some, whole) if name not in chosen else None)
+        if reason is None and chosen.get(name) == "ignore":
+            reason = "left out as asked"
+        if reason is None:
+            each, reason = _field(some, chosen.get(name))
+            reason = reason or (_names_rows(some, whole, each) if name not in chosen else None)
+        if reason:
+            ignored[name] = reason
+        else:
+            inputs[f"c{len(inputs)}"] = each
+    if not inputs:
+        reasons = "; ".join(f"{name!r}: {reason}" for name, reason in list(ignored.items())[:5])
+        raise UserError(
+            f"no column is left to learn from ({reasons}). To use one all the same, name its field: --set fields.COLUMN=category."
+        )
+    return Schema(inputs, {f"y{i}": FIELDS[rows.fields[name]]((name,)) for i, name in enumerate(config.target)}, ignored)
+
+
+Whole = Callable[[str], pl.Series]
+"""All training rows of a column, which is asked for only where a sample of them leaves something open."""
+
+
+def _unusable(some: pl.Series, whole: Whole) -> str | None:
+    """Why a column cannot help: it is empty, or says the same in each row."""
+    if missing(some, nan_too=True).all() and missing(whole(some.name), nan_too=True).all():
+        return "empty"
+    if some.dtype.is_nested() or some.dtype in (pl.Binary, pl.Object):
+        return None  # whole pictures are not compared
+    if not some.null_count() and some.n_unique() == 1:
+        column = whole(some.name)
+        if not column.null_count() and column.n_unique() == 1:
+            return f"one value only ({str(column[0])[:40]!r})"
+    return None
+
+
+def _names_rows(some: pl.Series, whole: Whole, each: Field) -> str | None:
+    """Why a column only names the row: a different whole number or a different code in (nearly) each."""
+    if each.kind == "grid" or not (some.dtype == pl.String or some.dtype.is_integer()) or not _distinct(some.drop_nulls()):
+        return None
+    values = whole(some.name).drop_nulls()
+    if not _distinct(values):
+        return None
+    numbers = values.cast(pl.Int64, strict=False)
+    if not numbers.null_count():
+        name, ordered = values.name.strip().lower(), numbers.is_sorted()
+        named_id = name in ("", "id", "index", "row", "no", "序号", "编号") or name.endswith(("_id", " id"))
+        counted = ordered and numbers[-1] - numbers[0] < 2 * len(numbers)  # a row number, thinned by the split, fills its range
+        return "looks like an id: a different whole number in each row" if named_id or counted else None
+    if each.kind != "scalar" and values.dtype == pl.String:
+        short = (values.str.len_chars() <= 64).all() and not values.str.contains(r"\s").any()
+        codes = short and values.str.contains(r"[0-9]").to_numpy().mean() > 0.9
+        return "looks like an id: a different code in each row" if codes else None
+    return None
+
+
+def _distinct(values: pl.Series) -> bool:
+    return len(values) >= 20 and values.n_unique() >= 0.98 * len(values)
+
+
+def sniff_all(table: Table, leave_out: Sequence[str]) -> list[tuple[str, str, str]]:
+    """(column, field or "ignore", doubts) of each column, for a configuration to be edited."""
+    found = []
+    for name in table.columns:
+        if name in leave_out:
+            continue
+        some = table.get_column(name).gather_every(max(1, table.height // 10_000))
+        reason, each = _unusable(some, table.get_column), None
+        if reason is None:
+            each, reason = _field(some, None)
+        reason = reason or _names_rows(some, table.get_column, each)
+        found.append((name, "ignore", reason) if reason else (name, _name_of(each), "; ".join(each.doubts)))
+    return found
+
+
+def _name_of(each: Field) -> str:
+    return type(each).__module__.rpartition(".")[2]
+
+
+def _field(column: pl.Series, chosen: Any) -> tuple[Field, str | None]:
+    """(the field for a column, None), as chosen ("category", or {field: category, ...options}), else the one that sniffs best; or
+    (None, why there is none)."""
+    if chosen is not None:
+        options = {"field": chosen} if isinstance(chosen, str) else dict(chosen) if isinstance(chosen, dict) else {}
+        if "field" not in options:
+            raise UserError(f"fields.{column.name} must be a field's name, or a mapping with the key `field`, not {chosen!r}.")
+        field_class = FIELDS[options.pop("field")]
+        return field_class((column.name,), configs.build(field_class.Config, options, f"fields.{column.name}")), None
+    column = _light(column)
+    scores = sorted(((cls.sniff(column), name, cls) for name, cls in FIELDS.items()), key=lambda score: -score[0])
+    best, runner_up = scores[0], scores[1]
+    if best[0] <= 0:
+        return None, f"values of type {column.dtype}, which nothing here reads"
+    made = best[2]((column.name,))
+    if runner_up[0] > 0 and best[0] - runner_up[0] < 0.15 and best[0] < 0.97:  # one that is sure is not doubted
+        made.doubts.append(f"could be {runner_up[1]}: --set 'fields.{column.name}={runner_up[1]}'")
+    return made, None
+
+
+def _light(column: pl.Series) -> pl.Series:
+    """The sample, thinned to some 20 MB: a cell may hold a whole picture or document, and every field's sniff reads all of them."""
+    if column.dtype not in (pl.String, pl.Binary):
+        return column
+    size = (column.str.len_bytes() if column.dtype == pl.String else column.bin.size()).sum()
+    return column.gather_every(max(1, int(size) // 20_000_000))
+
+
+def describe(schema: Schema) -> list[tuple[str, str, str, str]]:
+    """(column, field, facts, doubts) of each column, for people."""
+    lines = []
+    for role, fields in (("", schema.inputs), (" (target)", schema.targets)):
+        for each in fields.values():
+            facts = f"{each.size - 1 - each.has_missing:,} values" if each.kind == "id" else ""
+            if each.kind == "grid":
+                facts = " x ".join(map(str, each.shape[1:])) + (", grey" if each.shape[0] == 1 else ", colour")
+            facts += (", " if facts else "") + "some missing" if each.has_missing else ""
+            lines.append((each.columns[0], _name_of(each) + role, facts, "; ".join(each.doubts)))
+    return lines + [(name, "ignored", reason, "") for name, reason in schema.ignored.items()]
