@@ -17,7 +17,7 @@ from torch import Tensor
 
 from luban import splitting, stores
 from luban.core import cells
-from luban.core.batch import Encoded, Examples, Store
+from luban.core.batch import Batch, Encoded, Examples, Store
 from luban.core.contract import Field, Schema, Table, Task
 from luban.core.errors import BadCells, UserError, did_you_mean, listed
 from luban.core.notes import say
@@ -262,10 +262,16 @@ def encode(schema: Schema, rows: Rows, folder: Path | None = None) -> Store:
     `Rows.numbers` counts them, where a cell cannot be read."""
     try:
         with cells.numbered(rows.names):
-            columns = {key: _encoded(rows.table, each, folder, key) for key, each in schema.fields.items()}
+            columns = encode_columns(schema, rows.table, folder)
     except BadCells as bad:
         raise BadCells(f"{bad} Or leave such rows out: --set data.skip_bad=true.", rows.numbers[bad.rows]) from bad
     return Store(columns, torch.from_numpy(rows.part))
+
+
+def encode_columns(schema: Schema, table: Table, folder: Path | None) -> Batch:
+    """Inputs and targets of all rows."""
+    schema.need(table)
+    return {key: _encoded(table, each, folder, key) for key, each in schema.fields.items()}
 
 
 def _encoded(table: Table, each: Field, folder: Path | None, key: str) -> Encoded:
@@ -290,7 +296,19 @@ def examples(task: Task, store: Store, part: int) -> Examples:
     return Examples(store, task.spans(store, part), task.batch)
 
 
-def shuffled(n: int, seed: int, epoch: int) -> Tensor:
-    """The order of an epoch's n examples: a pure function of (seed, epoch), so that resume needs no state."""
+def shuffled(n: int, seed: int, epoch: int, among: int = 0) -> Tensor:
+    """The order of an epoch's n examples: a pure function of its arguments, so that resume needs no state.
+
+    among: so many examples are shuffled among themselves, drawn as _RUNS runs of neighbours from anywhere; 0 for all of them. Then what is
+    read in one stretch of an epoch lies in a few places of the disk.
+    """
     generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
-    return torch.randperm(n, generator=generator)
+    if not 0 < among < n:
+        return torch.randperm(n, generator=generator)
+    length = max(1, among // _RUNS)
+    starts = torch.randperm(-(-n // length), generator=generator) * length
+    order = torch.cat([torch.arange(start, min(start + length, n)) for start in starts.tolist()])
+    return torch.cat([piece[torch.randperm(len(piece), generator=generator)] for piece in order.split(length * _RUNS)])
+
+
+_RUNS = 64

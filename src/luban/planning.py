@@ -17,7 +17,7 @@ import yaml
 from luban import catalogue, reading
 from luban.core import config as configs
 from luban.core.contract import Head, Model, Schema
-from luban.core.device import cores, fast_bf16, pick_device
+from luban.core.device import cores, fast_bf16, memory, pick_device
 from luban.core.errors import UserError
 from luban.core.registry import TASKS
 from luban.data import DataConfig
@@ -50,6 +50,9 @@ class TrainConfig:
     """Share of the steps over which the learning rate rises from 0."""
     clip: float | None = None
     """Largest norm of the gradient; 0 for none."""
+    shuffle: int | None = None
+    """So many rows are shuffled among themselves, read from 64 places of the disk; 0: all rows of an epoch. Unset: all, unless the
+    encoded rows are larger than half of the memory."""
     accumulate: int = 1
     """Batches whose gradients are added before a step: a larger batch in the same memory."""
     ema: float | None = None
@@ -74,6 +77,7 @@ class TrainConfig:
             dict.fromkeys(whole, (1, math.inf))
             | {
                 "lr": (0, math.inf),
+                "shuffle": (0, math.inf),
                 "weight_decay": (0, math.inf),
                 "clip": (0, math.inf),
                 "patience": (0, math.inf),
@@ -255,8 +259,9 @@ def plan(config: Config, model_class: type[Model], options: dict[str, Any], sche
     return Plan(model_config, train, why)
 
 
-def finish(planned: Plan, config: Config, model: Model, n_train: int, n_valid: int) -> Plan:
-    """Fills what depends on the model's cost: epochs within the budget, evaluation within 5 % of the time, threads, precision."""
+def finish(planned: Plan, config: Config, model: Model, n_train: int, n_valid: int, nbytes: int) -> Plan:
+    """Fills what depends on the model's cost: epochs within the budget, evaluation within 5 % of the time, threads, precision; and how far
+    rows are shuffled, which depends on whether all of them (`nbytes`) fit into memory."""
     train, why = planned.train, dict(planned.why)
     cost = 3 * model.flops()  # a row forward and backward
     per_epoch = steps_per_epoch(n_train, train)
@@ -275,6 +280,11 @@ def finish(planned: Plan, config: Config, model: Model, n_train: int, n_valid: i
         "threads": train.threads or (1 if cost * train.batch_size < 2e8 else cores()),
         "precision": train.precision,
     }
+    if train.shuffle is None:
+        fits = nbytes <= memory() / 2
+        values["shuffle"] = 0 if fits else max(10_000, int(n_train * memory() / 8 / nbytes))
+        if not fits:
+            why["train.shuffle"] = "the encoded rows are larger than half of the memory"
     if train.precision == "auto":
         pays = cost * train.batch_size > _BF16_FLOPS and fast_bf16(pick_device(train.device))
         values["precision"] = "bf16" if pays else "fp32"

@@ -63,7 +63,7 @@ def read(
     return _checked(_flat(from_python(data), set()), "the table")
 
 
-def _on_disk(path: Path, asked: bool | None, encoding: str | None, delimiter: str | None, endings: Mapping[str, str]) -> DiskTable | None:
+def _on_disk(path: Path, asked: bool | None, encoding: str | None, delimiter: str | None, endings: Mapping[str, str]) -> Any:
     """The file as a table on disk: Parquet as it is, where all of its columns can be used so, else a copy under home(), made once."""
     if not path.is_file() or not (asked or path.stat().st_size >= LARGE):
         return None
@@ -85,16 +85,15 @@ def _on_disk(path: Path, asked: bool | None, encoding: str | None, delimiter: st
             if place is None:
                 warn(f"there is no room for about {size / 1e6:,.0f} MB in {home()}: {path.name} is read into memory.")
                 return None
-            words = {"encoding": encoding, "delimiter": delimiter, "endings": endings}
-            _write_parts(chunks(path, _PART, **words), place / name)
+            _write_parts(chunks(path, _PART, encoding=encoding, delimiter=delimiter, endings=endings), place / name)
         folder = home() / "cache" / name
     return DiskTable(pl.scan_parquet(sorted(folder.iterdir()), glob=False), file=path, stamp=stamp)
 
 
-def _write_parts(tables: Iterator[Table], folder: Path) -> None:
+def _write_parts(tables: Iterator[Any], folder: Path) -> None:
     folder.mkdir()
-    held: list[Table] = []
-    for table in itertools.chain(tables, [None]):
+    held: list[Any] = []
+    for table in itertools.chain(tables, [None]):  # None: the end
         if held and (table is None or sum(map(len, held)) >= _PART):
             pl.concat(held).write_parquet(folder / f"{len(list(folder.iterdir())):06d}.parquet", compression="lz4", statistics=False)
             held = []
@@ -142,7 +141,7 @@ def _some(tables: Iterator[Table], name: str) -> Iterator[Table]:
         raise UserError(f"{name} has no rows. Give at least one row of data.")
 
 
-def _checked(table: Table, name: str) -> Table:
+def _checked(table: Any, name: str) -> Any:
     if not table.width:
         raise UserError(f"{name} has no columns. Give a table with at least one named column.")
     if not len(table):
@@ -187,7 +186,9 @@ def _files_beside(table: Table, path: Path) -> list[str]:
     """The text columns whose first cells name files beside `path`."""
     found = []
     for column in table:
-        some = column.drop_nulls().head(_SOME) if column.dtype == pl.String else []
+        if column.dtype != pl.String:
+            continue
+        some = column.drop_nulls().head(_SOME)
         named = len(some) > 0 and some.str.contains(_FILE_NAME).all()
         if named and any(Path(_folder(path), each).is_file() for each in some if "\0" not in each):
             found.append(column.name)

@@ -24,7 +24,7 @@ def column(pieces: Iterable[Encoded], folder: Path | None, key: str) -> Encoded:
     """All pieces of a column as one; under `key` in `folder`, where there is one."""
     if folder is not None:
         return _on_disk(pieces, folder, key)
-    made = list(pieces)
+    made: list[Any] = list(pieces)
     if len(made) == 1:
         return made[0]
     if isinstance(made[0], Ragged):
@@ -77,7 +77,7 @@ class Grown:
         if self.file is None:
             self.file, self.like = open(self.path, "wb"), array[:0]  # noqa: SIM115 - closed by __exit__
             self._header()
-        self.file.write(memoryview(array).cast("B") if array.size else b"")
+        self.file.write(array.data)
         self.n += len(array)
 
     def _header(self) -> None:

@@ -83,6 +83,10 @@ class Store:
     part: Tensor
     """(N,) uint8: which part each row belongs to, 0 train, 1 valid, 2 test, 3 none."""
 
+    @property
+    def nbytes(self) -> int:
+        return sum(each.values.nbytes if isinstance(each, Ragged) else each.nbytes for each in self.columns.values())
+
     def of(self, part: int) -> Tensor:
         """Row numbers of a part, (n,) int64, increasing."""
         return torch.nonzero(self.part == part).squeeze(1)
@@ -119,6 +123,12 @@ class Examples:
         """All in order, at most `most` at a time."""
         for start in range(0, len(self), most):
             yield self[torch.arange(start, min(start + most, len(self)))]
+
+    def thinned(self, most: int) -> Examples:
+        """At most so many of them, evenly drawn."""
+        if len(self) <= most:
+            return self
+        return Examples(self.store, self.spans[torch.arange(most) * len(self) // most], self.batch)
 
     def whole(self) -> Batch:
         """All in one batch, for what is solved at once."""

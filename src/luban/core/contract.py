@@ -139,6 +139,11 @@ class Schema:
         """Inputs and targets."""
         return {**self.inputs, **self.targets}
 
+    def need(self, table: Table) -> None:
+        """Raises UserError where a column is missing."""
+        for each in self.fields.values():
+            self._name(table, each)
+
     def encode(self, table: Table, with_target: bool) -> Batch:
         """Encodes all columns. A missing input is a UserError; targets are encoded only when asked for."""
         fields = self.fields if with_target else self.inputs

@@ -27,6 +27,14 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def memory() -> int:
+    """Bytes that this process may use: the machine's, or its container's where that allows less."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 8 << 30
+    limit = Path("/sys/fs/cgroup/memory.max")
+    allowed = limit.read_text(encoding="utf-8").strip() if limit.exists() else "max"
+    return min(machine, int(allowed)) if allowed.isdigit() else machine
+
+
 def fast_bf16(device: torch.device) -> bool:
     """Does the device multiply bf16 matrices faster than fp32? A processor says so by its flags: avx512_bf16 or amx_bf16."""
     if device.type == "cuda":
@@ -45,6 +53,7 @@ def describe() -> dict[str, str | int]:
         "platform": platform.platform(),
         "processor": _processor(),
         "cores": cores(),
+        "memory": f"{memory() / 2**30:.0f} GiB",
         "accelerator": accelerator,
         **versions,
     }

@@ -113,7 +113,7 @@ def draft(name: str, prepared: Prepared, network: Any, options: dict[str, Any]) 
     planned = plan(config, model_class, options, schema, head, n_train)
     torch.manual_seed(config.seed)
     model = model_class(planned.model, schema, head)
-    return Draft(name, model, finish(planned, config, model, n_train, n_valid))
+    return Draft(name, model, finish(planned, config, model, n_train, n_valid, prepared.store.nbytes))
 
 
 def choose(trained: dict[str, Trained], metric: str) -> Trained:
@@ -137,6 +137,11 @@ def rank(trained: dict[str, Trained], metric: str) -> list[Trained]:
 
 
 # ---------------------------------------------------------------- training
+
+BESIDE = 100_000
+"""Examples that a baseline is solved from, at most: it stands beside the result and must cost little."""
+SOLVED = 500_000_000
+"""Bytes of encoded rows that any model is solved from, at most: they lie in memory, and the solver makes copies."""
 
 
 @dataclass
@@ -162,8 +167,9 @@ class Workshop:
                     trained[name] = self._join(name, cls, best)
         return trained
 
-    def train(self, one: Draft) -> Trained:
-        """Trains one model, by the loop, by its own `solve`, or by training what it is made of."""
+    def train(self, one: Draft, most: int = 0) -> Trained:
+        """Trains one model, by the loop, by its own `solve`, or by training what it is made of. most: examples to solve it from; 0 for
+        as many as fit into SOLVED bytes."""
         if one.model.joins:
             members = []
             for i, member in enumerate(one.plan.model.members):
@@ -173,9 +179,13 @@ class Workshop:
             return self._join(one.name, type(one.model), members)
         began = self.clock.seconds()
         if one.model.solves:
-            say(f"solving {one.name}")
-            torch.manual_seed(self.prepared.config.seed)
-            one.model.solve(self.prepared.examples[TRAIN], self.prepared.examples[VALID], self.clock)
+            ready = self.prepared
+            most = most or max(1, SOLVED * len(ready.rows.part) // max(1, ready.store.nbytes))
+            train, valid = (ready.examples[part].thinned(most) if ready.task.labelled else ready.examples[part] for part in (TRAIN, VALID))
+            n = len(ready.examples[TRAIN])
+            say(f"solving {one.name}" + (f" from {len(train):,} of the {n:,} {ready.task.noun}" if len(train) < n else ""))
+            torch.manual_seed(ready.config.seed)
+            one.model.solve(train, valid, self.clock)
             if self.clock.stopped():
                 raise Interrupted(str(self.folder.path))
             return self._trained(one, began)

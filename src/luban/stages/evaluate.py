@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,10 @@ from luban.core import config as configs
 from luban.core.batch import Examples, Store
 from luban.core.contract import Measured, Table
 from luban.core.errors import BadCells, UserError, did_you_mean, listed
-from luban.core.files import read_json
+from luban.core.files import home, read_json
 from luban.core.notes import say, warn
-from luban.data import DataConfig, Rows, assign, examples, missing
+from luban.core.table import DiskTable
+from luban.data import DataConfig, Rows, assign, encode_columns, examples, missing, picked
 from luban.folders import RunFolder, find
 from luban.metrics import better, is_share
 from luban.planning import read_yaml
@@ -39,24 +42,36 @@ def evaluate(run: str | Path | Bundle, data: Any, *, split: str | None = None, m
     bundle = run if isinstance(run, Bundle) else load(folder.model, model)
     task, schema = bundle.task, bundle.schema
     settings = configs.build(DataConfig, read_yaml(folder.config)["data"]) if folder and folder.config.exists() else DataConfig()
-    table = reading.read(data, **bundle.reading)
+    table = reading.read(data, **bundle.reading, on_disk=settings.on_disk if task.labelled else False)
     targets = [target.columns[0] for target in schema.targets.values()]
     for name in targets:
         splitting.need_column(table, name, "the target")
     if split is not None and split not in PARTS:
         raise UserError(f"--split is one of train, valid, test, not {split!r}.{did_you_mean(split, PARTS)}")
     rows, wanted, new = _parted(table, split, bundle, settings, folder, data)
-    scored = _examples(rows, wanted, new, targets, bundle, skip_bad)
-    if not len(scored):
-        raise UserError(f"there are no {task.noun} to score: these {len(rows.part):,} rows are too few, or training had nothing like them.")
-    say(f"scoring {len(scored):,} {task.noun}")
-    measured = measure(bundle, scored)
+    with _place(table) as place:
+        scored = _examples(rows, wanted, new, targets, bundle, skip_bad, place)
+        if not len(scored):
+            few = f"these {len(rows.part):,} rows are too few, or training had nothing like them"
+            raise UserError(f"there are no {task.noun} to score: {few}.")
+        say(f"scoring {len(scored):,} {task.noun}")
+        measured = measure(bundle, scored)
     if not measured.metrics:
         raise UserError("none of these rows can be judged: their targets are none that the model was trained with. Give other rows.")
     return measured
 
 
-def _examples(rows: Rows, wanted: int, new: bool, targets: Sequence[str], bundle: Bundle, skip_bad: bool) -> Examples:
+@contextmanager
+def _place(table: Table) -> Iterator[Path | None]:
+    """Where the rows of a table on disk are encoded to while they are scored; None for memory."""
+    if not isinstance(table, DiskTable):
+        yield None
+        return
+    with tempfile.TemporaryDirectory(dir=home() / "cache", prefix=".scored.") as folder:
+        yield Path(folder)
+
+
+def _examples(rows: Rows, wanted: int, new: bool, targets: Sequence[str], bundle: Bundle, skip_bad: bool, place: Path | None) -> Examples:
     """The examples of the wanted part. Of labelled rows only those of the part that have every target are read; a window or a user may
     look back on rows of another part, and, where the data are new, on what the bundle remembers."""
     table, part, kept = rows.table, rows.part, np.arange(len(rows.part))
@@ -69,17 +84,17 @@ def _examples(rows: Rows, wanted: int, new: bool, targets: Sequence[str], bundle
                 kept = kept[full]
         if not len(kept):
             raise UserError("no row is left to score: the target is empty in all of them.")
-    encoded = None
-    while encoded is None:
+    columns = None
+    while columns is None:
         try:
             with cells.numbered(rows.names), cells.picked(kept):
-                encoded = bundle.schema.encode(table[kept] if bundle.task.labelled else table, with_target=True)
+                columns = encode_columns(bundle.schema, picked(table, kept) if bundle.task.labelled else table, place)
         except BadCells as bad:
             if not (skip_bad and bundle.task.labelled) or len(bad.rows) == len(kept):
                 raise
             warn(f"{bad} Such rows are left out.")
             kept = np.delete(kept, bad.rows)
-    store = Store(encoded, torch.from_numpy(part[kept]))
+    store = Store(columns, torch.from_numpy(part[kept]))
     return examples(bundle.task, bundle.task.remember(store, bundle.context) if new else store, wanted)
 
 
@@ -130,9 +145,9 @@ def _parted(
         wanted = PARTS.index(split or "test")
         if part is None or (split is None and not (part == wanted).any()):
             part = np.full(table.height, wanted, np.uint8)
-        order = bundle.task.order(table)
+        order = None if bundle.task.labelled else bundle.task.order(table)
         order = np.arange(table.height) if order is None else order
-        rows = Rows(table[order], part[order], order, lambda i: f"row {int(order[i]) + 1}", {}, {})
+        rows = Rows(picked(table, order), part[order], order, lambda i: f"row {int(order[i]) + 1}", {}, {})
     if not (rows.part == wanted).any():
         raise UserError(f"the data have no {split} rows ({splitting.summary(rows.part)}).")
     if not (rows.part == wanted).all():

@@ -114,7 +114,7 @@ def fit(job: Job, clock: RunClock, hooks: Hooks) -> State:
         # ---- one step, or as many as are recorded
         if state.step // per_epoch != epoch:
             epoch = state.step // per_epoch
-            order = shuffled(len(train), data.config.seed, epoch)
+            order = shuffled(len(train), data.config.seed, epoch, c.shuffle)
         at, taken = state.step % c.eval_every, _ahead(state, per_epoch, c) if traced else 1
         rates = [c.lr * multiplier(c.schedule, step, state.steps, c.warmup) for step in range(state.step, state.step + taken)]
         first = state.step % per_epoch

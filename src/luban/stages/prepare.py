@@ -24,7 +24,6 @@ from luban.splitting import PARTS, TEST, TRAIN, VALID
 from luban.stages import kept
 from luban.stages.kept import Known
 
-
 _SOME = 100_000
 """Rows by which a question is guessed from the target."""
 

@@ -27,7 +27,7 @@ from luban.planning import Config, from_words, to_yaml
 from luban.report.card import card
 from luban.report.page import page
 from luban.splitting import PARTS, TEST, TRAIN, VALID
-from luban.stages.candidates import Trained, Workshop, baseline_names, choose, draft, draft_all, name_of
+from luban.stages.candidates import BESIDE, Trained, Workshop, baseline_names, choose, draft, draft_all, name_of
 from luban.stages.clock import RunClock
 from luban.stages.evaluate import measure, verdict
 from luban.stages.fit import Hooks
@@ -137,7 +137,7 @@ def _run(data: Any, config: Config, out: str | Path | None, resume: bool, networ
         chosen = choose(trained, prepared.metric)
         for name in baselines:
             if name not in trained:
-                trained[name] = workshop.train(draft(name, prepared, None, {}))
+                trained[name] = workshop.train(draft(name, prepared, None, {}), BESIDE)
     others = trained if config.baselines != () else {}
     return _conclude(chosen, others, workshop)
 
