@@ -223,8 +223,8 @@ def _parts(table: Table, part: np.ndarray, config: DataConfig, task: Task, field
 def _classes(table: Table, config: DataConfig, fields: dict[str, str]) -> np.ndarray:
     """The class of each row as a number, to split within; all 0 where targets are numbers, several, or rows go by group."""
     if config.group or list(fields.values()) != ["category"]:
-        return np.zeros(table.height, np.int64)
-    return table.get_column(config.target[0]).cast(pl.String).rank("dense").to_numpy().astype(np.int64)
+        return np.zeros(table.height, np.uint32)
+    return table.get_column(config.target[0]).cast(pl.String).cast(pl.Categorical).to_physical().to_numpy()
 
 
 def _shares(shares: Sequence[float]) -> tuple[float, float, float]:

@@ -194,17 +194,20 @@ def by_hash(hashes: np.ndarray, classes: np.ndarray, fractions: Sequence[float])
     hashes: (N,) uint64; classes: (N,) integers, all 0 where there are none. Within a class the smallest hashes are tested, the next
     validated. A class of one row is trained on.
     """
-    unique, first_row, back = np.unique(hashes, return_index=True, return_inverse=True)
-    group = classes[first_row]
-    order = np.lexsort((unique, group))
-    sorted_group = group[order]
-    starts = np.searchsorted(sorted_group, sorted_group)
-    sizes = np.searchsorted(sorted_group, sorted_group, side="right") - starts
-    rank = np.arange(len(order)) - starts
-    n_test, n_valid = np.round(sizes * fractions[TEST]), np.round(sizes * fractions[VALID])
-    part = np.empty(len(unique), np.uint8)
-    part[order] = np.where(rank < n_test, TEST, np.where(rank < n_test + n_valid, VALID, TRAIN))
-    return part[back]
+    order = np.argsort(hashes)  # not stable: eight times as fast for ten million
+    first = np.concatenate([[True], np.diff(hashes[order]) != 0])  # of the rows with one hash
+    group = classes[np.minimum.reduceat(order, np.flatnonzero(first))]
+    if group.max() < 1 << 16:
+        group = group.astype(np.uint16)  # whose stable sort is by radix
+    by_class = np.argsort(group, kind="stable")  # hashes increase within each class
+    sizes = np.unique(group, return_counts=True)[1]
+    rank = np.arange(len(group)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    n_test, n_valid = (np.repeat(np.round(sizes * fractions[which]), sizes) for which in (TEST, VALID))
+    parts = np.empty(len(group), np.uint8)
+    parts[by_class] = np.where(rank < n_test, TEST, np.where(rank < n_test + n_valid, VALID, TRAIN))
+    part = np.empty(len(hashes), np.uint8)
+    part[order] = parts[np.cumsum(first) - 1]
+    return part
 
 
 def within_classes(hashes: np.ndarray, classes: np.ndarray, fractions: Sequence[float]) -> np.ndarray:

@@ -135,7 +135,7 @@ def test_without_room_it_is_done_in_memory(csv, tmp_path, monkeypatch, caplog):
 
 def test_a_damaged_file_leaves_nothing(tmp_path):
     (tmp_path / "t.csv").write_text("a,b\n1,2\n3\n")
-    with pytest.raises(UserError, match="line 3 of t.csv has 1 cell"):
+    with pytest.raises(UserError, match=r"line 3 of t\.csv has 1 cell"):
         reading.read(tmp_path / "t.csv", on_disk=True)
     assert list((home() / "cache").iterdir()) == []
     (tmp_path / "u.csv").write_text("a,b\n")

@@ -41,8 +41,21 @@ def words(column: pl.Series) -> pl.Series:
     return text.str.strip_suffix(".0") if column.dtype.is_float() else text.str.strip_chars()
 
 
+def by_spelling(column: pl.Series, read: Callable[[pl.Series], pl.Series]) -> pl.Series:
+    """`read` of a column, asked for each spelling once where they are few: of a million cells that costs a fifth."""
+    if column.dtype == pl.String and len(column) > 10_000 and column.head(1000).n_unique() < 300:
+        spelt = column.unique()
+        if len(spelt) < 0.1 * len(column):
+            return column.replace_strict(spelt, read(spelt))
+    return read(column)
+
+
 def empty(column: pl.Series, tokens: frozenset[str] = EMPTY) -> pl.Series:
     """(N,) bool: null, NaN, or one of `tokens`."""
+    return by_spelling(column, lambda cells: _empty(cells, tokens))
+
+
+def _empty(column: pl.Series, tokens: frozenset[str]) -> pl.Series:
     if column.dtype.is_float():
         return column.is_null() | column.is_nan().fill_null(True)
     if column.dtype in (pl.String, pl.Categorical, pl.Enum):

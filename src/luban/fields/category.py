@@ -87,21 +87,20 @@ class Category(Field):
 
     def encode(self, column: pl.Series) -> Tensor:
         """(N,) int64; 0 for a word that was not seen in training."""
-        if column.dtype == pl.String and len(column) > 1000:  # each spelling once: of a million cells a fifth of the time
-            spelt = column.unique()
-            if len(spelt) < 0.5 * len(column):
-                return torch.from_numpy(column.replace_strict(spelt, pl.Series(self.encode(spelt).numpy())).to_numpy(writable=True))
+        return torch.from_numpy(cells.by_spelling(column, self._ids).to_numpy(writable=True))
+
+    def _ids(self, column: pl.Series) -> pl.Series:
         gone = cells.empty(column)
         unknown = len(self.words) + 1 if self.missing else 0
         if not self.words:
-            return torch.from_numpy(gone.to_numpy() * np.int64(unknown))
+            return pl.Series(gone.to_numpy() * np.int64(unknown))
         kind = type(self.words[0])
         if column.dtype == pl.Boolean and kind is not bool:  # a CSV's "True", or its 1, is asked as JSON's true
             column = column.replace_strict([False, True], self._spelt_bools(), return_dtype=pl.String)
         keys = _keys(cells.words(column), kind)
         words = pl.Series(self.words, dtype=keys.dtype, strict=False)
         ids = keys.replace_strict(words, pl.Series(range(1, len(words) + 1), dtype=pl.Int64), default=0, return_dtype=pl.Int64)
-        return torch.from_numpy(np.where(gone.to_numpy(), unknown, ids.fill_null(0).to_numpy()))
+        return pl.Series(np.where(gone.to_numpy(), unknown, ids.fill_null(0).to_numpy()))
 
     def _spelt_bools(self) -> list[str]:
         spelt = {str(word).lower(): str(word) for word in self.words}

@@ -191,27 +191,27 @@ class Classify(Task):
     def check(self, table: Table, targets: Sequence[str]) -> None:
         need_one(targets, "classify")
         name, column = targets[0], table.get_column(targets[0])
-        filled = ~cells.empty(column)
-        text = cells.words(column.filter(filled))
-        counts = text.value_counts(sort=True)
-        if not len(text):
+        counts, gone = cells.counts([column])
+        rows = len(column) - gone
+        if not rows:
             raise UserError(f"the target {name!r} is empty in all {len(column):,} rows: there is nothing to learn from.")
         if counts.height == 1:
-            raise UserError(f"the target {name!r} has one class only ({counts[0, 0]!r}, in {len(text):,} rows): nothing to tell apart. "
+            raise UserError(f"the target {name!r} has one class only ({counts[0, 0]!r}, in {rows:,} rows): nothing to tell apart. "
                             "Add rows of another class, or choose another target.")  # fmt: skip
-        too_many = f"the target {name!r} has {counts.height:,} different values in {len(text):,} rows"
-        amounts = not cells.numbers(text).null_count()
-        if len(text) >= 20 and counts.height > len(text) / 2:
+        too_many = f"the target {name!r} has {counts.height:,} different values in {rows:,} rows"
+        amounts = not cells.numbers(counts["word"]).null_count()
+        if rows >= 20 and counts.height > rows / 2:
             hint = "If it is an amount: --task regress." if amounts else "Choose another target."
             raise UserError(f"{too_many}: most rows would be a class of their own, which cannot be learned. {hint}")
         if counts.height > self.config.max_classes:
             hint = "If it is an amount: --task regress. " if amounts else ""
             raise UserError(f"{too_many}, more than {self.config.max_classes:,} classes. {hint}If it is what you want: "
                             f"--set task.max_classes={counts.height}.")  # fmt: skip
-        single = text.is_unique().arg_true()
-        if len(single):
-            where = ", ".join(f"{text[i]!r} ({cells.row(filled.arg_true()[i])})" for i in single[:5])
-            more = f" and {len(single) - 5} more" if len(single) > 5 else ""
+        once = counts.filter(pl.col("count") == 1)["word"]
+        if len(once):
+            single = cells.words(column).is_in(once.implode()).fill_null(False).arg_true()[:5]
+            where = ", ".join(f"{str(column[i]).strip()!r} ({cells.row(i)})" for i in single)
+            more = f" and {len(once) - 5} more" if len(once) > 5 else ""
             warn(f"a class of {name!r} with a single row cannot be both learned and tested: {where}{more}. "
                  "Add rows of it, merge it with another, or leave it out.")  # fmt: skip
 
