@@ -10,15 +10,12 @@ to see whether all still runs; its figures mean nothing. The lines of single run
 from __future__ import annotations
 
 import argparse
-import datetime
 import gzip
 import itertools
 import json
 import math
 import os
-import platform
 import random
-import re
 import subprocess
 import sys
 import tempfile
@@ -27,10 +24,11 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import mean, median, stdev
 
+import results
 import yaml
+from results import HERE, LOAD, RESULTS, write
 
-HERE = Path(__file__).resolve().parent
-RESULTS, DATA, VENVS, RECIPES = HERE / "RESULTS.md", HERE / ".data", HERE / ".venvs", HERE.parent / "recipes"
+DATA, VENVS, RECIPES = HERE / ".data", HERE / ".venvs", HERE.parent / "recipes"
 FILES = ["train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"]
 
 EPOCHS = {"mlp": 10, "cnn": 5}
@@ -322,32 +320,9 @@ def ingest(source: Path, scratch: Path, smoke: bool) -> list[str]:
 # ---------------------------------------------------------------- RESULTS.md
 
 
-def write(part: str, lines: list[str], into: Path) -> None:
-    """Puts the lines between the markers of `part`; all else in the file stays."""
-    begin, end = f"<!-- pictures {part}: written by bench/pictures.py -->", f"<!-- end of pictures {part} -->"
-    fresh = "# Side by side\n\nWins and losses alike; `make bench` writes this again.\n"
-    text = into.read_text(encoding="utf-8") if into.exists() else fresh
-    section = "\n".join([begin, *lines, end])
-    found = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
-    text = found.sub(lambda _: section, text) if found.search(text) else f"{text.rstrip()}\n\n{section}\n"
-    into.write_text(text, encoding="utf-8")
-
-
 def about(rounds: int | None) -> list[str]:
-    """Where and how: the machine, the versions, the command."""
-    told = Path("/proc/cpuinfo").read_text()
-    cpu = " ".join(found[1] for key in ("model name", "cpu family", "model") if (found := re.search(rf"^{key}\s*:\s*(.+)", told, re.M)))
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    commit = subprocess.run(["git", "-C", str(HERE), "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-    machine = f"{cpu or platform.machine()} (family, model), {len(os.sched_getaffinity(0))} cores, {memory:.0f} GiB, "
-    machine += f"Python {platform.python_version()}"
     versions = ", ".join(f"{peer}: {' '.join(needs)}" for peer, needs in NEEDS.items())
-    seeds = f" Seeds 1 to {rounds}, one a round." if rounds else ""
-    return [
-        "",
-        f"{datetime.date.today()}, {machine}; luban at {commit}; {versions}. Load before the first run: {LOAD:.2f}. "
-        f"`python bench/pictures.py {' '.join(sys.argv[1:])}`.{seeds}",
-    ]
+    return results.about("pictures.py", f" {versions}." + (f" Seeds 1 to {rounds}, one a round." if rounds else ""))
 
 
 PROTOCOL = """Fashion-MNIST: 54,000 pictures trained on, 6,000 judged after each epoch, 10,000 tested once; batch 32, Adam
@@ -370,9 +345,6 @@ def few(source: Path, n: int) -> Path:
         each = 784 if "images" in name else 1
         (target / name).write_bytes(gzip.compress(raw[:4] + some.to_bytes(4, "big") + raw[8 : head + some * each]))
     return target.parent
-
-
-LOAD = os.getloadavg()[0]
 
 
 def main() -> None:
@@ -399,10 +371,10 @@ def main() -> None:
             rows = trained_rows(folder)
             runs = race(workload, rounds, epochs, folder, small)
             lines = [PROTOCOL, *table(workload, runs, epochs), *share_of_roof(workload, runs, roof, rows), *about(rounds)]
-            write(workload, [f"## Pictures: fashion-{workload}, {epochs} epochs", "", *lines], into)
+            write(f"pictures {workload}", "pictures.py", [f"## Pictures: fashion-{workload}, {epochs} epochs", "", *lines], into)
         if args.only in (None, "ingest"):
             lines = [*ingest(source, Path(scratch), args.smoke), *about(None)]
-            write("ingest", ["## Pictures: from PNG files to the first step", "", *lines], into)
+            write("pictures ingest", "pictures.py", ["## Pictures: from PNG files to the first step", "", *lines], into)
     print(into.read_text(encoding="utf-8") if args.smoke else f"written: {into}")
 
 
