@@ -86,6 +86,14 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class ReportConfig:
+    language: Literal["auto", "en", "zh"] = "auto"
+    """Of report.html. auto: Chinese where $LC_ALL or $LANG says so, else English."""
+    costs: tuple[float, float] = (1.0, 1.0)
+    """Of a false positive and of a false negative, in a question with two classes: by them the page finds the cheapest threshold."""
+
+
+@dataclass(frozen=True)
 class Config:
     data: DataConfig = field(default_factory=DataConfig)
     """Which rows and columns."""
@@ -97,6 +105,8 @@ class Config:
     """The model: `name` (`luban list models`, my.py:Net, or auto) and its options."""
     train: TrainConfig = field(default_factory=TrainConfig)
     """The loop."""
+    report: ReportConfig = field(default_factory=ReportConfig)
+    """The page."""
     metric: str | None = None
     """The metric that picks the best checkpoint and model; the task's first by default."""
     size: Literal["small", "base", "large"] = "base"

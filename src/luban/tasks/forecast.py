@@ -8,6 +8,7 @@ ensemble members, N rows.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -19,13 +20,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from luban.core import cells
-from luban.core.batch import Batch, Spans, Store
+from luban.core.batch import Batch, Examples, Spans, Store
 from luban.core.contract import Head, Measured, Model, Part, Schema, Table, Task
 from luban.core.errors import UserError, did_you_mean, listed
 from luban.core.notes import say, warn
 from luban.core.registry import FIELDS
 from luban.layers.rules import within
-from luban.metrics import compute, family, forecasting
+from luban.metrics import compute, family, resampled
+from luban.tasks import _charts
 
 FIRST = 96
 """Horizon, where the papers on the ETT data begin."""
@@ -254,17 +256,50 @@ class Forecast(Task):
         return tuple(dict.fromkeys([self.config.loss, *family("forecasting")]))
 
     def measure(self, judged: Batch, truth: Batch, schema: Schema, names: Sequence[str]) -> Measured:
-        keys = [f"y{i}" for i in range(len(self.config.columns))]
-        y, v = (torch.stack([each[key] for key in keys], 1).numpy() for each in (truth, judged))  # (B, C, H)
+        y, v = self._stacked(truth), self._stacked(judged)
         found = compute("forecasting", names, y, v)
         if len(names) == 1 or not found:  # with one name it is training that asks, often
             return Measured(found)
         H = self.config.horizon
-        by_column = {name: forecasting.mse(y[:, i], v[:, i]) for i, name in enumerate(self.config.columns)}
-        by_step = {str(h): forecasting.mse(y[:, :, h - 1], v[:, :, h - 1]) for h in sorted({1, -(-H // 4), -(-H // 2), H})}
+        by_column = {name: _mse(y[:, i], v[:, i]) for i, name in enumerate(self.config.columns)}
+        by_step = {str(h): _mse(y[:, :, h - 1], v[:, :, h - 1]) for h in sorted({1, -(-H // 4), -(-H // 2), H})}
         units = {name: mse and mse**0.5 * self._series(schema, i).std for i, (name, mse) in enumerate(by_column.items())}
         details = {"mse_by_column": by_column, "mse_by_step": by_step, "rmse_in_units": units}
         return Measured(found, {**details, "steps_not_judged": int(np.isnan(y).sum())})
+
+    def resample(self, judged: Batch, truth: Batch, schema: Schema, names: Sequence[str], counts: np.ndarray) -> dict[str, np.ndarray]:
+        return resampled("forecasting", names, self._stacked(truth), self._stacked(judged), counts)
+
+    @property
+    def block(self) -> int:
+        """Windows one step apart share nearly all of their answers."""
+        return self.config.horizon
+
+    def charts(self, judged: Batch, truth: Batch, scored: Examples, schema: Schema) -> dict[str, dict[str, Any]]:
+        """The error by step, and the window whose error is the median one: what a forecast usually looks like."""
+        y, v = self._stacked(truth), self._stacked(judged)
+        if not np.isfinite(v).all():
+            return {}
+        squared, columns = np.square(v - y), self.config.columns[: _charts.LINES]
+        steps = np.arange(1, y.shape[2] + 1)
+        with warnings.catch_warnings():  # a step that is a gap in every window has no mean: NaN, which is not drawn
+            warnings.simplefilter("ignore", RuntimeWarning)
+            by_step = {name: _charts.line(steps, np.nanmean(squared[:, i], 0)) for i, name in enumerate(columns)}
+            error = np.nanmean(squared, (1, 2))
+        usual = int(np.argsort(error)[len(error) // 2])
+        seen, found = scored[torch.tensor([usual])], {}
+        for i, name in enumerate(columns[:3]):
+            series = self._series(schema, i)
+            before = seen[f"c{i}"][0, -2 * self.config.horizon :].numpy()
+            lines = {"before": _charts.line(np.arange(1 - len(before), 1), before * series.std + series.mean),
+                     "true": _charts.line(steps, y[usual, i] * series.std + series.mean),
+                     "forecast": _charts.line(steps, v[usual, i] * series.std + series.mean)}  # fmt: skip
+            found[f"A usual forecast: {name}"] = {"x": "step", "y": "value", "lines": lines}
+        return {"Error by step": {"x": "step", "y": "mean squared error, z-scored", "lines": by_step}, **found}
+
+    def _stacked(self, batch: Batch) -> np.ndarray:
+        """(B, C, H), z-scored."""
+        return torch.stack([batch[f"y{i}"] for i in range(len(self.config.columns))], 1).numpy()
 
     # ---------------------------------------------------------------- what it answers
 
@@ -351,6 +386,10 @@ class Forecast(Task):
         load = pl.Series("负荷", 50 + 10 * np.sin(hours * 2 * np.pi / 24) + hours / 100)
         times = pl.Series("时间", hours * 3_600_000_000).cast(pl.Datetime("us"))
         return [pl.DataFrame([times, load, (load * 2).alias("price.usd")]), load.to_frame()]
+
+
+def _mse(y: np.ndarray, v: np.ndarray) -> float | None:
+    return compute("forecasting", ["mse"], y, v).get("mse") if not np.isnan(y).all() else None
 
 
 def _before(which: Tensor) -> Tensor:
