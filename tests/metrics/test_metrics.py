@@ -134,14 +134,17 @@ def test_a_sample_counts_like_its_rows_written_out(of):
     """A row that counts twice is that row twice: each metric on each of the draws, against the metric of the rows drawn."""
     rows = np.random.default_rng(1)
     truth = {"classification": Y3[:60], "regression": rows.normal(size=60).round(1) + 9, "labels": rows.integers(0, 2, (60, 3))}[of]
-    guess = {"classification": P3[:60].round(1), "regression": truth + rows.normal(size=truth.shape).round(1), "labels": rows.random((60, 3))}[of]
+    guess = {
+        "classification": P3[:60].round(1),
+        "regression": truth + rows.normal(size=truth.shape).round(1),
+        "labels": rows.random((60, 3)),
+    }[of]
     counts = rows.integers(0, 3, (60, 5)).astype(float)
     drawn = resampled(of, tuple(family(of)), truth, guess, counts)
     for d in range(5):
         times = counts[:, d].astype(int)
         alone = every(of, truth.repeat(times, 0), guess.repeat(times, 0))
         assert {name: values[d] for name, values in drawn.items() if math.isfinite(values[d])} == pytest.approx(alone)
-
 
 
 @pytest.mark.parametrize("path", ["classification.accuracy", "classification.roc_auc", "regression.rmse", "labels.f1_micro"])

@@ -91,7 +91,8 @@ class Field(ABC):
 
     def show(self, encoded: Encoded) -> list[str]:
         """Each row as HTML for people: its words, unless the field knows better."""
-        return ["" if value is None else html.escape(str(value)) for value in self.decode(encoded)]
+        values = self.decode(encoded)
+        return ["" if each is None else f"{each:.6g}" if isinstance(each, float) else html.escape(str(each)) for each in values]
 
     @abstractmethod
     def state(self) -> dict[str, Any]:
@@ -351,11 +352,11 @@ class Task(ABC):
         return 1
 
     def losses(self, judged: Batch, truth: Batch, schema: Schema, metric: str) -> tuple[str, np.ndarray] | None:
-        """(in words what is counted, how wrong each example is (N,), NaN where it is not judged): by which parts of the data are compared."""
+        """(what is counted, in words; how wrong each example is (N,), NaN where not judged): by which parts of the data are compared."""
         return None
 
     def charts(self, judged: Batch, truth: Batch, scored: Examples, schema: Schema) -> dict[str, dict[str, Any]]:
-        """{title: chart}, in numbers: see tasks/_charts.py. `scored` are the examples that were judged."""
+        """{title: what to draw of these answers to `scored`}, as arrays; report/curves.py says what may stand there."""
         return {}
 
     # ---- what it answers

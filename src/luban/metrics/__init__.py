@@ -75,20 +75,24 @@ def better(name: str, a: float, b: float) -> bool:
     return a > b if direction(name) == "max" else a < b
 
 
+def _f1_of(of: str) -> Function:
+    return importlib.import_module(f"luban.metrics.{of}").f1_of
+
+
 def mean(x: np.ndarray, w: np.ndarray) -> np.ndarray:
     """The mean of x (N,) in each sample of w (N, D): (D,)."""
     return (np.asarray(x, np.float64) @ w) / w.sum(0)
 
 
 def compute(
-    of: str, wanted: Sequence[str], truth: np.ndarray, predicted: np.ndarray, more: Mapping[str, Function] | None = None
+    of: str, wanted: Sequence[str], truth: np.ndarray, predicted: np.ndarray, classes: Mapping[str, int] | None = None
 ) -> dict[str, float]:
     """The wanted metrics of one family, as plain floats; those without a value for these rows are left out.
 
     That is all of them where there are no rows, or where a prediction is not a finite number (a network that has just diverged).
-    more: {name: function} beside those of the family (the F1 of each class).
+    classes: {name: number}, metrics beside those of the family: the F1 of this one class.
     """
-    found = resampled(of, wanted, truth, predicted, np.ones((len(truth), 1)), more)
+    found = resampled(of, wanted, truth, predicted, np.ones((len(truth), 1)), classes)
     return {name: float(values[0]) for name, values in found.items() if math.isfinite(values[0])}
 
 
@@ -98,10 +102,10 @@ def resampled(
     truth: np.ndarray,
     predicted: np.ndarray,
     w: np.ndarray,
-    more: Mapping[str, Function] | None = None,
+    classes: Mapping[str, int] | None = None,
 ) -> dict[str, np.ndarray]:
     """The wanted metrics in each sample of w (N, D), (D,) each; NaN in a sample where it has no value. {} where `compute` gives none."""
-    known = {**family(of), **(more or {})}
+    known = {**{name: functools.partial(_f1_of(of), c=c) for name, c in (classes or {}).items()}, **family(of)}
     for name in wanted:
         if name not in known:
             raise UserError(f"there is no {of} metric {name!r}.{did_you_mean(name, known)} There are: {listed(known, 60)}.")

@@ -22,7 +22,7 @@ def f1_micro(y: Array, p: Array, w: Array) -> Array:
 @metric("max")
 def f1_macro(y: Array, p: Array, w: Array) -> Array:
     """Mean F1 of the labels that some of these rows have."""
-    return _mean_known([f1_of(y, p, w, c=c) for c in np.flatnonzero(y.any(0))], w)
+    return _mean_known([f1_of(y, p, w, c=int(c)) for c in np.flatnonzero(y.any(0))], w)
 
 
 def f1_of(y: Array, p: Array, w: Array, *, c: int) -> Array:

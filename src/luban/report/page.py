@@ -19,13 +19,14 @@ from luban.report.words import Words, language_of, speaker, verdict
 
 STYLE = """body{font:15px/1.5 system-ui,"PingFang SC","Microsoft YaHei","Noto Sans CJK SC",sans-serif;max-width:62rem;margin:2rem auto;
 padding:0 1rem;color:#222}h1{font-size:1.5rem;overflow-wrap:anywhere}h2{font-size:1.15rem;margin-top:2.2rem;border-bottom:1px solid #ccc}
-h3{font-size:1rem;margin:1.2rem 0 .3rem}table{border-collapse:collapse}td,th{padding:.15rem .6rem;text-align:right;vertical-align:middle}
-th:first-child,td:first-child,.words td,.words th{text-align:left}.words td{overflow-wrap:anywhere}tr{border-bottom:1px solid #eee}
-td,th{max-width:22rem;overflow:hidden;text-overflow:ellipsis}.verdict{background:#f4f7fb;padding:.6rem 1rem;border-left:4px solid #4477aa}
+h3{font-size:1rem;margin:1.2rem 0 .3rem}table{border-collapse:collapse}tr{border-bottom:1px solid #eee}
+td,th{padding:.15rem .6rem;text-align:right;vertical-align:middle;max-width:22rem;overflow:hidden;text-overflow:ellipsis;
+word-break:keep-all;overflow-wrap:break-word}th:first-child,td:first-child,.words td,.words th{text-align:left}
+.words td{overflow-wrap:anywhere;max-width:46rem}.verdict{background:#f4f7fb;padding:.6rem 1rem;border-left:4px solid #4477aa}
 img{image-rendering:pixelated;min-width:56px;max-width:100%}svg{max-width:100%;height:auto}
 .heat td{text-align:center;min-width:2rem}.heat th{font-weight:normal;max-width:8rem}
-.scroll{overflow-x:auto}.faint,.faint td{color:#777}td small{color:#777;white-space:nowrap;margin-left:.3rem}.ours{font-weight:600}
-.worse td{background:#fbeaec}.charts{display:flex;flex-wrap:wrap;gap:1rem}.chart{margin:0;width:29rem;max-width:100%}
+.scroll{overflow-x:auto}.faint{color:#777}td small{color:#777;white-space:nowrap;margin-left:.3rem}.worse td{background:#fbeaec}
+.charts{margin-top:1rem;display:flex;flex-wrap:wrap;gap:1rem}.chart{margin:0;width:29rem;max-width:100%}
 figcaption{font-weight:600;overflow-wrap:anywhere}.key{margin-right:.8rem;font-size:.85rem;overflow-wrap:anywhere}
 .key::before{content:"";display:inline-block;width:.7em;height:.7em;margin-right:.3em;background:var(--c)}
 pre{background:#f7f7f7;padding:.6rem;overflow-x:auto;font-size:.8rem;white-space:pre-wrap;overflow-wrap:anywhere}
@@ -41,7 +42,10 @@ COLUMNS = 200
 
 
 def page(report: Mapping[str, Any], figures: Mapping[str, str], language: str = "auto") -> str:
-    """The page. report: report.json, of which only the task, the model and its metrics must be there; figures: {title: HTML} of examples."""
+    """The page. report: report.json, of which only the task, the model, its metrics and `scored` must be there.
+
+    figures: {title: HTML} of examples. language: en, zh, or auto, what the environment speaks.
+    """
     language = language_of(language)
     t = speaker(language)
     about = ", ".join(report.get("target", [])) or report["task"]
@@ -51,7 +55,7 @@ def page(report: Mapping[str, Any], figures: Mapping[str, str], language: str = 
         "What was asked": _asked(report, t),
         "How good it is": _metrics(report, t),
         "Cross-validation": _folds(report.get("folds"), t),
-        "Drawings": _drawings(report, t),
+        "Curves": _drawings(report, t),
         "Threshold and costs": _thresholds(report, t),
         "Where it fails": _slices(report.get("slices"), t),
         "Examples": "".join(f"<h3>{html.escape(t(name))}</h3><div class=scroll>{inner}</div>" for name, inner in figures.items()),
@@ -80,13 +84,18 @@ def _asked(report: Mapping[str, Any], t: Words) -> str:
         "task": report["task"],
         "target": ", ".join(report.get("target", [])),
         "data": data.get("path") or report.get("path"),
-        "split": ", ".join(str(each) for each in (report.get("split"), data.get("split")) if each),
+        "split": ", ".join(_said(str(each), t) for each in (report.get("split"), data.get("split")) if each),
         "scored": t(str(report["scored"])),
         "model": report["model"],
         "parameters": f"{report['parameters']:,}" if "parameters" in report else None,
         "time": f"{report['seconds']:.1f} {t('seconds')}" if "seconds" in report else None,
     }
     return table(["", ""], _escaped((t(key), value) for key, value in facts.items() if value), "words")
+
+
+def _said(split: str, t: Words) -> str:
+    """`train 80, valid 10, test 10` and how: each known word in the language of the page."""
+    return t(split) if t(split) != split else ", ".join(" ".join(t(word) for word in each.split(" ")) for each in split.split(", "))
 
 
 def _metrics(report: Mapping[str, Any], t: Words) -> str:
@@ -100,7 +109,9 @@ def _metrics(report: Mapping[str, Any], t: Words) -> str:
              if values.get(report["metric"]) is not None]  # fmt: skip
     how = report.get("resampling")
     if how:
-        note = t("Bars are {n} resamples of {m} examples: where 95 % of their values lie.").format(n=how["draws"], m=f"{how['examples']:,}")
+        note = t(
+            "In brackets, and drawn as bars: where 95 % of the values of {n} resamples of {m} examples lie (bootstrap percentiles)."
+        ).format(n=how["draws"], m=f"{how['examples']:,}")
         if how.get("block", 1) > 1:
             note += " " + t("Neighbouring examples overlap, so that runs of {b} are drawn together.").format(b=how["block"])
     else:
@@ -149,24 +160,39 @@ def _slices(found: Mapping[str, Any] | None, t: Words) -> str:
     if not found:
         return ""
     what = {"tested": f"{found['tested']:,}", "of": found["of"], "what": t(found["judged_by"])}
-    note = t("{tested} values of {of} columns were held against the rest by {what} (Welch's t-test); marked are those that stay worse after "
-             "Holm's correction for so many looks.").format(**what)  # fmt: skip
+    note = t(
+        "{tested} values of {of} columns were held against the rest by {what} (Welch's t-test); marked are those that stay worse "
+        "after Holm's correction for so many looks."
+    ).format(**what)
     levels = [each for column in found["columns"] for each in column["levels"]]
     if not any(each["worse"] for each in levels):
         note += " " + t("None is truly worse than the rest.")
     if found["of"] > len(found["columns"]):
         note += " " + t("Shown are the {n} columns with the worst values.").format(n=len(found["columns"]))
+    bad = [column for column in found["columns"] if any(each["worse"] for each in column["levels"])]
+    shut = [column for column in found["columns"] if column not in bad]
+    more = f"<details><summary>{t('the other columns')} ({len(shut)})</summary>{_scroll(_levels(shut, found, t))}</details>" if shut else ""
+    return f"<p class=faint>{html.escape(note)}</p>{_scroll(_levels(bad, found, t)) if bad else ''}{more}"
+
+
+def _levels(columns: Sequence[Mapping[str, Any]], found: Mapping[str, Any], t: Words) -> str:
     rows = ""
-    for column in found["columns"]:
+    for column in columns:
         name = html.escape(column["column"] + (" " + t("(length)") if column["counted"] else ""))
         rows += f"<tr><th colspan=6>{name}</th></tr>"
         for each in column["levels"]:
-            cells = [html.escape(t(each["value"])), f"{each['rows']:,}", _with_interval(each["metric"], each["interval"]), _number(each["loss"]),
-                     f"{each['p']:.2g}" if each["p"] < 0.995 else "1", t("worse than the rest") if each["worse"] else ""]  # fmt: skip
+            cells = [
+                html.escape(t(each["value"])),
+                f"{each['rows']:,}",
+                _with_interval(each["metric"], each["interval"]),
+                _number(each["loss"]),
+                "&lt; 0.001" if each["p"] < 0.001 else f"{each['p']:.3f}",
+                t("worse than the rest") if each["worse"] else "",
+            ]
             rows += f"<tr{' class=worse' if each['worse'] else ''}>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
     head = [t("value"), t("size"), found["metric"], t(found["judged_by"]), "p", ""]
     top = "".join(f"<th>{html.escape(each)}</th>" for each in head)
-    return f"<p class=faint>{html.escape(note)}</p>{_scroll(f'<table><tr>{top}</tr>{rows}</table>')}"
+    return f"<table><tr>{top}</tr>{rows}</table>"
 
 
 def _details(details: Mapping[str, Any], t: Words) -> str:
@@ -194,7 +220,9 @@ def _learning(report: Mapping[str, Any], t: Words) -> str:
     drawn = ""
     for name, of in report.get("learning", {}).items():
         metric = next(key for key in of if key not in ("step", "train_loss"))
-        drawn += plots.chart(f"{name}: training loss", {"x": "step", "y": "training loss", "lines": {"": [of["step"], of["train_loss"]]}}, t)
+        drawn += plots.chart(
+            f"{name}: training loss", {"x": "step", "y": "training loss", "lines": {"": [of["step"], of["train_loss"]]}}, t
+        )
         validated = {"x": "step", "y": f"{metric}", "lines": {"": [of["step"], of[metric]]}}
         drawn += plots.chart(f"{name}: {metric} {t('on validation')}", validated, t)
     return f"<div class=charts>{drawn}</div>" if drawn else ""
@@ -205,7 +233,9 @@ def _doubts(report: Mapping[str, Any], t: Words) -> str:
     data, said = report.get("data", {}), []
     leak = t("The column {column} alone gives {target} away (skill {skill} of 1): is it known at the time of the prediction?")
     for each in report.get("findings", []):
-        said.append(leak.format(**each) if {"column", "target", "skill"} <= each.keys() else "; ".join(f"{k}: {v}" for k, v in each.items()))
+        said.append(
+            leak.format(**each) if {"column", "target", "skill"} <= each.keys() else "; ".join(f"{k}: {v}" for k, v in each.items())
+        )
     for key, words in {
         "copies_across_parts": "{n} validation and test rows are copies of training rows: the score flatters.",
         "rows_without_target": "{n} rows have no target and were left out.",

@@ -1,7 +1,7 @@
 """Charts as SVG, drawn by matplotlib: small, the same bytes each time, their letters left to the reader's fonts so that Chinese shows.
 
 Whatever a user named (classes, labels, series) stands in a legend of HTML above the drawing, where it wraps and is escaped; inside are
-axes and fixed words only. What a chart is: tasks/_charts.py.
+axes and fixed words only. What a chart is: curves.py.
 """
 
 from __future__ import annotations
@@ -28,7 +28,11 @@ STYLE = {"svg.fonttype": "none", "svg.hashsalt": "luban", "text.parse_math": Fal
 def chart(title: str, of: Mapping[str, Any], t: Words) -> str:
     """One chart with its title and legend, as HTML."""
     names = [name for name in {**of.get("lines", {}), **of.get("dots", {})} if name]
-    legend = "".join(f'<span class=key style="--c:{COLOURS[i % len(COLOURS)]}">{html.escape(t(name))}</span>' for i, name in enumerate(names))
+    legend = "".join(
+        f'<span class=key style="--c:{COLOURS[i % len(COLOURS)]}">{html.escape(t(name))}</span>' for i, name in enumerate(names)
+    )
+    if "bars" in of and "lines" in of:
+        legend += f'<span class=key style="--c:#dddddd">{html.escape(t("bars: how many rows"))}</span>'
     head, _, rest = title.rpartition(": ")  # the name of a target or a series stands with it
     shown = f"{t(head)}: {rest}" if head in ("A usual forecast",) else f"{head}: {t(rest)}" if head else t(rest)
     return f"<figure class=chart><figcaption>{html.escape(shown)}</figcaption><div>{legend}</div>{svg(of, t)}</figure>"

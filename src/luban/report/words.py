@@ -19,10 +19,14 @@ CHINESE = {
     "Threshold and costs": "阈值与代价", "Where it fails": "薄弱之处", "Cross-validation": "交叉验证", "fold": "折", "mean": "均值",
     "standard deviation": "标准差",
     "How to repeat it": "如何重现", "Why so": "取值的理由", "setting": "设置", "reason": "理由", "Machine": "机器",
-    "The whole configuration": "完整配置", "Examples": "样例", "Further figures": "更多数字", "Drawings": "图",
-    "the others": "其余", "test": "测试集", "valid": "验证集", "train": "训练集",
+    "The whole configuration": "完整配置", "Examples": "样例", "Further figures": "更多数字", "Curves": "曲线",
+    "the other columns": "其余各列", "test": "测试集", "valid": "验证集", "train": "训练集",
     "value": "取值", "error": "误差", "worse than the rest": "明显差于其余", "size": "行数", "(missing)": "（缺失）",
     "(new)": "（训练中未见）", "(length)": "（长度）",
+    "by a stable hash of the row": "按行内容的稳定哈希", "by the given test rows": "按给定的测试行",
+    "by time, the oldest rows train": "按时间，最早的用于训练", "in the order of the rows, the first train": "按行的顺序，最前的用于训练",
+    "by user, the last event validates": "按用户，最后一次用于验证",
+    "by user, the last event is tested, the one before validates": "按用户，最后一次用于测试，倒数第二次用于验证",
     # charts
     "ROC curve": "ROC 曲线", "false positive rate": "假正率", "true positive rate": "真正率", "Precision and recall": "查准率与查全率",
     "recall": "查全率", "precision": "查准率", "Calibration": "校准", "probability of the answer": "答案的概率",
@@ -36,7 +40,8 @@ CHINESE = {
     "Most wrong": "错得最厉害的", "Most doubtful": "最没把握的",
     "wrong answers": "答错的比例", "log loss": "对数损失", "absolute error": "绝对误差",
     # sentences
-    "Bars are {n} resamples of {m} examples: where 95 % of their values lie.": "括号中是对 {m} 个样例重抽 {n} 次后 95% 的值所在的区间。",
+    "In brackets, and drawn as bars: where 95 % of the values of {n} resamples of {m} examples lie (bootstrap percentiles).":
+        "括号中（图中为横线）是对 {m} 个样例重抽 {n} 次后 95% 的值所在的区间（自助法百分位）。",
     "Neighbouring examples overlap, so that runs of {b} are drawn together.": "相邻样例互相重叠，因此每 {b} 个一组抽取。",
     "There are too few examples here to say how sure these figures are.": "样例太少，无法给出这些数字的区间。",
     "The column {column} alone gives {target} away (skill {skill} of 1): is it known at the time of the prediction?":
@@ -45,8 +50,8 @@ CHINESE = {
     "{n} rows have no target and were left out.": "{n} 行没有目标值，未使用。",
     "{n} rows could not be read and were left out.": "{n} 行无法读取，未使用。",
     "Nothing was found.": "没有发现。",
-    "{tested} values of {of} columns were held against the rest by {what} (Welch's t-test); marked are those that stay worse after "
-    "Holm's correction for so many looks.":
+    "{tested} values of {of} columns were held against the rest by {what} (Welch's t-test); marked are those that stay worse "
+    "after Holm's correction for so many looks.":
         "对 {of} 列的 {tested} 个取值逐一与其余行比较{what}（Welch t 检验）；标出的是经 Holm 多重比较校正后仍明显更差的。",
     "None is truly worse than the rest.": "没有明显更差的取值。",
     "Shown are the {n} columns with the worst values.": "只列出取值最差的 {n} 列。",
@@ -58,8 +63,9 @@ CHINESE = {
     "right {positive}": "正确判为 {positive}", "right {negative}": "正确判为 {negative}", "cost a row": "每行代价",
     "the cheapest here": "此处最省", "the usual one": "通常的", "by theory, where probabilities are right": "概率准确时的理论值",
     "everything {negative}": "全判为 {negative}", "everything {positive}": "全判为 {positive}",
-    "The cheapest threshold was found on these very rows, so that new rows will cost a little more. It is applied to the column p_{positive} "
-    "of the predictions.": "最省的阈值是在这些行上选出的，新数据的代价会略高。它用于预测结果的 p_{positive} 列。",
+    "The cheapest threshold was found on these very rows, so that new rows will cost a little more. "
+    "It is applied to the column p_{positive} of the predictions.":
+        "最省的阈值是在这些行上选出的，新数据的代价会略高。它用于预测结果的 p_{positive} 列。",
     "bars: how many rows": "柱：行数", "drawn: {n} of them": "图中取 {n} 个", "and {n} more": "另有 {n} 个",
 }  # fmt: skip
 
@@ -115,4 +121,6 @@ def _compared(facts: Mapping[str, Any], zh: bool, of: tuple[str, str, str]) -> s
         return f"{model} was worth it: {metric} {value} on {rows}, against {theirs} of the best baseline ({best}){apart}."
     if zh:
         return f"{model} 在这里并不值得：{rows}上 {metric} 为 {value}，而 {best} 达到 {theirs}{apart}。改用它：--model {best}。"
-    return f"{model} was not worth it here: {metric} {value} on {rows}, while {best} reaches {theirs}{apart}. To train that one: --model {best}."
+    return (
+        f"{model} was not worth it here: {metric} {value} on {rows}, while {best} reaches {theirs}{apart}. To train that: --model {best}."
+    )

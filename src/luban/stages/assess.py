@@ -16,7 +16,8 @@ import torch
 from luban.bundle import Bundle, judge
 from luban.core.batch import Batch, Examples, rows_of
 from luban.core.contract import Measured, Task
-from luban.metrics._bootstrap import DRAWS, LEVEL, Draws, draw
+from luban.report.curves import charts
+from luban.stages.draws import DRAWS, LEVEL, Draws, draw
 from luban.stages.slices import slices
 
 POINTS = 200
@@ -69,8 +70,10 @@ def detail(bundle: Bundle, scored: Examples, draws: Draws | None, one: Assessed,
     found: dict[str, Any] = {
         "details": one.measured.details,
         "intervals": {name: list(each) for name, each in one.measured.intervals.items()},
-        "resampling": {"examples": len(draws.numbers), "draws": DRAWS, "level": LEVEL, "block": bundle.task.block} if draws and one.drawn else None,
-        "curves": bundle.task.charts(one.judged, one.truth, scored, bundle.schema),
+        "resampling": {"examples": len(draws.numbers), "draws": DRAWS, "level": LEVEL, "block": bundle.task.block}
+        if draws and one.drawn
+        else None,
+        "curves": charts(bundle.task.charts(one.judged, one.truth, scored, bundle.schema)),
         "slices": None,
     }
     if draws is not None and bundle.task.labelled and metric in one.drawn:
@@ -93,5 +96,3 @@ def learning(lines: Sequence[dict[str, Any]], metric: str) -> dict[str, dict[str
         if len(kept) > 1:
             found[name] = {key: [line.get(key) for line in kept] for key in ("step", "train_loss", metric)}
     return found
-
-

@@ -16,7 +16,7 @@ from luban.core import cells
 from luban.core import config as configs
 from luban.core.batch import Examples, Store
 from luban.core.contract import Measured, Table
-from luban.core.errors import BadCells, UserError, did_you_mean, listed
+from luban.core.errors import BadCells, UserError, did_you_mean
 from luban.core.files import read_json, write_text
 from luban.core.notes import say, warn
 from luban.data import DataConfig, Rows, assign, examples, missing
@@ -26,7 +26,7 @@ from luban.planning import read_yaml
 from luban.report.page import page
 from luban.splitting import PARTS, TEST, VALID
 from luban.stages.assess import assess, detail, draws_of
-from luban.stages.show import figures
+from luban.stages.show import cells_of, figures
 
 
 def evaluate(
@@ -60,7 +60,7 @@ def evaluate(
     if split is not None and split not in PARTS:
         raise UserError(f"--split is one of train, valid, test, not {split!r}.{did_you_mean(split, PARTS)}")
     rows, wanted, new = _parted(table, split, bundle, settings, folder, data)
-    scored = _examples(rows, wanted, new, targets, bundle, skip_bad)
+    scored, kept = _examples(rows, wanted, new, targets, bundle, skip_bad)
     if not len(scored):
         raise UserError(f"there are no {task.noun} to score: these {len(rows.part):,} rows are too few, or training had nothing like them.")
     say(f"scoring {len(scored):,} {task.noun}")
@@ -68,8 +68,8 @@ def evaluate(
     found = assess(bundle, scored, draws)
     if not found.measured.metrics:
         raise UserError(
-            "none of these rows can be judged: their targets are none that the model was trained with, or its answers to them are not finite. "
-            "Give other rows."
+            "none of these rows can be judged: their targets are none that the model was trained with, or its answers to them are not "
+            "finite. Give other rows."
         )
     if report is not None:
         before = _report_of(bundle, folder)
@@ -77,23 +77,25 @@ def evaluate(
         after = {"metrics": found.measured.metrics, "scored": f"{len(scored):,} {task.noun}: {name}"}
         after |= detail(bundle, scored, draws, found, before["metric"])
         language = read_yaml(folder.config).get("report", {}).get("language") if folder and folder.config.exists() else None
-        write_text(Path(report), page({**before, **after}, figures(bundle, found.judged, found.truth, scored, scored), language or "auto"))
+        seen = figures(bundle, found.judged, found.truth, scored, scored, cells_of(rows.table, scored, kept))
+        write_text(Path(report), page({**before, **after}, seen, language or "auto"))
     return found.measured
 
 
 def _report_of(bundle: Bundle, folder: RunFolder | None) -> dict[str, Any]:
     """What the run's own report says of the model and its training, without what it says of other rows."""
     path = next((each for each in (folder.report, folder.model / "report.json") if each.exists()), None) if folder else None
-    kept = ("task", "model", "metric", "split", "data", "columns", "plan", "parameters", "seconds", "machine", "learning", "config", "target", "costs", "path")
+    mine = ("task", "model", "metric", "target", "costs", "path", "split", "data", "columns", "plan", "parameters", "seconds", "machine")
+    kept = (*mine, "learning", "config")
     report = read_json(path) if path else {}
     name = bundle.info["task"]["name"]
     plain = {"task": name, "model": bundle.info["model"]["name"], "metric": bundle.task.metrics(bundle.schema)[0]}
     return plain | {key: report[key] for key in kept if key in report} | {"baselines": {}, "findings": []}
 
 
-def _examples(rows: Rows, wanted: int, new: bool, targets: Sequence[str], bundle: Bundle, skip_bad: bool) -> Examples:
-    """The examples of the wanted part. Of labelled rows only those of the part that have every target are read; a window or a user may
-    look back on rows of another part, and, where the data are new, on what the bundle remembers."""
+def _examples(rows: Rows, wanted: int, new: bool, targets: Sequence[str], bundle: Bundle, skip_bad: bool) -> tuple[Examples, np.ndarray]:
+    """(the examples of the wanted part, which rows of the table the store holds). Of labelled rows only those of the part that have every
+    target are read; a window or a user may look back on rows of another part, and, where the data are new, on what the bundle remembers."""
     table, part, kept = rows.table, rows.part, np.arange(len(rows.part))
     if bundle.task.labelled:
         kept = np.flatnonzero(part == wanted)
@@ -115,7 +117,7 @@ def _examples(rows: Rows, wanted: int, new: bool, targets: Sequence[str], bundle
             warn(f"{bad} Such rows are left out.")
             kept = np.delete(kept, bad.rows)
     store = Store(encoded, torch.from_numpy(part[kept]))
-    return examples(bundle.task, bundle.task.remember(store, bundle.context) if new else store, wanted)
+    return examples(bundle.task, bundle.task.remember(store, bundle.context) if new else store, wanted), kept
 
 
 def _left_out(folder: RunFolder) -> list[int]:

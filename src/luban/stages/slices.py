@@ -15,7 +15,7 @@ import torch
 from luban.core.batch import Batch, Encoded, Examples, Ragged, rows_of
 from luban.core.contract import Field, Schema, Task
 from luban.core.registry import Later
-from luban.metrics._bootstrap import Draws
+from luban.stages.draws import Draws
 
 special = Later("scipy.special")
 
@@ -32,10 +32,9 @@ Levels = list[tuple[str, np.ndarray]]
 """[(what it is called, the rows (n,))]"""
 
 
-def slices(
-    task: Task, schema: Schema, scored: Examples, judged: Batch, truth: Batch, draws: Draws, metric: str
-) -> dict[str, Any] | None:
-    """{"metric", "judged_by", "tested", "columns": [{"column", "levels": [{"value", "rows", "metric", "interval", "loss", "p", "worse"}]}]}.
+def slices(task: Task, schema: Schema, scored: Examples, judged: Batch, truth: Batch, draws: Draws, metric: str) -> dict[str, Any] | None:
+    """{"metric", "judged_by", "tested", "of", "columns": [{"column", "counted", "levels": [{"value", "rows", "metric", "interval", "loss",
+    "p", "worse"}]}]}.
 
     judged and truth: of the examples draws.numbers. None where the task does not say how wrong a row is, or no column has slices.
     """
@@ -58,7 +57,9 @@ def slices(
     for key in shown:
         for each in found[key]:
             each |= _figure(task, schema, judged, truth, draws, (metric, each.pop("at")))
-    columns = [{"column": schema.inputs[key].columns[0], "counted": schema.inputs[key].kind == "tokens", "levels": found[key]} for key in shown]
+    columns = [
+        {"column": schema.inputs[key].columns[0], "counted": schema.inputs[key].kind == "tokens", "levels": found[key]} for key in shown
+    ]
     return {"metric": metric, "judged_by": judged_by, "tested": len(tested), "of": len(found), "columns": columns}
 
 

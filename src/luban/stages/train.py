@@ -35,7 +35,7 @@ from luban.stages.clock import RunClock
 from luban.stages.evaluate import verdict
 from luban.stages.fit import Hooks
 from luban.stages.prepare import Prepared, prepare
-from luban.stages.show import figures
+from luban.stages.show import cells_of, figures
 
 
 class Silent:
@@ -209,7 +209,7 @@ def _conclude(chosen: Trained, others: dict[str, Trained], workshop: Workshop) -
     write_text(folder.config, to_yaml(resolved))
     chosen.bundle.save(folder.model, {**extra, **_code(chosen)})
     write_json(folder.report, report)
-    seen = figures(bundle, test.judged, test.truth, scored, prepared.examples[TRAIN])
+    seen = figures(bundle, test.judged, test.truth, scored, prepared.examples[TRAIN], cells_of(prepared.rows.table, scored))
     write_text(folder.page, page(report, seen, prepared.config.report.language))
     return Run(folder.path, test.measured.metrics, report)
 

@@ -25,8 +25,6 @@ from luban.core.errors import UserError, listed
 from luban.core.notes import warn
 from luban.core.registry import Later
 from luban.metrics import compute, family, resampled
-from luban.metrics.classification import f1_of, nats
-from luban.tasks import _charts
 from luban.tasks._targets import discrete, need_one
 
 sk = Later("sklearn.metrics")
@@ -183,21 +181,13 @@ class Classify(Task):
         """Wrong answers where accuracy is what counts, else the nats of the true class."""
         y, p, known = _known(judged, truth, schema)
         found = np.full(len(known), np.nan)
-        found[known] = p.argmax(1) != y if metric == "accuracy" else nats(y, p)
+        found[known] = p.argmax(1) != y if metric == "accuracy" else -np.log(p[np.arange(len(y)), y].clip(min=1e-7))
         return "wrong answers" if metric == "accuracy" else "log loss", found
 
     def charts(self, judged: Batch, truth: Batch, scored: Examples, schema: Schema) -> dict[str, dict[str, Any]]:
         y, p, _ = _known(judged, truth, schema)
         words = [str(word) for word in _target(schema)[1].words]
-        if not len(y) or not np.isfinite(p).all():
-            return {}
-        if len(words) > 2:
-            curves = _charts.chances(np.arange(len(words)) == y[:, None], p, words)
-            return {**curves, "Calibration": _charts.reliability(p.argmax(1) == y, p.max(1), "probability of the answer")}
-        true, said = y == 1, p[:, 1].astype(np.float64)
-        found = _charts.chances(true[:, None], said[:, None], words[1:])
-        found["Calibration"] = _charts.reliability(true, said, "probability of the second class")
-        return found | ({"Threshold": _charts.thresholds(true, said, words[1], words[0])} if 0 < true.sum() < len(true) else {})
+        return {"": {"classes": words, "truth": np.arange(len(words)) == y[:, None], "said": p}}
 
     def ranked(self, judged: Batch, truth: Batch) -> dict[str, Tensor]:
         """The wrong ones by the probability that the truth got; all by that of the answer."""
@@ -249,10 +239,9 @@ def _known(judged: Batch, truth: Batch, schema: Schema) -> tuple[np.ndarray, np.
     return ids[known] - 1, p[known], known
 
 
-def _f1_of_each(field: Any) -> dict[str, Any]:
-    """{f1_<label>: its function}, for a label whose name is no metric of all."""
-    names = [f"f1_{word}" for word in field.words[:COLUMNS]]
-    return {name: functools.partial(f1_of, c=c) for c, name in enumerate(names) if name not in family("classification")}
+def _f1_of_each(field: Any) -> dict[str, int]:
+    """{f1_<label>: the number of its class}."""
+    return {f"f1_{word}": c for c, word in enumerate(field.words[:COLUMNS])}
 
 
 def _classes_second(z: Tensor) -> Tensor:

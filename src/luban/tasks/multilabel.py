@@ -6,7 +6,6 @@ Letters: B examples, K ensemble members, L labels.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,8 +22,6 @@ from luban.core.errors import UserError, listed
 from luban.core.notes import warn
 from luban.core.registry import FIELDS, Later
 from luban.metrics import compute, family, resampled
-from luban.metrics.labels import f1_of
-from luban.tasks import _charts
 from luban.tasks._targets import need_several, yes_or_no
 
 sk = Later("sklearn.metrics")
@@ -94,10 +91,7 @@ class Multilabel(Task):
 
     def charts(self, judged: Batch, truth: Batch, scored: Examples, schema: Schema) -> dict[str, dict[str, Any]]:
         y, p, _ = _known(judged, truth, schema)
-        if not len(y) or not np.isfinite(p).all():
-            return {}
-        curves = _charts.chances(y == 1, p, [field.columns[0] for field in schema.targets.values()])
-        return {**curves, "Calibration": _charts.reliability(y.reshape(-1) == 1, p.reshape(-1).astype(np.float64), "probability of a label")}
+        return {"": {"labels": [field.columns[0] for field in schema.targets.values()], "truth": y == 1, "said": p}}
 
     def check(self, table: Table, targets: Sequence[str]) -> None:
         need_several(targets, "multilabel")
@@ -126,8 +120,8 @@ def _known(judged: Batch, truth: Batch, schema: Schema) -> tuple[np.ndarray, np.
     return y[known].astype(int), p[known], known
 
 
-def _f1_of_each(labels: Sequence[str]) -> dict[str, Any]:
-    return {f"f1_{label}": functools.partial(f1_of, c=c) for c, label in enumerate(labels) if f"f1_{label}" not in family("labels")}
+def _f1_of_each(labels: Sequence[str]) -> dict[str, int]:
+    return {f"f1_{label}": c for c, label in enumerate(labels)}
 
 
 def _by_label(y: np.ndarray, p: np.ndarray, labels: Sequence[str]) -> dict[str, dict[str, float]]:

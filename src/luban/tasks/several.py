@@ -111,7 +111,7 @@ class Several(Task):
         return {name: found[name] for name in names if name in found}
 
     def charts(self, judged: Batch, truth: Batch, scored: Examples, schema: Schema) -> dict[str, dict[str, Any]]:
-        return {f"{name}: {title}": chart for name, task, alone in self._apart(schema)
+        return {f"{name}: {title}" if title else name: chart for name, task, alone in self._apart(schema)
                 for title, chart in task.charts({key: judged[key] for key in alone.targets}, truth, scored, alone).items()}  # fmt: skip
 
     def check(self, table: Table, targets: Sequence[str]) -> None:
