@@ -33,6 +33,8 @@ class Assessed:
     truth: Batch
     drawn: dict[str, np.ndarray]
     """{metric: its value in each draw}, (D,); by which models are compared. Empty where the task or the examples allow none."""
+    once: dict[str, np.ndarray]
+    """{metric: its value on the examples that are drawn from}, (1,)."""
 
 
 def draws_of(task: Task, scored: Examples) -> Draws | None:
@@ -46,23 +48,22 @@ def assess(bundle: Bundle, scored: Examples, draws: Draws | None) -> Assessed:
     judged, truth = judge(bundle.model, task, bundle.head, scored)
     measured = task.measure(judged, truth, schema, task.metrics(schema))
     if draws is None or not measured.metrics:
-        return Assessed(measured, judged, truth, {})
+        return Assessed(measured, judged, truth, {}, {})
     some, true = part_of(judged, draws.numbers), part_of(truth, draws.numbers)
     names = tuple(measured.metrics)
     drawn = task.resample(some, true, schema, names, draws.counts)
     once = task.resample(some, true, schema, names, np.ones((len(draws.numbers), 1)))
     found = {name: draws.interval(values, float(once[name][0]), measured.metrics[name]) for name, values in drawn.items()}
     intervals = {name: each for name, each in found.items() if each is not None}
-    return Assessed(dataclasses.replace(measured, intervals=intervals), judged, truth, drawn)
+    return Assessed(dataclasses.replace(measured, intervals=intervals), judged, truth, drawn, once)
 
 
 def difference(draws: Draws | None, one: Assessed, other: Assessed, metric: str) -> tuple[float, float] | None:
     """The interval of one model's metric minus another's, drawn in pairs: much narrower than either, for both err on the same examples."""
     if draws is None or metric not in one.drawn or metric not in other.drawn:
         return None
-    apart = one.drawn[metric] - other.drawn[metric]
-    seen = float(np.nanmean(apart)) if np.isfinite(apart).any() else float("nan")
-    return draws.interval(apart, seen, one.measured.metrics[metric] - other.measured.metrics[metric])
+    seen = float(one.once[metric][0] - other.once[metric][0])
+    return draws.interval(one.drawn[metric] - other.drawn[metric], seen, one.measured.metrics[metric] - other.measured.metrics[metric])
 
 
 def detail(bundle: Bundle, scored: Examples, draws: Draws | None, one: Assessed, metric: str) -> dict[str, Any]:

@@ -122,7 +122,8 @@ def _levels(each: Field, column: Encoded) -> Levels:
         wanted = np.sort(wanted[count[wanted] >= FEWEST])
         apart = [np.flatnonzero(~gone)[number == i] for i in wanted]
     else:
-        edges = np.unique(np.quantile(x[~gone], np.linspace(0, 1, BINS + 1)[1:-1]))
+        bins = max(1, min(BINS, int((~gone).sum()) // FEWEST))
+        edges = np.unique(np.quantile(x[~gone], np.linspace(0, 1, bins + 1)[1:-1]))
         group = np.searchsorted(edges, x, side="left")
         apart = [np.flatnonzero(~gone & (group == i)) for i in range(len(edges) + 1)]
     apart = [at for at in apart if FEWEST <= len(at) < len(x)]
