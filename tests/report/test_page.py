@@ -152,7 +152,9 @@ def test_a_chinese_page(tmp_path, luban_in, monkeypatch):
     for word in ('lang="zh"', "<h2>效果</h2>", "校准", "混淆矩阵", "物有所值", "花瓣长", "训练集", "如何重现"):
         assert word in written, word
     assert "<h2>How good" not in written and "was worth it" not in written
-    luban_in(tmp_path, "train", "鸢尾花.csv", "-t", "品种", "-m", "linear", "--baselines", "none", "--set", "report.language=en", "--out", "e")
+    luban_in(
+        tmp_path, "train", "鸢尾花.csv", "-t", "品种", "-m", "linear", "--baselines", "none", "--set", "report.language=en", "--out", "e"
+    )
     assert "<h2>How good it is</h2>" in (tmp_path / "e" / "report.html").read_text(encoding="utf-8")
 
 
@@ -170,7 +172,11 @@ def test_whatever_a_user_names_is_escaped(tmp_path):
     evil = "</script><script>alert(1)</script>"
     rng = np.random.default_rng(0)
     x = rng.normal(size=400)
-    table = {evil: x, "<b>$x_1$": rng.choice(["<i>a</i>", "b'\"&", "$\\frac{"], 400), "<img src=x onerror=alert(2)>": np.where(x > 0, evil, "{no}")}
+    table = {
+        evil: x,
+        "<b>$x_1$": rng.choice(["<i>a</i>", "b'\"&", "$\\frac{"], 400),
+        "<img src=x onerror=alert(2)>": np.where(x > 0, evil, "{no}"),
+    }
     table["long"] = [f"<u>text {i} of some words</u> that no field can give back" for i in range(400)]
     run = luban.train(table, target="<img src=x onerror=alert(2)>", out=tmp_path / "run", set={"fields.long": "text"}, **QUICK)
     reader = read(text_of(run))

@@ -2,14 +2,14 @@
 
 A task hands over arrays, under a title, "" where none is needed:
 
-    {"classes": names, "truth": (n, C) bool, "said": (n, C)}    one of several classes: ROC, precision and recall, calibration, thresholds
-    {"labels": names, "truth": (n, L) bool, "said": (n, L)}     any of several labels
-    {"amounts": True, "truth": (n,), "said": (n,)}              numbers, in the user's units
-    {"x": words, "y": words, "lines": {name: (xs, ys)}}         a chart of its own
+    {"classes": names, "truth": (n,) numbers from 0, "said": (n, C)}   one of several: ROC, precision and recall, calibration, thresholds
+    {"labels": names, "truth": (n, L) bool, "said": (n, L)}             any of several labels
+    {"amounts": True, "truth": (n,), "said": (n,)}                      numbers, in the user's units
+    {"x": words, "y": words, "lines": {name: (xs, ys)}}                 a chart of its own
 
 What comes of it is plain JSON: {"x": words, "y": words, "lines": {name: [xs, ys]}, "dots": {name: [xs, ys]}, "bars": [xs, heights],
-"guide": "diagonal" | "zero"}, each key but x and y only where it has something. A line has at most 200 points. Fixed words are English,
-which the page translates; names of lines are the user's.
+"guide": "diagonal" | "zero", "unit": both axes go from 0 to 1}, each key but x and y only where it has something. A line has at most 200
+points. Fixed words are English, which the page translates; names of lines are the user's.
 """
 
 from __future__ import annotations
@@ -47,33 +47,38 @@ def charts(shown: Mapping[str, Mapping[str, Any]]) -> Charts:
 
 def _classes(of: Mapping[str, Any]) -> Charts:
     """Of two classes the second is the positive one, and has thresholds."""
-    words, y, p = of["classes"], of["truth"], of["said"].astype(np.float64)
+    words, y, p = of["classes"], of["truth"], of["said"]
     if len(words) != 2:
-        return _curves(y, p, words) | {
-            "Calibration": _reliability(y[np.arange(len(y)), p.argmax(1)], p.max(1), "probability of the answer")
-        }
-    found = _curves(y[:, 1:], p[:, 1:], words[1:])
-    found["Calibration"] = _reliability(y[:, 1], p[:, 1], "probability of the second class")
-    return found | ({"Threshold": _thresholds(y[:, 1], p[:, 1], words)} if 0 < y[:, 1].sum() < len(y) else {})
+        often = np.argsort(-np.bincount(y, minlength=len(words)), kind="stable")[:LINES]
+        curves = _curves([(words[c], y == c, p[:, c]) for c in often])
+        return curves | {"Calibration": _reliability(p.argmax(1) == y, p.max(1), "probability of the answer")}
+    true, said = y == 1, p[:, 1].astype(np.float64)
+    found = _curves([(words[1], true, said)])
+    found["Calibration"] = _reliability(true, said, "probability of the second class")
+    return found | ({"Threshold": _thresholds(true, said, words)} if 0 < true.sum() < len(y) else {})
 
 
 def _labels(of: Mapping[str, Any]) -> Charts:
-    y, p = of["truth"], of["said"].astype(np.float64)
-    return _curves(y, p, of["labels"]) | {"Calibration": _reliability(y.reshape(-1), p.reshape(-1), "probability of a label")}
+    y, p = of["truth"], of["said"]
+    often = np.argsort(-y.sum(0), kind="stable")[:LINES]
+    curves = _curves([(of["labels"][c], y[:, c], p[:, c]) for c in often])
+    return curves | {"Calibration": _reliability(y.reshape(-1), p.reshape(-1), "probability of a label")}
 
 
-def _curves(y: Array, p: Array, names: Sequence[str]) -> Charts:
-    """ROC and precision-recall of each name against the rest. y: (n, L) bool; p: (n, L)."""
+def _curves(each: Sequence[tuple[str, Array, Array]]) -> Charts:
+    """ROC and precision-recall of (name, true (n,) bool, said (n,)), each against the rest; of those that some rows are and some not."""
     roc, pr = {}, {}
-    for c in [c for c in np.argsort(-y.sum(0), kind="stable") if 0 < y[:, c].sum() < len(y)][:LINES]:
-        true, false = (each[:, 0] for each in counts_above(y[:, c], p[:, c], np.ones((len(y), 1))))
-        roc[names[c]] = _corners(np.append(0, false / false[-1]), np.append(0, true / true[-1]))
-        pr[names[c]] = _corners(true / true[-1], true / (true + false))
+    for name, y, p in each:
+        if not 0 < y.sum() < len(y):
+            continue
+        true, false = (count[:, 0] for count in counts_above(y, p, np.ones((len(y), 1))))
+        roc[name] = _corners(np.append(0, false / false[-1]), np.append(0, true / true[-1]))
+        pr[name] = _corners(true / true[-1], true / (true + false))
     if not roc:
         return {}
     return {
-        "ROC curve": {"x": "false positive rate", "y": "true positive rate", "lines": roc, "guide": "diagonal"},
-        "Precision and recall": {"x": "recall", "y": "precision", "lines": pr},
+        "ROC curve": {"x": "false positive rate", "y": "true positive rate", "lines": roc, "guide": "diagonal", "unit": True},
+        "Precision and recall": {"x": "recall", "y": "precision", "lines": pr, "unit": True},
     }
 
 
@@ -89,6 +94,7 @@ def _reliability(right: Array, said: Array, what: str) -> dict[str, Any]:
         "lines": {"": line(mean, came)},
         "dots": {"": line(mean, came)},
         "guide": "diagonal",
+        "unit": True,
         "bars": [_short((np.arange(BINS) + 0.5) / BINS), _short(n / max(1, n.max()))],
         "counts": n.tolist(),
     }

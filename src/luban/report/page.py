@@ -21,7 +21,7 @@ STYLE = """body{font:15px/1.5 system-ui,"PingFang SC","Microsoft YaHei","Noto Sa
 padding:0 1rem;color:#222}h1{font-size:1.5rem;overflow-wrap:anywhere}h2{font-size:1.15rem;margin-top:2.2rem;border-bottom:1px solid #ccc}
 h3{font-size:1rem;margin:1.2rem 0 .3rem}table{border-collapse:collapse}tr{border-bottom:1px solid #eee}
 td,th{padding:.15rem .6rem;text-align:right;vertical-align:middle;max-width:22rem;overflow:hidden;text-overflow:ellipsis;
-word-break:keep-all;overflow-wrap:break-word}th:first-child,td:first-child,.words td,.words th{text-align:left}
+word-break:keep-all;overflow-wrap:break-word}th:first-child,td:first-child,.words td,.words th,.rows td,.rows th{text-align:left}
 .words td{overflow-wrap:anywhere;max-width:46rem}.verdict{background:#f4f7fb;padding:.6rem 1rem;border-left:4px solid #4477aa}
 img{image-rendering:pixelated;min-width:56px;max-width:100%}svg{max-width:100%;height:auto}
 .heat td{text-align:center;min-width:2rem}.heat th{font-weight:normal;max-width:8rem}
@@ -117,6 +117,8 @@ def _metrics(report: Mapping[str, Any], t: Words) -> str:
     else:
         note = t("There are too few examples here to say how sure these figures are.")
     picture = f"<h3>{html.escape(report['metric'])}</h3>{plots.whiskers(drawn)}" if len(drawn) > 1 else ""
+    if how and len(ours) < len(report["metrics"]):
+        note += " " + t("Where none stands, half of the resamples have no value, or to sort each of many classes would take minutes.")
     more = f"<p class=faint>{t('and {n} more').format(n=len(rows) - ROWS)}</p>" if len(rows) > ROWS else ""
     return f"{_scroll(table([t('metric'), *compared], rows[:ROWS]))}{more}{picture}<p class=faint>{html.escape(note)}</p>"
 
@@ -212,7 +214,9 @@ def _details(details: Mapping[str, Any], t: Words) -> str:
             found += _details({f"{title}: {name}": each for name, each in of.items()}, t)
             continue
         more = f"<p class=faint>{t('and {n} more').format(n=len(cells) - ROWS)}</p>" if len(cells) > ROWS else ""
-        found += f"<h3>{html.escape(title.replace('_', ' '))}</h3>{_scroll(table(['', *head], cells[:ROWS]))}{more}"
+        of_whom, _, rest = title.replace("_", " ").rpartition(": ")
+        shown = f"{of_whom}: {t(rest)}" if of_whom else t(rest)
+        found += f"<h3>{html.escape(shown)}</h3>{_scroll(table(['', *head], cells[:ROWS]))}{more}"
     return found
 
 

@@ -48,7 +48,15 @@ def svg(of: Mapping[str, Any], t: Words, width: float = 4.4, height: float = 3.0
             alone = name not in of.get("lines", {})
             ax.scatter(x, y, s=6 if alone else 16, color=colour[name], alpha=0.45 if alone else 1.0, linewidths=0)
         for name, (x, y) in of.get("lines", {}).items():
-            ax.plot(x, [float("nan") if each is None else each for each in y], color=colour[name], linewidth=1.4)
+            ax.plot(
+                x,
+                [float("nan") if each is None else each for each in y],
+                color=colour[name],
+                linewidth=1.4,
+                marker="" if len(x) > 1 else "o",
+            )
+        if of.get("unit"):
+            ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         _guide(ax, of.get("guide"))
         for at in of.get("marks", []):
             ax.axvline(at, color="#cc6677", linewidth=1, linestyle="--")

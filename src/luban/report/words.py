@@ -27,6 +27,7 @@ CHINESE = {
     "by time, the oldest rows train": "按时间，最早的用于训练", "in the order of the rows, the first train": "按行的顺序，最前的用于训练",
     "by user, the last event validates": "按用户，最后一次用于验证",
     "by user, the last event is tested, the one before validates": "按用户，最后一次用于测试，倒数第二次用于验证",
+    "by class": "各类", "error over its mean": "误差与其均值之比",
     # charts
     "ROC curve": "ROC 曲线", "false positive rate": "假正率", "true positive rate": "真正率", "Precision and recall": "查准率与查全率",
     "recall": "查全率", "precision": "查准率", "Calibration": "校准", "probability of the answer": "答案的概率",
@@ -42,6 +43,8 @@ CHINESE = {
     # sentences
     "In brackets, and drawn as bars: where 95 % of the values of {n} resamples of {m} examples lie (bootstrap percentiles).":
         "括号中（图中为横线）是对 {m} 个样例重抽 {n} 次后 95% 的值所在的区间（自助法百分位）。",
+    "Where none stands, half of the resamples have no value, or to sort each of many classes would take minutes.":
+        "没有区间的指标：半数以上的重抽没有值，或类别太多、逐类排序要花几分钟。",
     "Neighbouring examples overlap, so that runs of {b} are drawn together.": "相邻样例互相重叠，因此每 {b} 个一组抽取。",
     "There are too few examples here to say how sure these figures are.": "样例太少，无法给出这些数字的区间。",
     "The column {column} alone gives {target} away (skill {skill} of 1): is it known at the time of the prediction?":

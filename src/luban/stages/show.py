@@ -57,7 +57,7 @@ def _examples(bundle: Bundle, judged: Batch, scored: Examples, numbers: torch.Te
                for key, each in shown.items()]  # fmt: skip
     # the answer, and how sure it is
     said = [[f"{cell:.3f}" if isinstance(cell, float) else html.escape(str(cell)) for cell in row[:2]] for row in answers.iter_rows()]
-    return table(head, [[*words, *cells] for *cells, words in zip(*columns, said, strict=True)], "words")
+    return table(head, [[*words, *cells] for *cells, words in zip(*columns, said, strict=True)], "rows")
 
 
 def _cut(cell: Any) -> str:

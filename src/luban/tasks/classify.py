@@ -187,7 +187,7 @@ class Classify(Task):
     def charts(self, judged: Batch, truth: Batch, scored: Examples, schema: Schema) -> dict[str, dict[str, Any]]:
         y, p, _ = _known(judged, truth, schema)
         words = [str(word) for word in _target(schema)[1].words]
-        return {"": {"classes": words, "truth": np.arange(len(words)) == y[:, None], "said": p}}
+        return {"": {"classes": words, "truth": y, "said": p}}
 
     def ranked(self, judged: Batch, truth: Batch) -> dict[str, Tensor]:
         """The wrong ones by the probability that the truth got; all by that of the answer."""

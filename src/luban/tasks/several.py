@@ -110,6 +110,12 @@ class Several(Task):
             found["mean_skill"] = np.broadcast_to(mean_skill(reference, {k: found[k] for k in firsts if k in found}), counts.shape[1])
         return {name: found[name] for name in names if name in found}
 
+    def losses(self, judged: Batch, truth: Batch, schema: Schema, metric: str) -> tuple[str, np.ndarray]:
+        """The mean over the targets, each error as a multiple of its mean, so that none drowns another; the first metric of each counts."""
+        each = [task.losses(judged, truth, alone, task.metrics(alone)[0])[1] for _, task, alone in self._apart(schema)]
+        means = [np.nanmean(errors) if np.isfinite(errors).any() else np.nan for errors in each]
+        return "error over its mean", np.mean([errors / mean if mean else errors for errors, mean in zip(each, means, strict=True)], 0)
+
     def charts(self, judged: Batch, truth: Batch, scored: Examples, schema: Schema) -> dict[str, dict[str, Any]]:
         return {f"{name}: {title}" if title else name: chart for name, task, alone in self._apart(schema)
                 for title, chart in task.charts({key: judged[key] for key in alone.targets}, truth, scored, alone).items()}  # fmt: skip
