@@ -99,6 +99,7 @@ def test_the_same_is_in_the_json(run):
         assert report["learning"]["mlp"]["step"] == sorted(report["learning"]["mlp"]["step"])
         assert {"metric", "judged_by", "tested", "columns"} <= report["slices"].keys()
         assert report["judgement"]["outcome"] in ("level", "better", "worse")
+        assert ("config" in report) == ("path" in report) == (path.parent == run.path)  # where the data lie does not travel
 
 
 def test_a_run_is_repeated_by_its_configuration(run, luban_in, tmp_path):
@@ -227,6 +228,9 @@ def test_each_question_gets_its_drawings(data, words, charts, tmp_path):
 def test_questions_without_a_target_column(task, model, chart, tmp_path):
     run = luban.train(TASKS[task].samples()[0], task=task, model=model, out=tmp_path / "run")
     assert chart in run.report["curves"] and run.report["slices"] is None
+    assert all(low <= run.metrics[name] <= high for name, (low, high) in run.report["intervals"].items())
+    enough = run.report["judgement"]["examples"] >= 10
+    assert run.report["intervals"].keys() == (run.metrics.keys() if enough else set()) and enough == (task == "forecast")
     read(text_of(run))
 
 

@@ -1,11 +1,13 @@
 """How sure a figure is, and where a model fails: against what is known of means, of pairs, of neighbours, and of many looks."""
 
+import time
+
 import numpy as np
 import polars as pl
 import pytest
 
 import luban
-from luban.metrics import resampled
+from luban.metrics import family, resampled
 from luban.stages.draws import MOST, draw
 from luban.stages.slices import holm
 
@@ -36,6 +38,16 @@ def test_neighbours_that_say_the_same_are_drawn_together():
     right = np.repeat((np.random.default_rng(0).random(50) < 0.5).astype(float), 100)
     assert width(draw(5_000, block=100), right) > 6 * width(draw(5_000), right)
     assert draw(5_000, block=100).counts.sum(0) == pytest.approx(5_000)
+
+
+def test_intervals_of_all_metrics_are_cheap():
+    """Adult's 6,500 test rows, 15 metrics, 200 draws: .07 s; scored draw by draw by scikit-learn it would be a minute."""
+    rng = np.random.default_rng(0)
+    p = rng.random(6_500)
+    y, p = (rng.random(6_500) < p).astype(int), np.stack([1 - p, p], 1)
+    began = time.perf_counter()
+    drawn = resampled("classification", tuple(family("classification")), y, p, draw(6_500).counts)
+    assert time.perf_counter() - began < 1.5 and all(np.isfinite(values).all() for values in drawn.values())
 
 
 def test_holm_by_hand():

@@ -205,7 +205,8 @@ def _conclude(chosen: Trained, others: dict[str, Trained], workshop: Workshop) -
         "machine": describe(),
         "config": to_yaml(resolved),
     }
-    extra = {"report.json": json.dumps(report, indent=1, ensure_ascii=False), "README.md": card(report, prepared.schema)}
+    travels = {key: value for key, value in report.items() if key not in ("config", "path")}  # not where the data lie on this machine
+    extra = {"report.json": json.dumps(travels, indent=1, ensure_ascii=False), "README.md": card(report, prepared.schema)}
     write_text(folder.config, to_yaml(resolved))
     chosen.bundle.save(folder.model, {**extra, **_code(chosen)})
     write_json(folder.report, report)
