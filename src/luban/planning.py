@@ -92,6 +92,10 @@ class ReportConfig:
     costs: tuple[float, float] = (1.0, 1.0)
     """Of a false positive and of a false negative, in a question with two classes: by them the page finds the cheapest threshold."""
 
+    def __post_init__(self) -> None:
+        if len(self.costs) != 2 or not all(0 <= cost < math.inf for cost in self.costs):
+            raise UserError(f"report.costs are two numbers, of a false positive and of a false negative, none below 0, not {self.costs!r}.")
+
 
 @dataclass(frozen=True)
 class Config:

@@ -139,6 +139,12 @@ def test_the_costs_of_the_configuration_are_shown(run):
     assert "cost of a false malignant: 1; cost of a missed malignant: 5" in text_of(run)
 
 
+@pytest.mark.parametrize("costs", ["[1]", "[1,-2]", "[1,2,3]", "cheap", "[.nan,1]"])
+def test_costs_that_are_none(costs, luban_in, tmp_path):
+    done = luban_in(tmp_path, "train", "iris", "-t", "species", "--set", f"report.costs={costs}", "--out", "run", code=2)
+    assert "costs" in done.stderr and not (tmp_path / "run").exists()
+
+
 # ---------------------------------------------------------------- two languages
 
 
