@@ -41,7 +41,7 @@ def test_neighbours_that_say_the_same_are_drawn_together():
 
 
 def test_intervals_of_all_metrics_are_cheap():
-    """Adult's 6,500 test rows, 15 metrics, 200 draws: .07 s; scored draw by draw by scikit-learn it would be a minute."""
+    """6,500 rows, 15 metrics, 200 draws: .09 s; scikit-learn, draw by draw, takes 6.8."""
     rng = np.random.default_rng(0)
     p = rng.random(6_500)
     y, p = (rng.random(6_500) < p).astype(int), np.stack([1 - p, p], 1)
