@@ -3,7 +3,8 @@
 A metric is a function (truth, prediction, w) -> (D,) under `@metric("max")` or `@metric("min")`; its file is its family
 (classification, regression, labels, ...), its name is its name; with `at=(5, 10)`, ndcg(..., k) is `ndcg@5` and `ndcg@10`. w, (N, D),
 says how often each of the N examples counts in each of D samples: once each for a figure, and for the 200 draws of a bootstrap all in one
-product: 0.09 s for 15 metrics of 6,500 rows, where scikit-learn takes 6.8 draw by draw. It is NaN where it has no value for these rows (ROC-AUC of a single
+product: 0.09 s for 15 metrics of 6,500 rows, where scikit-learn takes 6.8 draw by draw.
+It is NaN where it has no value for these rows (ROC-AUC of a single
 class): such a metric is left out of what `compute` gives. Names are unique within a family, and a name means one direction everywhere.
 """
 

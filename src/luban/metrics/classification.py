@@ -17,7 +17,7 @@ from luban.metrics import mean, metric
 sparse = Later("scipy.sparse")
 
 MOST_AREAS = 20
-"""Classes up to which the areas are resampled: each class is sorted for itself, .07 s of 20,000 rows, so that a thousand would take minutes."""
+"""Classes up to which the areas are resampled: each is sorted for itself, .07 s of 20,000 rows: a thousand would take minutes."""
 
 
 @metric("max")

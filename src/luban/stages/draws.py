@@ -11,7 +11,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 DRAWS = 200
-"""The ends of an interval then move by 5 % of its width from seed to seed (accuracy of 6,500 rows, 40 seeds); more draws cost as much more."""
+"""The ends of an interval then move by 5 % of its width from seed to seed (accuracy of 6,500 rows, 40 seeds)."""
 MOST = 20_000
 """Examples that are drawn from. Of more, a sample: its draws scatter sqrt(N / MOST) times as far, and are drawn in by as much."""
 FEWEST = 10
