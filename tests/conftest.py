@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # read once, when torch loads; see cli/main.py
+os.environ["LC_ALL"] = "C.UTF-8"  # reports in English, wherever the tests run
 
 import torch
 

@@ -90,6 +90,18 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class ReportConfig:
+    language: Literal["auto", "en", "zh"] = "auto"
+    """Of report.html. auto: Chinese where $LC_ALL or $LANG says so, else English."""
+    costs: tuple[float, float] = (1.0, 1.0)
+    """Of a false positive and of a false negative, in a question with two classes: by them the page finds the cheapest threshold."""
+
+    def __post_init__(self) -> None:
+        if len(self.costs) != 2 or not all(0 <= cost < math.inf for cost in self.costs):
+            raise UserError(f"report.costs are two numbers, of a false positive and of a false negative, none below 0, not {self.costs!r}.")
+
+
+@dataclass(frozen=True)
 class Config:
     data: DataConfig = field(default_factory=DataConfig)
     """Which rows and columns."""
@@ -101,6 +113,8 @@ class Config:
     """The model: `name` (`luban list models`, my.py:Net, or auto) and its options."""
     train: TrainConfig = field(default_factory=TrainConfig)
     """The loop."""
+    report: ReportConfig = field(default_factory=ReportConfig)
+    """The page."""
     metric: str | None = None
     """The metric that picks the best checkpoint and model; the task's first by default."""
     size: Literal["small", "base", "large"] = "base"

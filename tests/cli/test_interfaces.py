@@ -62,7 +62,7 @@ def train(tmp_path, luban_in):
 
 def figures(done):
     """The metrics of an evaluation's or a training's plain output."""
-    return {name: float(value) for name, value in (line.split() for line in done.stdout.splitlines()[:-1])}
+    return {name: float(value) for name, value, *_ in (line.split() for line in done.stdout.splitlines()[:-1])}
 
 
 def parts(report):

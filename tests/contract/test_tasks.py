@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
@@ -14,6 +15,8 @@ from luban.core import config as configs
 from luban.core.contract import Head, Schema, Task
 from luban.core.registry import FIELDS, TASKS
 from luban.metrics import better, direction
+from luban.report.curves import charts
+from luban.report.words import CHINESE
 
 torch.set_num_threads(1)  # for so small a model a second thread only waits
 
@@ -141,3 +144,27 @@ def test_a_diverged_network_has_no_metrics_rather_than_nan(case):
     model = Table(head)
     model.z.data[3] = math.nan
     assert task.measure(predict(task, model, head), truth, schema, task.metrics(schema)[:1]).metrics == {}
+
+
+def test_resampled_metrics_losses_and_charts_go_with_the_measure(case):
+    """Each example once is the measure; half of them is that of the half; what is wrong has the greater loss; charts are JSON."""
+    _, task, schema, head, truth = case
+    model, names = Table(head), task.metrics(schema)
+    model.z.data += torch.randn(model.z.shape, generator=torch.Generator().manual_seed(0))
+    judged, half = predict(task, model, head), torch.arange(N // 2)
+    counts = np.ones((N, 2))
+    counts[N // 2 :, 1] = 0
+    drawn = task.resample(judged, truth, schema, names, counts)
+    first = ({key: value[half] for key, value in each.items()} for each in (judged, truth))
+    for d, measured in enumerate((task.measure(judged, truth, schema, names), task.measure(*first, schema, names))):
+        for name in measured.metrics.keys() - {"mean_skill"}:  # whose best constant is that of all rows, whatever is drawn
+            assert drawn[name][d] == pytest.approx(measured.metrics[name], rel=1e-6, abs=1e-9), name
+    what, losses = task.losses(judged, truth, schema, names[0])
+    assert what in CHINESE and losses.shape == (N,) and np.isfinite(losses).all() and losses.min() >= 0
+    shown = charts(task.charts(judged, truth, None, schema))
+    assert shown and json.dumps(shown, allow_nan=False)
+    model.z.data[3] = math.nan
+    judged = predict(task, model, head)
+    drawn = task.resample(judged, truth, schema, names, counts)
+    assert all(np.isnan(values).all() for name, values in drawn.items() if task.measure(judged, truth, schema, [name]).metrics == {})
+    json.dumps(charts(task.charts(judged, truth, None, schema)), allow_nan=False)

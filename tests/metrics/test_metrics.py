@@ -13,7 +13,7 @@ import sklearn.metrics as sk
 
 from luban import metrics
 from luban.core.errors import UserError
-from luban.metrics import better, compute, direction, family, names
+from luban.metrics import better, compute, direction, family, names, resampled
 from luban.metrics.several import mean_skill
 
 rng = np.random.default_rng(0)
@@ -38,16 +38,24 @@ def every(of: str, truth, predicted) -> dict[str, float]:
 def test_binary_agrees_with_scikit_learn():
     found, chosen = every("classification", Y2, P2), P2.argmax(1)
     assert set(found) == set(family("classification"))
-    assert found["accuracy"] == sk.accuracy_score(Y2, chosen)
+    assert found["accuracy"] == pytest.approx(sk.accuracy_score(Y2, chosen))
     assert found["balanced_accuracy"] == pytest.approx(sk.balanced_accuracy_score(Y2, chosen))
-    assert found["f1"] == sk.f1_score(Y2, chosen) and found["f1_macro"] == sk.f1_score(Y2, chosen, average="macro")
-    assert found["roc_auc"] == sk.roc_auc_score(Y2, P2[:, 1]) and found["pr_auc"] == sk.average_precision_score(Y2, P2[:, 1])
+    assert found["f1"] == pytest.approx(sk.f1_score(Y2, chosen))
+    assert found["f1_macro"] == pytest.approx(sk.f1_score(Y2, chosen, average="macro"))
+    assert found["mcc"] == pytest.approx(sk.matthews_corrcoef(Y2, chosen))
+    assert found["roc_auc"] == pytest.approx(sk.roc_auc_score(Y2, P2[:, 1]))
+    assert found["pr_auc"] == pytest.approx(sk.average_precision_score(Y2, P2[:, 1]))
     assert found["log_loss"] == pytest.approx(sk.log_loss(Y2, P2)) and found["brier"] == pytest.approx(sk.brier_score_loss(Y2, P2[:, 1]))
 
 
 def test_many_classes_agree_with_scikit_learn():
     found = every("classification", Y3, P3)
     assert set(family("classification")) - set(found) == {"precision", "recall", "f1"}
+    chosen = P3.argmax(1)
+    for name, score in (("precision_macro", sk.precision_score), ("recall_macro", sk.recall_score), ("f1_macro", sk.f1_score)):
+        assert found[name] == pytest.approx(score(Y3, chosen, average="macro"))
+    assert found["mcc"] == pytest.approx(sk.matthews_corrcoef(Y3, chosen))
+    assert found["f1_weighted"] == pytest.approx(sk.f1_score(Y3, chosen, average="weighted"))
     assert found["roc_auc"] == pytest.approx(sk.roc_auc_score(Y3, P3, multi_class="ovr"))
     assert found["pr_auc"] == pytest.approx(sk.average_precision_score(np.eye(3)[Y3], P3))
     assert found["balanced_accuracy"] == pytest.approx(sk.balanced_accuracy_score(Y3, P3.argmax(1)))
@@ -111,11 +119,32 @@ def test_a_name_means_one_direction_everywhere():
 
 
 def test_mean_skill_is_one_for_perfect_and_zero_for_constant():
+    def skill(reference, reached):
+        return mean_skill(*({key: np.array([value]) for key, value in each.items()} for each in (reference, reached)))[0]
+
     reference = {"a.accuracy": 0.6, "b.rmse": 10.0}
-    assert mean_skill(reference, {"a.accuracy": 1.0, "b.rmse": 0.0}) == 1
-    assert mean_skill(reference, reference) == 0
-    assert mean_skill(reference, {"a.accuracy": 0.8, "b.rmse": 20.0}) == pytest.approx(-0.25)
-    assert mean_skill({"a.accuracy": 1.0}, {"a.accuracy": 1.0}) is None
+    assert skill(reference, {"a.accuracy": 1.0, "b.rmse": 0.0}) == 1
+    assert skill(reference, reference) == 0
+    assert skill(reference, {"a.accuracy": 0.8, "b.rmse": 20.0}) == pytest.approx(-0.25)
+    assert math.isnan(skill({"a.accuracy": 1.0}, {"a.accuracy": 1.0}))
+
+
+@pytest.mark.parametrize("of", ["classification", "regression", "labels"])
+def test_a_sample_counts_like_its_rows_written_out(of):
+    """A row that counts twice is that row twice: each metric on each of the draws, against the metric of the rows drawn."""
+    rows = np.random.default_rng(1)
+    truth = {"classification": Y3[:60], "regression": rows.normal(size=60).round(1) + 9, "labels": rows.integers(0, 2, (60, 3))}[of]
+    guess = {
+        "classification": P3[:60].round(1),
+        "regression": truth + rows.normal(size=truth.shape).round(1),
+        "labels": rows.random((60, 3)),
+    }[of]
+    counts = rows.integers(0, 3, (60, 5)).astype(float)
+    drawn = resampled(of, tuple(family(of)), truth, guess, counts)
+    for d in range(5):
+        times = counts[:, d].astype(int)
+        alone = every(of, truth.repeat(times, 0), guess.repeat(times, 0))
+        assert {name: values[d] for name, values in drawn.items() if math.isfinite(values[d])} == pytest.approx(alone)
 
 
 @pytest.mark.parametrize("path", ["classification.accuracy", "classification.roc_auc", "regression.rmse", "labels.f1_micro"])

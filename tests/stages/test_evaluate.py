@@ -9,7 +9,8 @@ import pytest
 import luban
 from luban import reading
 from luban.core.errors import UserError
-from luban.stages.evaluate import noise, verdict
+from luban.report import words
+from luban.stages.evaluate import verdict
 
 TABLE = "breast-cancer"
 
@@ -96,17 +97,21 @@ def test_a_class_that_is_only_in_the_test_rows_does_not_stop_the_training(tmp_pa
 # ---------------------------------------------------------------- words
 
 
+def said(metric, name, value, others, differences):
+    return words.verdict(verdict(metric, name, value, others, differences) | {"examples": 100, "noun": "rows", "part": "test"}, "en")
+
+
 def test_a_verdict_never_says_nan():
-    assert "has no value" in verdict("roc_auc", "mlp", math.nan, {"trees": 0.9}, 10)
-    words = verdict("accuracy", "mlp", 0.9, {"trees": math.nan, "constant": 0.5}, 100)
-    assert "was worth it" in words and "Left out" in words and "'trees'" in words and "nan" not in words
-    assert "no baseline could be judged" in verdict("accuracy", "mlp", 0.9, {"trees": math.nan}, 100)
+    assert "has no value" in said("roc_auc", "mlp", math.nan, {"trees": 0.9}, {})
+    told = said("accuracy", "mlp", 0.9, {"trees": math.nan, "constant": 0.5}, {"constant": (0.3, 0.5)})
+    assert "was worth it" in told and "Left out" in told and "trees" in told and "nan" not in told
+    assert "no baseline could be judged" in said("accuracy", "mlp", 0.9, {"trees": math.nan}, {})
 
 
 def test_a_difference_within_the_noise_is_level():
-    assert noise("accuracy", 0.9, 100) == pytest.approx(0.03)
-    assert "level" in verdict("accuracy", "mlp", 0.91, {"trees": 0.9}, 100)
-    assert "was worth it" in verdict("accuracy", "mlp", 0.91, {"trees": 0.9}, 10_000)
-    assert "level" in verdict("rmse", "mlp", 99.5, {"trees": 100.0}, 100)
-    assert "was not worth it" in verdict("price.rmse", "mlp", 102.0, {"trees": 100.0}, 100)
-    assert "level" in verdict("accuracy", "mlp", 1.0, {"trees": 1.0}, 30)
+    assert "level" in said("accuracy", "mlp", 0.91, {"trees": 0.9}, {"trees": (-0.01, 0.03)})
+    assert "was worth it" in said("accuracy", "mlp", 0.91, {"trees": 0.9}, {"trees": (0.004, 0.016)})
+    assert "level" in said("rmse", "mlp", 99.5, {"trees": 100.0}, {"trees": (-1.5, 0.5)})
+    assert "was not worth it" in said("price.rmse", "mlp", 102.0, {"trees": 100.0}, {"trees": (1.0, 3.0)})
+    assert "level" in said("accuracy", "mlp", 1.0, {"trees": 1.0}, {"trees": None})
+    assert "was worth it" in said("accuracy", "mlp", 1.0, {"trees": 0.5, "linear": 0.4}, {"linear": (-1, 1)})  # the best one decides

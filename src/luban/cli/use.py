@@ -14,24 +14,31 @@ def complete_runs(ctx: click.Context, parameter: click.Parameter, incomplete: st
     return [name for name in names if name.startswith(incomplete)]
 
 
-@click.command(epilog="\b\nExamples:\n  luban evaluate last test.csv\n  luban evaluate runs/adult-auto adult --split test --json")
+@click.command(
+    epilog="\b\nExamples:\n  luban evaluate last test.csv\n  luban evaluate runs/adult-auto adult --split test --json\n"
+    "  luban evaluate last test.csv --report test.html"
+)
 @click.argument("run", shell_complete=complete_runs)
 @click.argument("data")
 @click.option("--split", metavar="PART", help="train, valid or test; without it the test part where DATA have one, else all rows.")
 @click.option("--model", metavar="my.py:Net", help="Your own network's source, where the run was trained with one elsewhere.")
 @click.option("--skip-bad", is_flag=True, help="Leave out rows that cannot be read, instead of stopping.")
+@click.option("--report", metavar="FILE.html", help="Also write a page: curves, intervals, slices, thresholds.")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
-def evaluate(run: str, data: str, split: str | None, model: str | None, skip_bad: bool, as_json: bool) -> None:
+def evaluate(run: str, data: str, split: str | None, model: str | None, skip_bad: bool, report: str | None, as_json: bool) -> None:
     """Score the model of RUN (a folder, or `last`) on DATA, which must hold the answers: the target, or what came after."""
     from luban.folders import find
     from luban.stages.evaluate import evaluate as score
 
-    measured, path = score(run, data, split=split, model=model, skip_bad=skip_bad), str(find(run).path)
+    measured, path = score(run, data, split=split, model=model, skip_bad=skip_bad, report=report), str(find(run).path)
+    if report is not None:
+        click.echo(f"the page: {Path(report).resolve()}", err=True)
     if as_json:
-        click.echo(json.dumps({"run": path, "metrics": measured.metrics}, ensure_ascii=False))
+        click.echo(json.dumps({"run": path, "metrics": measured.metrics, "intervals": measured.intervals}, ensure_ascii=False))
         return
     for name, value in measured.metrics.items():
-        click.echo(f"{name:<24} {value:.6g}")
+        low, high = measured.intervals.get(name, (None, None))
+        click.echo(f"{name:<24} {value:<10.6g}" + (f" [{low:.6g}, {high:.6g}]" if low is not None else ""))
     click.echo(path)
 
 

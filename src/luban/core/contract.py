@@ -94,7 +94,8 @@ class Field(ABC):
 
     def show(self, encoded: Encoded) -> list[str]:
         """Each row as HTML for people: its words, unless the field knows better."""
-        return ["" if value is None else html.escape(str(value)) for value in self.decode(encoded)]
+        values = self.decode(encoded)
+        return ["" if each is None else f"{each:.6g}" if isinstance(each, float) else html.escape(str(each)) for each in values]
 
     @abstractmethod
     def state(self) -> dict[str, Any]:
@@ -251,6 +252,8 @@ class Measured:
     metrics: dict[str, float]
     details: dict[str, Any] = field(default_factory=dict)
     """For the report: confusion matrix, per class figures, ... (JSON)."""
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """95 % of a metric's resampled values lie between these; only what `evaluate` and the report give has them."""
 
 
 class Task(ABC):
@@ -349,6 +352,26 @@ class Task(ABC):
     def ranked(self, judged: Batch, truth: Batch) -> dict[str, Tensor]:
         """{title: (N,)}: orders in which a person may want to look at examples, the highest first ("Most wrong"), -inf for those that do
         not belong there; for tasks that judge by what they predict."""
+        return {}
+
+    # ---- what a report asks: how sure its figures are, where it fails, what to draw; a task that says nothing goes without
+
+    def resample(self, judged: Batch, truth: Batch, schema: Schema, names: Sequence[str], counts: np.ndarray) -> dict[str, np.ndarray]:
+        """The metrics called `names` on D samples of these N examples, (D,) each, NaN where one has no value. counts: (N, D), how often
+        each example is in each sample. For tasks that judge example by example; the others have no intervals."""
+        return {}
+
+    @property
+    def block(self) -> int:
+        """How many neighbouring examples say nearly the same, and are drawn together: one by one they would seem to say far more."""
+        return 1
+
+    def losses(self, judged: Batch, truth: Batch, schema: Schema, metric: str) -> tuple[str, np.ndarray] | None:
+        """(what is counted, in words; how wrong each example is (N,), NaN where not judged): by which parts of the data are compared."""
+        return None
+
+    def charts(self, judged: Batch, truth: Batch, scored: Examples, schema: Schema) -> dict[str, dict[str, Any]]:
+        """{title: what to draw of these answers to `scored`}, as arrays; report/curves.py says what may stand there."""
         return {}
 
     # ---- what it answers

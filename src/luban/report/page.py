@@ -1,6 +1,5 @@
-"""report.html: what came of a run, on one page that opens anywhere without a network. It sees the report and some examples, nothing else.
-
-Words of the user's are escaped; pictures are inside the page, as PNG.
+"""report.html: what came of a run, on one page that opens anywhere without a network, and prints. It sees the report (report.json) and some
+examples, nothing else. Words of the user's are escaped; pictures are inside the page, as PNG, drawings as SVG.
 """
 
 from __future__ import annotations
@@ -15,47 +14,271 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-STYLE = """body{font:15px/1.5 system-ui,"PingFang SC","Microsoft YaHei","Noto Sans CJK SC",sans-serif;max-width:60rem;margin:2rem auto;
-padding:0 1rem;color:#222}h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}table{border-collapse:collapse}
-td,th{padding:.2rem .6rem;text-align:right;vertical-align:middle}
-th:first-child,td:first-child{text-align:left}tr{border-bottom:1px solid #eee}
-img{image-rendering:pixelated;min-width:56px;max-width:100%}.verdict{background:#f4f7fb;padding:.6rem 1rem;border-left:4px solid #4477aa}
-.heat td{text-align:center;min-width:2rem}.heat th{font-weight:normal;max-width:8rem;overflow:hidden;text-overflow:ellipsis}
-.scroll{overflow-x:auto}.faint{color:#777}@media print{h2{break-after:avoid}}"""
+from luban.report import plots, threshold
+from luban.report.words import Words, language_of, speaker, verdict
+
+STYLE = """body{font:15px/1.5 system-ui,"PingFang SC","Microsoft YaHei","Noto Sans CJK SC",sans-serif;max-width:62rem;margin:2rem auto;
+padding:0 1rem;color:#222}h1{font-size:1.5rem;overflow-wrap:anywhere}h2{font-size:1.15rem;margin-top:2.2rem;border-bottom:1px solid #ccc}
+h3{font-size:1rem;margin:1.2rem 0 .3rem}table{border-collapse:collapse}tr{border-bottom:1px solid #eee}
+td,th{padding:.15rem .6rem;text-align:right;vertical-align:middle;max-width:22rem;overflow:hidden;text-overflow:ellipsis;
+word-break:keep-all;overflow-wrap:break-word}th:first-child,td:first-child,.words td,.words th,.rows td,.rows th{text-align:left}
+.words td{overflow-wrap:anywhere;max-width:46rem}.verdict{background:#f4f7fb;padding:.6rem 1rem;border-left:4px solid #4477aa}
+img{image-rendering:pixelated;min-width:56px;max-width:100%}svg{max-width:100%;height:auto}
+.heat td{text-align:center;min-width:2rem}.heat th{font-weight:normal;max-width:8rem}
+.scroll{overflow-x:auto}.faint{color:#777}td small{color:#777;white-space:nowrap;margin-left:.3rem}.worse td{background:#fbeaec}
+.charts{margin-top:1rem;display:flex;flex-wrap:wrap;gap:1rem}.chart{margin:0;width:29rem;max-width:100%}
+figcaption{font-weight:600;overflow-wrap:anywhere}.key{margin-right:.8rem;font-size:.85rem;overflow-wrap:anywhere}
+.key::before{content:"";display:inline-block;width:.7em;height:.7em;margin-right:.3em;background:var(--c)}
+pre{background:#f7f7f7;padding:.6rem;overflow-x:auto;font-size:.8rem;white-space:pre-wrap;overflow-wrap:anywhere}
+input[type=number]{width:6rem}input[type=range]{width:16rem;vertical-align:middle}
+@media print{body{max-width:none;margin:0;font-size:11px}h2,h3,figcaption{break-after:avoid}tr,.chart,figure,svg,img{break-inside:avoid}
+.inputs{display:none}.chart{width:46%}.scroll{overflow:visible}*{-webkit-print-color-adjust:exact;print-color-adjust:exact}}"""
+
 MOST_CLASSES = 40
+"""Classes whose confusion fits on a page."""
+ROWS = 50
+"""Of a table of classes or metrics."""
+COLUMNS = 200
 
 
-def page(report: Mapping[str, Any], figures: Mapping[str, str]) -> str:
-    """The page. figures: {title: HTML}, each below the metrics, in their order."""
-    title = html.escape(f"{report['model']}: {report['metric']} {report['metrics'].get(report['metric'], float('nan')):.4f}")
-    metric = report["metric"]
-    compared = {report["model"]: report["metrics"], **report["baselines"]}
-    rows = [[html.escape(key), *(_number(values.get(key)) for values in compared.values())] for key in report["metrics"]]
-    confusion = report["details"].get("confusion")
-    if confusion and len(confusion) <= MOST_CLASSES:
-        figures = {"Confusion: rows are the truth, columns the answer": heat(report["details"]["classes"], confusion), **figures}
-    plan = [[key, html.escape(str(why))] for key, why in report["plan"].items()]
-    columns = [[html.escape(each["column"]), each["field"], html.escape(each["facts"]), html.escape(each["doubts"])]
-               for each in report["columns"][:200]]  # fmt: skip
+def page(report: Mapping[str, Any], figures: Mapping[str, str], language: str = "auto") -> str:
+    """The page. report: report.json, of which only the task, the model, its metrics and `scored` must be there.
+
+    figures: {title: HTML} of examples. language: en, zh, or auto, what the environment speaks.
+    """
+    language = language_of(language)
+    t = speaker(language)
+    about = ", ".join(report.get("target", [])) or report["task"]
+    title = html.escape(f"{about} · {report['model']}")
+    told = f"<p class=verdict>{html.escape(verdict(report['judgement'], language))}</p>" if report.get("judgement") else ""
     sections = {
-        f"Metrics on the {report['scored']} part, by {metric}": table(["", *compared], rows),
-        **figures,
-        "Columns": table(["column", "field", "", ""], columns),
-        "Why so": table(["setting", "reason"], plan),
-        "Machine": table(["", ""], [[key, html.escape(str(value))] for key, value in report["machine"].items()]),
+        "What was asked": _asked(report, t),
+        "How good it is": _metrics(report, t),
+        "Cross-validation": _folds(report.get("folds"), t),
+        "Curves": _drawings(report, t),
+        "Threshold and costs": _thresholds(report, t),
+        "Where it fails": _slices(report.get("slices"), t),
+        "Examples": "".join(f"<h3>{html.escape(t(name))}</h3><div class=scroll>{inner}</div>" for name, inner in figures.items()),
+        "Further figures": _details(report.get("details", {}), t),
+        "Learning curves": _learning(report, t),
+        "Doubts about the data": _doubts(report, t),
+        "Columns": _columns(report.get("columns", []), t),
+        "Why so": table([t("setting"), t("reason")], _escaped(report.get("plan", {}).items()), "words"),
+        "How to repeat it": _repeat(report, t),
+        "Machine": table(["", ""], _escaped(report.get("machine", {}).items()), "words"),
     }
-    body = "".join(f"<h2>{html.escape(name)}</h2><div class=scroll>{inner}</div>" for name, inner in sections.items())
-    facts = f"{report['split']} rows, {report['data']['split']}; {report['parameters']:,} parameters, {report['seconds']:.0f} s"
+    body = "".join(f"<h2>{html.escape(t(name))}</h2>{inner}" for name, inner in sections.items() if inner)
     return (
-        f'<!doctype html><html><head><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style></head><body><h1>{title}</h1>'
-        f"<p class=verdict>{html.escape(report['verdict'])}</p><p class=faint>{html.escape(facts)}</p>{body}</body></html>\n"
+        f'<!doctype html><html lang="{language}"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f"<title>{title}</title><style>{STYLE}</style></head><body><h1>{title}</h1>{told}{body}"
+        f"<script>{threshold.SCRIPT}</script></body></html>\n"
     )
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Cells are HTML already, the head is not."""
+# ---------------------------------------------------------------- sections, in their order
+
+
+def _asked(report: Mapping[str, Any], t: Words) -> str:
+    data = report.get("data", {})
+    facts = {
+        "task": report["task"],
+        "target": ", ".join(report.get("target", [])),
+        "data": data.get("path") or report.get("path"),
+        "split": ", ".join(_said(str(each), t) for each in (report.get("split"), data.get("split")) if each),
+        "scored": t(str(report["scored"])),
+        "model": report["model"],
+        "parameters": f"{report['parameters']:,}" if "parameters" in report else None,
+        "time": f"{report['seconds']:.1f} {t('seconds')}" if "seconds" in report else None,
+    }
+    return table(["", ""], _escaped((t(key), value) for key, value in facts.items() if value), "words")
+
+
+def _said(split: str, t: Words) -> str:
+    """`train 80, valid 10, test 10` and how: each known word in the language of the page."""
+    return t(split) if t(split) != split else ", ".join(" ".join(t(word) for word in each.split(" ")) for each in split.split(", "))
+
+
+def _metrics(report: Mapping[str, Any], t: Words) -> str:
+    """Ours beside the baselines, each with its interval; the first metric drawn."""
+    ours, beside = report.get("intervals", {}), report.get("baseline_intervals", {})
+    compared = {report["model"]: (report["metrics"], ours)}
+    compared |= {name: (values, beside.get(name, {})) for name, values in report.get("baselines", {}).items()}
+    names = list(dict.fromkeys([report["metric"], *report["metrics"]]))
+    rows = [[html.escape(name), *(_with_interval(values.get(name), low.get(name)) for values, low in compared.values())] for name in names]
+    drawn = [(name, values[report["metric"]], low.get(report["metric"])) for name, (values, low) in compared.items()
+             if values.get(report["metric"]) is not None]  # fmt: skip
+    how = report.get("resampling")
+    if how:
+        note = t(
+            "In brackets, and drawn as bars: where 95 % of the values of {n} resamples of {m} examples lie (bootstrap percentiles)."
+        ).format(n=how["draws"], m=f"{how['examples']:,}")
+        if how.get("block", 1) > 1:
+            note += " " + t("Neighbouring examples overlap, so that runs of {b} are drawn together.").format(b=how["block"])
+    else:
+        note = t("There are too few examples here to say how sure these figures are.")
+    picture = f"<h3>{html.escape(report['metric'])}</h3>{plots.whiskers(drawn)}" if len(drawn) > 1 else ""
+    if how and len(ours) < len(report["metrics"]):
+        note += " " + t("Where none stands, half of the resamples have no value, or to sort each of many classes would take minutes.")
+    more = f"<p class=faint>{t('and {n} more').format(n=len(rows) - ROWS)}</p>" if len(rows) > ROWS else ""
+    return f"{_scroll(table([t('metric'), *compared], rows[:ROWS]))}{more}{picture}<p class=faint>{html.escape(note)}</p>"
+
+
+def _folds(folds: Mapping[str, Any] | None, t: Words) -> str:
+    """{"metric": {name: [a value a fold]}, "k": k}."""
+    if not folds:
+        return ""
+    k = folds["k"]
+    rows = []
+    for name, values in list(folds["metric"].items())[:ROWS]:
+        known = [each for each in values if each is not None]
+        spread = float(np.std(known, ddof=1)) if len(known) > 1 else None
+        mean = float(np.mean(known)) if known else None
+        rows.append([html.escape(str(name)), *(_number(each) for each in (mean, spread, *values))])
+    return _scroll(table([t("metric"), t("mean"), t("standard deviation"), *(f"{t('fold')} {i + 1}" for i in range(k))], rows))
+
+
+def _drawings(report: Mapping[str, Any], t: Words) -> str:
+    details, charts = report.get("details", {}), report.get("curves", {})
+    drawn = "".join(plots.chart(title, of, t) for title, of in charts.items() if of.get("kind") != "thresholds")
+    confusion = details.get("confusion")
+    heated = ""
+    if confusion and len(confusion) <= MOST_CLASSES:
+        title = t("Confusion: rows are the truth, columns the answer")
+        heated = f"<h3>{html.escape(title)}</h3>{_scroll(heat(details['classes'], confusion))}"
+    return heated + (f"<div class=charts>{drawn}</div>" if drawn else "")
+
+
+def _thresholds(report: Mapping[str, Any], t: Words) -> str:
+    found = {title: of for title, of in report.get("curves", {}).items() if of.get("kind") == "thresholds"}
+    costs = report.get("costs", [1.0, 1.0])
+    return "".join(
+        (f"<h3>{html.escape(title.rpartition(': ')[0])}</h3>" if len(found) > 1 else "") + threshold.chooser(of, costs, t)
+        for title, of in found.items()
+    )
+
+
+def _slices(found: Mapping[str, Any] | None, t: Words) -> str:
+    """First what is truly worse, then the columns, the worst first."""
+    if not found:
+        return ""
+    what = {"tested": f"{found['tested']:,}", "of": found["of"], "what": t(found["judged_by"])}
+    note = t(
+        "{tested} values of {of} columns were held against the rest by {what} (Welch's t-test); marked are those that stay worse "
+        "after Holm's correction for so many looks."
+    ).format(**what)
+    levels = [each for column in found["columns"] for each in column["levels"]]
+    if not any(each["worse"] for each in levels):
+        note += " " + t("None is truly worse than the rest.")
+    if found["of"] > len(found["columns"]):
+        note += " " + t("Shown are the {n} columns with the worst values.").format(n=len(found["columns"]))
+    bad = [column for column in found["columns"] if any(each["worse"] for each in column["levels"])]
+    shut = [column for column in found["columns"] if column not in bad]
+    more = f"<details><summary>{t('the other columns')} ({len(shut)})</summary>{_scroll(_levels(shut, found, t))}</details>" if shut else ""
+    return f"<p class=faint>{html.escape(note)}</p>{_scroll(_levels(bad, found, t)) if bad else ''}{more}"
+
+
+def _levels(columns: Sequence[Mapping[str, Any]], found: Mapping[str, Any], t: Words) -> str:
+    rows = ""
+    for column in columns:
+        name = html.escape(column["column"] + (" " + t("(length)") if column["counted"] else ""))
+        rows += f"<tr><th colspan=6>{name}</th></tr>"
+        for each in column["levels"]:
+            cells = [
+                html.escape(t(each["value"])),
+                f"{each['rows']:,}",
+                _with_interval(each["metric"], each["interval"]),
+                _number(each["loss"]),
+                "&lt; 0.001" if each["p"] < 0.001 else f"{each['p']:.3f}",
+                t("worse than the rest") if each["worse"] else "",
+            ]
+            rows += f"<tr{' class=worse' if each['worse'] else ''}>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+    head = [t("value"), t("size"), found["metric"], t(found["judged_by"]), "p", ""]
     top = "".join(f"<th>{html.escape(each)}</th>" for each in head)
-    return f"<table><tr>{top}</tr>" + "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows) + "</table>"
+    return f"<table><tr>{top}</tr>{rows}</table>"
+
+
+def _details(details: Mapping[str, Any], t: Words) -> str:
+    """Figures of each class, step or series: whatever a task tells as {name: {figure: number}} or {name: number}."""
+    found = ""
+    for title, of in details.items():
+        if not isinstance(of, Mapping) or not of or title in ("classes", "confusion"):
+            continue
+        rows = list(of.items())
+        inner = [each for _, each in rows if isinstance(each, Mapping)]
+        if len(inner) == len(rows) and not any(isinstance(value, (Mapping, list)) for each in inner for value in each.values()):
+            rows.sort(key=lambda row: row[1].get("f1", 0.0))  # the worst class first; the order stays where there is no such figure
+            head, cells = list(inner[0]), [[html.escape(str(name)), *(_number(value) for value in each.values())] for name, each in rows]
+        elif not inner and not any(isinstance(value, list) for value in of.values()):
+            head, cells = [""], [[html.escape(str(name)), _number(value)] for name, value in rows]
+        else:
+            found += _details({f"{title}: {name}": each for name, each in of.items()}, t)
+            continue
+        more = f"<p class=faint>{t('and {n} more').format(n=len(cells) - ROWS)}</p>" if len(cells) > ROWS else ""
+        of_whom, _, rest = title.replace("_", " ").rpartition(": ")
+        shown = f"{of_whom}: {t(rest)}" if of_whom else t(rest)
+        found += f"<h3>{html.escape(shown)}</h3>{_scroll(table(['', *head], cells[:ROWS]))}{more}"
+    return found
+
+
+def _learning(report: Mapping[str, Any], t: Words) -> str:
+    drawn = ""
+    for name, of in report.get("learning", {}).items():
+        metric = next(key for key in of if key not in ("step", "train_loss"))
+        drawn += plots.chart(
+            f"{name}: training loss", {"x": "step", "y": "training loss", "lines": {"": [of["step"], of["train_loss"]]}}, t
+        )
+        validated = {"x": "step", "y": f"{metric}", "lines": {"": [of["step"], of[metric]]}}
+        drawn += plots.chart(f"{name}: {metric} {t('on validation')}", validated, t)
+    return f"<div class=charts>{drawn}</div>" if drawn else ""
+
+
+def _doubts(report: Mapping[str, Any], t: Words) -> str:
+    """Leaks, copies, what was left out, and the doubts that stand with a column."""
+    data, said = report.get("data", {}), []
+    leak = t("The column {column} alone gives {target} away (skill {skill} of 1): is it known at the time of the prediction?")
+    for each in report.get("findings", []):
+        said.append(
+            leak.format(**each) if {"column", "target", "skill"} <= each.keys() else "; ".join(f"{k}: {v}" for k, v in each.items())
+        )
+    for key, words in {
+        "copies_across_parts": "{n} validation and test rows are copies of training rows: the score flatters.",
+        "rows_without_target": "{n} rows have no target and were left out.",
+        "rows_unreadable": "{n} rows could not be read and were left out.",
+    }.items():
+        if data.get(key):
+            said.append(t(words).format(n=f"{data[key]:,}"))
+    said += [f"{each['column']}: {each['doubts']}" for each in report.get("columns", [])[:COLUMNS] if each["doubts"]]
+    if not said and "columns" not in report:
+        return ""
+    return f"<ul>{''.join(f'<li>{html.escape(each)}</li>' for each in said)}</ul>" if said else f"<p>{t('Nothing was found.')}</p>"
+
+
+def _columns(columns: Sequence[Mapping[str, str]], t: Words) -> str:
+    rows = [[html.escape(each["column"]), html.escape(each["field"]), html.escape(each["facts"])] for each in columns[:COLUMNS]]
+    more = f"<p class=faint>{t('and {n} more').format(n=len(columns) - COLUMNS)}</p>" if len(columns) > COLUMNS else ""
+    return _scroll(table([t("column"), t("field"), t("facts")], rows, "words")) + more if rows else ""
+
+
+def _repeat(report: Mapping[str, Any], t: Words) -> str:
+    if "config" not in report:
+        return ""
+    handed = "" if report.get("path") else f"<p>{t('The data were handed over from Python, so the call has to be repeated with them.')}</p>"
+    return (
+        f"<p>{t('The run is repeated by')} <code>luban train --config config.yaml</code></p>{handed}"
+        f"<h3>{t('The whole configuration')}: config.yaml</h3><pre>{html.escape(report['config'])}</pre>"
+    )
+
+
+# ---------------------------------------------------------------- pieces
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "") -> str:
+    """Cells are HTML already, the head is not."""
+    if not rows:
+        return ""
+    top = "".join(f"<th>{html.escape(each)}</th>" for each in head) if any(head) else ""
+    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
+    return f"<table{f' class={kind}' if kind else ''}><tr>{top}</tr>{body}</table>"
 
 
 def heat(names: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
@@ -83,5 +306,22 @@ def sheet(pictures: Tensor, across: int = 8, side: int = 64) -> str:
     return f'<img src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}">'
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
+def _scroll(inner: str) -> str:
+    return f"<div class=scroll>{inner}</div>"
+
+
+def _escaped(pairs: Any) -> list[list[str]]:
+    return [[html.escape(str(cell)) for cell in pair] for pair in pairs]
+
+
+def _number(value: Any) -> str:
+    """Four decimals, or as many digits where it is large; whole numbers and words as they are."""
+    if value is None:
+        return ""
+    if not isinstance(value, float):
+        return html.escape(f"{value:,}" if isinstance(value, int) else str(value))
+    return f"{value:,.1f}" if abs(value) >= 10_000 else f"{value:.4f}" if abs(value) >= 0.001 or value == 0 else f"{value:.3g}"
+
+
+def _with_interval(value: float | None, interval: Sequence[float] | None) -> str:
+    return _number(value) + (f" <small>[{_number(interval[0])}, {_number(interval[1])}]</small>" if interval else "")

@@ -18,24 +18,36 @@ from luban.core import cells
 from luban.core import config as configs
 from luban.core.batch import Examples, Store
 from luban.core.contract import Measured, Table
-from luban.core.errors import BadCells, UserError, did_you_mean, listed
-from luban.core.files import home, read_json
+from luban.core.errors import BadCells, UserError, did_you_mean
+from luban.core.files import home, read_json, write_text
 from luban.core.notes import say, warn
 from luban.core.table import DiskTable
 from luban.data import DataConfig, Rows, assign, encode_columns, examples, missing, picked
 from luban.folders import RunFolder, find
-from luban.metrics import better, is_share
+from luban.metrics import better
 from luban.planning import read_yaml
+from luban.report.page import page
 from luban.splitting import PARTS, TEST, VALID
+from luban.stages.assess import assess, detail, draws_of
+from luban.stages.show import cells_of, figures
 
 
-def evaluate(run: str | Path | Bundle, data: Any, *, split: str | None = None, model: Any = None, skip_bad: bool = False) -> Measured:
-    """Scores a run's model on `data`, which must hold the target.
+def evaluate(
+    run: str | Path | Bundle,
+    data: Any,
+    *,
+    split: str | None = None,
+    model: Any = None,
+    skip_bad: bool = False,
+    report: str | Path | None = None,
+) -> Measured:
+    """Scores a run's model on `data`, which must hold the target: metrics, and their 95 % bootstrap intervals.
 
     run: a run folder, its model/, `last`, or a loaded Bundle. data: as for `luban.predict`. split: train, valid or test: only these
     rows; without it the test part where the data have one of their own (a `split` column), else all rows. The data that the run was
     trained on are known again by their fingerprint, under any name, and their parts are found by the run's configuration.
     model: the user's own network, as for `luban.load`. skip_bad: rows that cannot be read are left out, aloud, instead of stopping.
+    report: an .html file to write, the page of the run but for these rows.
     Raises UserError where a column, the target or the part is missing.
     """
     folder = None if isinstance(run, Bundle) else find(run)
@@ -46,19 +58,33 @@ def evaluate(run: str | Path | Bundle, data: Any, *, split: str | None = None, m
     targets = [target.columns[0] for target in schema.targets.values()]
     for name in targets:
         splitting.need_column(table, name, "the target")
+    if report is not None and Path(report).suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"the report is a page: name an .html file, not {str(report)!r}.")
     if split is not None and split not in PARTS:
         raise UserError(f"--split is one of train, valid, test, not {split!r}.{did_you_mean(split, PARTS)}")
     rows, wanted, new = _parted(table, split, bundle, settings, folder, data)
     with _place(table) as place:
-        scored = _examples(rows, wanted, new, targets, bundle, skip_bad, place)
+        scored, kept = _examples(rows, wanted, new, targets, bundle, skip_bad, place)
         if not len(scored):
             few = f"these {len(rows.part):,} rows are too few, or training had nothing like them"
             raise UserError(f"there are no {task.noun} to score: {few}.")
         say(f"scoring {len(scored):,} {task.noun}")
-        measured = measure(bundle, scored)
-    if not measured.metrics:
-        raise UserError("none of these rows can be judged: their targets are none that the model was trained with. Give other rows.")
-    return measured
+        draws = draws_of(task, scored)
+        found = assess(bundle, scored, draws)
+        if not found.measured.metrics:
+            raise UserError(
+                "none of these rows can be judged: their targets are none that the model was trained with, or its answers to them are not "
+                "finite. Give other rows."
+            )
+        if report is not None:
+            before = _report_of(bundle, folder)
+            name = str(data) if isinstance(data, (str, Path)) else type(data).__name__
+            after = {"metrics": found.measured.metrics, "scored": f"{len(scored):,} {task.noun}: {name}"}
+            after |= detail(bundle, scored, draws, found, before["metric"])
+            language = read_yaml(folder.config).get("report", {}).get("language") if folder and folder.config.exists() else None
+            seen = figures(bundle, found.judged, found.truth, scored, scored, cells_of(rows.table, scored, kept))
+            write_text(Path(report), page({**before, **after}, seen, language or "auto"))
+    return found.measured
 
 
 @contextmanager
@@ -71,9 +97,22 @@ def _place(table: Table) -> Iterator[Path | None]:
         yield Path(folder)
 
 
-def _examples(rows: Rows, wanted: int, new: bool, targets: Sequence[str], bundle: Bundle, skip_bad: bool, place: Path | None) -> Examples:
-    """The examples of the wanted part. Of labelled rows only those of the part that have every target are read; a window or a user may
-    look back on rows of another part, and, where the data are new, on what the bundle remembers."""
+def _report_of(bundle: Bundle, folder: RunFolder | None) -> dict[str, Any]:
+    """What the run's own report says of the model and its training, without what it says of other rows."""
+    path = next((each for each in (folder.report, folder.model / "report.json") if each.exists()), None) if folder else None
+    mine = ("task", "model", "metric", "target", "costs", "path", "split", "data", "columns", "plan", "parameters", "seconds", "machine")
+    kept = (*mine, "learning", "config")
+    report = read_json(path) if path else {}
+    name = bundle.info["task"]["name"]
+    plain = {"task": name, "model": bundle.info["model"]["name"], "metric": bundle.task.metrics(bundle.schema)[0]}
+    return plain | {key: report[key] for key in kept if key in report} | {"baselines": {}, "findings": []}
+
+
+def _examples(
+    rows: Rows, wanted: int, new: bool, targets: Sequence[str], bundle: Bundle, skip_bad: bool, place: Path | None
+) -> tuple[Examples, np.ndarray]:
+    """(the examples of the wanted part, which rows of the table the store holds). Of labelled rows only those of the part that have every
+    target are read; a window or a user may look back on rows of another part, and, where the data are new, on what the bundle remembers."""
     table, part, kept = rows.table, rows.part, np.arange(len(rows.part))
     if bundle.task.labelled:
         kept = np.flatnonzero(part == wanted)
@@ -95,7 +134,7 @@ def _examples(rows: Rows, wanted: int, new: bool, targets: Sequence[str], bundle
             warn(f"{bad} Such rows are left out.")
             kept = np.delete(kept, bad.rows)
     store = Store(columns, torch.from_numpy(part[kept]))
-    return examples(bundle.task, bundle.task.remember(store, bundle.context) if new else store, wanted)
+    return examples(bundle.task, bundle.task.remember(store, bundle.context) if new else store, wanted), kept
 
 
 def _left_out(folder: RunFolder) -> list[int]:
@@ -161,36 +200,26 @@ def measure(bundle: Bundle, scored: Examples) -> Measured:
     return bundle.task.measure(judged, truth, bundle.schema, bundle.task.metrics(bundle.schema))
 
 
-def verdict(metric: str, name: str, value: float, others: dict[str, float], n_test: int, noun: str = "test rows") -> str:
-    """In words: was the model worth it beside the baselines, on the test rows? A metric without a value there is NaN."""
-    rows = f"{n_test:,} {noun}"
+def verdict(
+    metric: str, name: str, value: float, others: dict[str, float], differences: dict[str, tuple[float, float] | None]
+) -> dict[str, Any]:
+    """Was the model worth it beside the baselines? For report.words.verdict to put in words; a metric without a value is NaN.
+
+    differences: {other: the interval of this model's metric minus the other's, drawn in pairs, or None}. Where that holds 0, the two are
+    level. "outcome": none (no value) | alone | level | better | worse.
+    """
+    facts: dict[str, Any] = {"metric": metric, "model": name, "value": None if math.isnan(value) else value, "outcome": "none"}
     if math.isnan(value):
-        return f"{metric} has no value on the {rows} (they lack a class, or an answer is not finite): nothing says how good {name} is."
-    silent = [other for other in others if math.isnan(others[other])]
-    left_out = f" Left out, without a {metric} here: {listed(silent)}." if silent else ""
-    others = {other: others[other] for other in others if other not in silent}
+        return facts
+    facts["silent"] = [other for other in others if math.isnan(others[other])]
+    others = {other: others[other] for other in others if other not in facts["silent"]}
     if not others:
-        none = "no baseline could be judged" if silent else "nothing stands beside it"
-        return f"{name} reaches {metric} {value:.4f}; {none}, so nothing says whether that is good.{left_out}"
+        return facts | {"outcome": "alone"}
     best = next(iter(others))
     for other in others:
         if better(metric, others[other], others[best]):
             best = other
-    theirs = others[best]
-    if abs(value - theirs) < noise(metric, theirs, n_test) or value == theirs:
-        why = "" if value == theirs else f" against {theirs:.4f}, a difference within the noise of {rows}"
-        return f"{name} and {best} are level: {metric} {value:.4f}{why}. The simpler one would do.{left_out}"
-    if better(metric, value, theirs):
-        return f"{name} was worth it: {metric} {value:.4f} on {rows}, against {theirs:.4f} of the best baseline ({best}).{left_out}"
-    return (
-        f"{name} was not worth it here: {metric} {value:.4f} on {rows}, while {best} reaches {theirs:.4f}. "
-        f"To train that one: --model {best}.{left_out}"
-    )
-
-
-def noise(metric: str, value: float, n: int) -> float:
-    """How far a metric moves by the choice of n test rows alone, roughly: the least difference worth a word.
-
-    The standard error sqrt(p (1 - p) / n) of a metric that is a share; of all others 1 %.
-    """
-    return math.sqrt(value * (1 - value) / n) if is_share(metric) and 0 <= value <= 1 else 0.01 * abs(value)
+    apart = differences.get(best)
+    level = value == others[best] or (apart is not None and apart[0] <= 0 <= apart[1])
+    outcome = "level" if level else "better" if better(metric, value, others[best]) else "worse"
+    return facts | {"outcome": outcome, "best": best, "theirs": others[best], "difference": list(apart) if apart else None}

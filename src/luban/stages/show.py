@@ -3,37 +3,63 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Callable, Iterable
+from typing import Any
 
+import numpy as np
 import torch
 
 from luban.bundle import Bundle
 from luban.core.batch import Batch, Examples
+from luban.core.contract import Table
 from luban.report.page import sheet, table
 
 MOST = 16
 BATCH = 32
 COLUMNS = 8
 """Columns of an example that are shown, at most."""
+LETTERS = 200
+"""Of a passage."""
 
 
-def figures(bundle: Bundle, judged: Batch, truth: Batch, scored: Examples, train: Examples) -> dict[str, str]:
+Raw = Callable[[str, np.ndarray], Iterable[Any]]
+"""(column, numbers of examples) -> its cells as they were read, for fields that cannot give them back."""
+
+
+def figures(bundle: Bundle, judged: Batch, truth: Batch, scored: Examples, train: Examples, raw: Raw) -> dict[str, str]:
     """{title: HTML}: the first of each order that the task puts its examples in, then what the model shows of the training batch."""
     found = {}
     for title, order in bundle.task.ranked(judged, truth).items():
         numbers = order.argsort(descending=True, stable=True)[:MOST]
         numbers = numbers[order[numbers] > -torch.inf]
         if len(numbers):
-            found[title] = _examples(bundle, judged, scored, numbers)
+            found[title] = _examples(bundle, judged, scored, numbers, raw)
     seen = bundle.model.show(train[torch.arange(min(len(train), BATCH))])
     return found | {caption: sheet(each) for caption, each in seen.items()}
 
 
-def _examples(bundle: Bundle, judged: Batch, scored: Examples, numbers: torch.Tensor) -> str:
+def cells_of(table: Table, scored: Examples, kept: np.ndarray | None = None) -> Raw:
+    """Of examples that are rows of `table`, or of its rows `kept`, as the store has them."""
+
+    def raw(name: str, numbers: np.ndarray) -> Iterable[Any]:
+        rows = scored.spans.start.numpy()[numbers]
+        return table.get_column(name).gather(rows if kept is None else kept[rows]) if name in table.columns else [None] * len(rows)
+
+    return raw
+
+
+def _examples(bundle: Bundle, judged: Batch, scored: Examples, numbers: torch.Tensor, raw: Raw) -> str:
     schema, batch = bundle.schema, scored[numbers]
     answers = bundle.task.answers({key: value[numbers] for key, value in judged.items()}, schema)
     shown = {**schema.targets, **dict(list(schema.inputs.items())[:COLUMNS])}
     head = [*answers.columns[:2], *(each.columns[0] for each in shown.values())]
-    columns = [each.show(batch[key]) for key, each in shown.items()]
+    columns = [each.show(batch[key]) if each.invertible else [_cut(cell) for cell in raw(each.columns[0], numbers.numpy())]
+               for key, each in shown.items()]  # fmt: skip
     # the answer, and how sure it is
     said = [[f"{cell:.3f}" if isinstance(cell, float) else html.escape(str(cell)) for cell in row[:2]] for row in answers.iter_rows()]
-    return table(head, [[*words, *cells] for *cells, words in zip(*columns, said, strict=True)])
+    return table(head, [[*words, *cells] for *cells, words in zip(*columns, said, strict=True)], "rows")
+
+
+def _cut(cell: Any) -> str:
+    written = "" if cell is None else str(cell)
+    return html.escape(written if len(written) <= LETTERS else written[:LETTERS] + "…")

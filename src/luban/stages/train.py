@@ -8,12 +8,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from luban import splitting
-from luban.bundle import Bundle, judge, load, trust
+from luban.bundle import Bundle, load, trust
 from luban.columns import describe as describe_schema
 from luban.core import config as configs
 from luban.core.contract import Task
@@ -26,13 +27,15 @@ from luban.folders import RunFolder, all_runs, new_run, remember
 from luban.planning import Config, from_words, to_yaml
 from luban.report.card import card
 from luban.report.page import page
+from luban.report.words import verdict as verdict_words
 from luban.splitting import PARTS, TEST, TRAIN, VALID
+from luban.stages.assess import assess, detail, difference, draws_of, learning
 from luban.stages.candidates import BESIDE, Trained, Workshop, baseline_names, choose, draft, draft_all, name_of
 from luban.stages.clock import RunClock
-from luban.stages.evaluate import measure, verdict
+from luban.stages.evaluate import verdict
 from luban.stages.fit import Hooks
 from luban.stages.prepare import Prepared, prepare
-from luban.stages.show import figures
+from luban.stages.show import cells_of, figures
 
 
 class Silent:
@@ -152,19 +155,21 @@ def _conclude(chosen: Trained, others: dict[str, Trained], workshop: Workshop) -
     if part == VALID:
         say(f"there are no test {noun}: the figures are of the validation {noun}, which also picked the checkpoint; they flatter.")
     scored = prepared.examples[part]
-    bundle, task, schema = chosen.bundle, prepared.task, prepared.schema
-    judged, truth = judge(bundle.model, task, prepared.head, scored)
-    test = task.measure(judged, truth, schema, task.metrics(schema))
-    baselines = {name: measure(each.bundle, scored).metrics for name, each in others.items() if name != chosen.name}
-    metric = prepared.metric
-    words = verdict(
+    bundle, metric, draws = chosen.bundle, prepared.metric, draws_of(prepared.task, scored)
+    test = assess(bundle, scored, draws)
+    beside, apart = {}, {}
+    for name, each in others.items():
+        if name != chosen.name:
+            theirs = assess(each.bundle, scored, draws)
+            beside[name], apart[name] = theirs.measured, difference(draws, test, theirs, metric)
+    facts = verdict(
         metric,
         chosen.name,
-        test.metrics.get(metric, float("nan")),
-        {name: values.get(metric, float("nan")) for name, values in baselines.items()},
-        len(scored),
-        f"{'test' if part == TEST else 'validation'} {noun}",
-    )
+        test.measured.metrics.get(metric, math.nan),
+        {name: each.metrics.get(metric, math.nan) for name, each in beside.items()},
+        apart,
+    ) | {"examples": len(scored), "noun": noun, "part": PARTS[part]}
+    words = verdict_words(facts, "en")
     say(words)
     resolved = dataclasses.replace(
         prepared.config,
@@ -173,16 +178,22 @@ def _conclude(chosen: Trained, others: dict[str, Trained], workshop: Workshop) -
         train=chosen.plan.train,
     )
     report = {
-        "metrics": test.metrics,
+        "metrics": test.measured.metrics,
         "metric": metric,
         "task": name_of(prepared.task),
         "model": chosen.name,
+        "target": [each.columns[0] for each in prepared.schema.targets.values()],
         "verdict": words,
+        "judgement": facts,
         "scored": PARTS[part],
         "valid": chosen.valid.metrics,
-        "baselines": baselines,
+        "baselines": {name: each.metrics for name, each in beside.items()},
+        "baseline_intervals": {name: each.intervals for name, each in beside.items()},
         "tried": {name: {"valid": each.valid.metrics.get(metric), "seconds": round(each.seconds, 3)} for name, each in others.items()},
-        "details": test.details,
+        **detail(bundle, scored, draws, test, metric),
+        "costs": list(prepared.config.report.costs),
+        "path": prepared.config.data.path,
+        "learning": learning(folder.lines(), metric),
         "split": splitting.summary(prepared.rows.part),
         "data": prepared.rows.facts,
         "columns": [dict(zip(("column", "field", "facts", "doubts"), line, strict=True)) for line in describe_schema(prepared.schema)],
@@ -192,13 +203,16 @@ def _conclude(chosen: Trained, others: dict[str, Trained], workshop: Workshop) -
         "parameters": sum(p.numel() for p in chosen.bundle.model.parameters()),
         "seconds": round(workshop.clock.seconds(), 3),
         "machine": describe(),
+        "config": to_yaml(resolved),
     }
-    extra = {"report.json": json.dumps(report, indent=1, ensure_ascii=False), "README.md": card(report, prepared.schema)}
+    travels = {key: value for key, value in report.items() if key not in ("config", "path")}  # not where the data lie on this machine
+    extra = {"report.json": json.dumps(travels, indent=1, ensure_ascii=False), "README.md": card(report, prepared.schema)}
     write_text(folder.config, to_yaml(resolved))
     chosen.bundle.save(folder.model, {**extra, **_code(chosen)})
     write_json(folder.report, report)
-    write_text(folder.page, page(report, figures(bundle, judged, truth, scored, prepared.examples[TRAIN])))
-    return Run(folder.path, test.metrics, report)
+    seen = figures(bundle, test.judged, test.truth, scored, prepared.examples[TRAIN], cells_of(prepared.rows.table, scored))
+    write_text(folder.page, page(report, seen, prepared.config.report.language))
+    return Run(folder.path, test.measured.metrics, report)
 
 
 def _code(chosen: Trained) -> dict[str, bytes]:

@@ -19,12 +19,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from luban.core import cells
-from luban.core.batch import Batch
+from luban.core.batch import Batch, Examples
 from luban.core.contract import Head, Measured, Model, Part, Schema, Table, Task, log_odds
 from luban.core.errors import UserError, listed
 from luban.core.notes import warn
 from luban.core.registry import Later
-from luban.metrics import compute, family
+from luban.metrics import compute, family, resampled
 from luban.tasks._targets import discrete, need_one
 
 sk = Later("sklearn.metrics")
@@ -160,17 +160,10 @@ class Classify(Task):
 
     def measure(self, predicted: Batch, truth: Batch, schema: Schema, names: Sequence[str]) -> Measured:
         """The details (confusion matrix, figures of each class) come with more than one name: training asks for one, often."""
-        key, field = _target(schema)
-        ids, p = truth[key].cpu().numpy(), predicted[key].float().cpu().numpy()
-        known = (ids > 0) & (ids <= len(field.words))
-        y, p = ids[known] - 1, p[known]
-        each = {f"f1_{word}": str(word) for word in field.words if f"f1_{word}" not in family("classification")}
-        found = compute("classification", [name for name in names if name not in each], y, p)
-        details = _by_class(y, p, field.words) if len(y) and (len(names) > 1 or names[0] in each) else {}
-        for name in [name for name in names if name in each and details]:
-            figures = details["by_class"][each[name]]
-            if figures["support"]:
-                found[name] = figures["f1"]
+        _, field = _target(schema)
+        y, p, known = _known(predicted, truth, schema)
+        found = compute("classification", names, y, p, _f1_of_each(field))
+        details = _by_class(y, p, field.words) if len(y) and len(names) > 1 else {}
         left_out = [name for name in names if name not in found]
         if len(names) > 1 and not known.all():
             details["rows_with_unseen_label"] = int((~known).sum())
@@ -179,6 +172,22 @@ class Classify(Task):
             details["left_out"] = left_out
             warn(f"no value on these {len(y):,} rows for {listed(left_out)} (a class is absent, or an answer is not finite); left out.")
         return Measured({name: found[name] for name in names if name in found}, details)
+
+    def resample(self, judged: Batch, truth: Batch, schema: Schema, names: Sequence[str], counts: np.ndarray) -> dict[str, np.ndarray]:
+        y, p, known = _known(judged, truth, schema)
+        return resampled("classification", names, y, p, counts[known], _f1_of_each(_target(schema)[1]))
+
+    def losses(self, judged: Batch, truth: Batch, schema: Schema, metric: str) -> tuple[str, np.ndarray]:
+        """Wrong answers where accuracy is what counts, else the nats of the true class."""
+        y, p, known = _known(judged, truth, schema)
+        found = np.full(len(known), np.nan)
+        found[known] = p.argmax(1) != y if metric == "accuracy" else -np.log(p[np.arange(len(y)), y].clip(min=1e-7))
+        return "wrong answers" if metric == "accuracy" else "log loss", found
+
+    def charts(self, judged: Batch, truth: Batch, scored: Examples, schema: Schema) -> dict[str, dict[str, Any]]:
+        y, p, _ = _known(judged, truth, schema)
+        words = [str(word) for word in _target(schema)[1].words]
+        return {"": {"classes": words, "truth": y, "said": p}}
 
     def ranked(self, judged: Batch, truth: Batch) -> dict[str, Tensor]:
         """The wrong ones by the probability that the truth got; all by that of the answer."""
@@ -220,6 +229,19 @@ def _target(schema: Schema) -> tuple[str, Any]:
     """(key, its category field)."""
     ((key, field),) = schema.targets.items()
     return key, field
+
+
+def _known(judged: Batch, truth: Batch, schema: Schema) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(class numbers (n,), probabilities (n, C), which rows these are (N,) bool): those whose label training had."""
+    key, field = _target(schema)
+    ids, p = truth[key].cpu().numpy(), judged[key].float().cpu().numpy()
+    known = (ids > 0) & (ids <= len(field.words))
+    return ids[known] - 1, p[known], known
+
+
+def _f1_of_each(field: Any) -> dict[str, int]:
+    """{f1_<label>: the number of its class}."""
+    return {f"f1_{word}": c for c, word in enumerate(field.words[:COLUMNS])}
 
 
 def _classes_second(z: Tensor) -> Tensor:

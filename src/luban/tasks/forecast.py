@@ -19,13 +19,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from luban.core import cells
-from luban.core.batch import Batch, Spans, Store
+from luban.core.batch import Batch, Examples, Spans, Store
 from luban.core.contract import Head, Measured, Model, Part, Schema, Table, Task
 from luban.core.errors import UserError, did_you_mean, listed
 from luban.core.notes import say, warn
 from luban.core.registry import FIELDS
 from luban.layers.rules import within
-from luban.metrics import compute, family, forecasting
+from luban.metrics import compute, family, resampled
+from luban.tasks._windows import before, filled, rolled, usual_season, words
 
 FIRST = 96
 """Horizon, where the papers on the ETT data begin."""
@@ -93,7 +94,9 @@ class Forecast(Task):
         if time:
             moment = self._moment(table, time)
             moment.tell()
-            self.config = replace(self.config, day_first=moment.day_first, season=c.season or _season(moment), step=c.step or moment.pace())
+            self.config = replace(
+                self.config, day_first=moment.day_first, season=c.season or usual_season(moment), step=c.step or moment.pace()
+            )
             pace = f"steps of {moment.pace()} by {time!r}"
         season = f"a season of {self.config.season:,}" if self.config.season > 1 else "no season"
         say(f"series: {listed(columns)}; {pace}; {season}")
@@ -119,7 +122,7 @@ class Forecast(Task):
         if len(doubled):
             i = int(doubled[0])
             first, second = (cells.row(int(order[j])) for j in (i, i + 1))
-            raise UserError(f"the time {_words(moment, stamps[i : i + 1])[0]} of {name!r} stands in {first} and again in {second}. "
+            raise UserError(f"the time {words(moment, stamps[i : i + 1])[0]} of {name!r} stands in {first} and again in {second}. "
                             "A series has one row for each moment; several series go side by side, a column each.")  # fmt: skip
         if self.config.step and len(stamps) > 1 and not moment.keeps(self.config.step):
             raise UserError(f"the rows are usually {moment.pace()} apart by {name!r}, and this forecast goes in steps of "
@@ -128,7 +131,7 @@ class Forecast(Task):
         if len(uneven):
             i = int(uneven[0])
             warn(f"{len(uneven):,} of {len(stamps) - 1:,} steps of {name!r} are not {moment.pace()}, the first after "
-                 f"{_words(moment, stamps[i : i + 1])[0]} ({cells.row(int(order[i]))}); rows are taken as if evenly spaced.")  # fmt: skip
+                 f"{words(moment, stamps[i : i + 1])[0]} ({cells.row(int(order[i]))}); rows are taken as if evenly spaced.")  # fmt: skip
         return order.numpy()
 
     def split(self, table: Table, shares: tuple[float, float, float]) -> tuple[np.ndarray, str]:
@@ -198,7 +201,7 @@ class Forecast(Task):
     def spans(self, store: Store, part: int) -> Spans:
         """Every window whose horizon lies in the part, and of which something is known; of training, windows that lie in it whole."""
         L, H = self.config.look_back, self.config.horizon
-        inside = _before(store.part == part)
+        inside = before(store.part == part)
         first = torch.arange(max(0, len(store.part) - L - H + 1))
         fits = inside[first + L + H] - inside[first + L] == H
         if part == 0:
@@ -209,7 +212,7 @@ class Forecast(Task):
         """Of windows by where they start, (n,), those that know an answer; how many answers are gaps is said aloud."""
         L, H, n, answers = self.config.look_back, self.config.horizon, len(first), []
         for i in range(len(self.config.columns)):
-            known = _before(~store.columns[f"c{i}"].isnan())
+            known = before(~store.columns[f"c{i}"].isnan())
             seen = known[first + L] > known[first]  # as in `batch`: nothing seen, nothing asked
             answers.append((known[first + L + H] - known[first + L]) * seen)
         known = torch.stack(answers, 1).sum(1)  # (n,)
@@ -230,7 +233,7 @@ class Forecast(Task):
             window = column.unfold(0, L + self.config.horizon, 1)[spans.start]  # (B, L + H)
             x, y = window[:, :L], window[:, L:]
             if key != self._stamps:
-                x, nothing = _filled(x)
+                x, nothing = filled(x)
                 answers[key.replace("c", "y")] = y if nothing is None else y.masked_fill(nothing, torch.nan)
             batch[key] = x
         return batch | answers
@@ -254,17 +257,42 @@ class Forecast(Task):
         return tuple(dict.fromkeys([self.config.loss, *family("forecasting")]))
 
     def measure(self, judged: Batch, truth: Batch, schema: Schema, names: Sequence[str]) -> Measured:
-        keys = [f"y{i}" for i in range(len(self.config.columns))]
-        y, v = (torch.stack([each[key] for key in keys], 1).numpy() for each in (truth, judged))  # (B, C, H)
+        y, v = self._stacked(truth), self._stacked(judged)
         found = compute("forecasting", names, y, v)
         if len(names) == 1 or not found:  # with one name it is training that asks, often
             return Measured(found)
         H = self.config.horizon
-        by_column = {name: forecasting.mse(y[:, i], v[:, i]) for i, name in enumerate(self.config.columns)}
-        by_step = {str(h): forecasting.mse(y[:, :, h - 1], v[:, :, h - 1]) for h in sorted({1, -(-H // 4), -(-H // 2), H})}
+        by_column = {name: _mse(y[:, i], v[:, i]) for i, name in enumerate(self.config.columns)}
+        by_step = {str(h): _mse(y[:, :, h - 1], v[:, :, h - 1]) for h in sorted({1, -(-H // 4), -(-H // 2), H})}
         units = {name: mse and mse**0.5 * self._series(schema, i).std for i, (name, mse) in enumerate(by_column.items())}
         details = {"mse_by_column": by_column, "mse_by_step": by_step, "rmse_in_units": units}
         return Measured(found, {**details, "steps_not_judged": int(np.isnan(y).sum())})
+
+    def resample(self, judged: Batch, truth: Batch, schema: Schema, names: Sequence[str], counts: np.ndarray) -> dict[str, np.ndarray]:
+        return resampled("forecasting", names, self._stacked(truth), self._stacked(judged), counts)
+
+    @property
+    def block(self) -> int:
+        """Windows one step apart share nearly all of their answers."""
+        return self.config.horizon
+
+    def charts(self, judged: Batch, truth: Batch, scored: Examples, schema: Schema) -> dict[str, dict[str, Any]]:
+        """The error by step, and of the first series the window whose error is the median one: what a forecast usually looks like."""
+        y, v = self._stacked(truth), self._stacked(judged)
+        squared, known, steps = np.square(v - y), ~np.isnan(y), np.arange(1, y.shape[2] + 1)
+        by_step = np.where(known, squared, 0.0).sum(0) / np.maximum(known.sum(0), 1)  # (C, H)
+        lines = {name: (steps, by_step[i]) for i, name in enumerate(self.config.columns[:8])}
+        error = np.where(known, squared, 0.0).sum((1, 2)) / known.sum((1, 2))
+        usual, series = int(np.argsort(error)[len(error) // 2]), self._series(schema, 0)
+        past = scored[torch.tensor([usual])]["c0"][0, -2 * self.config.horizon :].numpy()
+        drawn = {"before": (np.arange(1 - len(past), 1), past), "true": (steps, y[usual, 0]), "forecast": (steps, v[usual, 0])}
+        window = {name: (x, z * series.std + series.mean) for name, (x, z) in drawn.items()}
+        return {"Error by step": {"x": "step", "y": "mean squared error, z-scored", "lines": lines},
+                f"A usual forecast: {self.config.columns[0]}": {"x": "step", "y": "value", "lines": window}}  # fmt: skip
+
+    def _stacked(self, batch: Batch) -> np.ndarray:
+        """(B, C, H), z-scored."""
+        return torch.stack([batch[f"y{i}"] for i in range(len(self.config.columns))], 1).numpy()
 
     # ---------------------------------------------------------------- what it answers
 
@@ -300,7 +328,7 @@ class Forecast(Task):
                 raise UserError(f"the series {name!r} is empty in all of the last {L:,} rows: there is nothing to go on from.")
             if gaps:
                 say(f"{name}: {gaps:,} of the last {L:,} values are missing; each takes the value before it")
-            window[f"c{i}"], _ = _filled(window[f"c{i}"])
+            window[f"c{i}"], _ = filled(window[f"c{i}"])
         return window
 
     def predict(self, model: Model, batch: Batch, head: Head, ask: Any) -> Batch:
@@ -309,7 +337,7 @@ class Forecast(Task):
         steps, window = ask.horizon or H, batch
         made: list[Tensor] = []  # of (B, C, H)
         while len(made) * H < steps:
-            window = _rolled(window, made[-1]) if made else window
+            window = rolled(window, made[-1]) if made else window
             made.append(torch.stack([z.float().mean(1) for z in head.split(model(window)).values()], 1))
         z = torch.cat(made, 2)[:, :, :steps]
         last = {"last": batch[self._stamps][:, -1:]} if self.config.time else {}
@@ -321,7 +349,7 @@ class Forecast(Task):
         steps: dict[str, Any] = {"step": list(range(1, n + 1)) * B}
         if self.config.time:
             moment: Any = schema.inputs[self._stamps]
-            steps = {self.config.time: _words(moment, moment.after(predicted["last"][:, 0], n))}
+            steps = {self.config.time: words(moment, moment.after(predicted["last"][:, 0], n))}
         for i, name in enumerate(self.config.columns):
             series = self._series(schema, i)
             key = f"prediction_{name}" if len(self.config.columns) > 1 else "prediction"
@@ -353,45 +381,5 @@ class Forecast(Task):
         return [pl.DataFrame([times, load, (load * 2).alias("price.usd")]), load.to_frame()]
 
 
-def _before(which: Tensor) -> Tensor:
-    """(N + 1,): how many of the rows before each are so."""
-    return F.pad(which.cumsum(0), (1, 0))
-
-
-def _filled(x: Tensor) -> tuple[Tensor, Tensor | None]:
-    """(windows (B, L) without gaps, which of them knew nothing at all (B, 1), None where there is no gap).
-
-    A gap takes the value before it; at the start of a window the first known, which is past as well, whatever lies before the window, so
-    that training sees what a question shows. Where nothing is known it is 0, the mean.
-    """
-    gap = x.isnan()
-    if not gap.any():
-        return x, None
-    known = torch.where(gap, 0, torch.arange(x.shape[1])).cummax(1).values
-    first = (~gap).int().argmax(1, keepdim=True)
-    return x.gather(1, known.maximum(first)).nan_to_num(0.0), gap.all(1, keepdim=True)
-
-
-def _rolled(window: Batch, made: Tensor) -> Batch:
-    """The window with its own forecast (B, C, H) appended; stamps go on by their median step."""
-    C, L, H = made.shape[1], window["c0"].shape[1], made.shape[2]
-    later = {f"c{i}": made[:, i] for i in range(C)}
-    if f"c{C}" in window:
-        stamps = window[f"c{C}"]
-        later[f"c{C}"] = stamps[:, -1:] + stamps.diff().median(1, keepdim=True).values * torch.arange(1, H + 1, device=stamps.device)
-    return {key: torch.cat([window[key], later[key]], 1)[:, -L:] for key in window}
-
-
-def _season(moment: Any) -> int:
-    """Steps of a year of months or quarters, of a week of days, of a day of anything shorter; else 1."""
-    day = 86_400_000_000
-    if moment.form == "number" or moment.months:
-        return {1: 12, 3: 4}.get(moment.months, 1)
-    if moment.step == day:
-        return 7
-    return day // moment.step if day % moment.step == 0 else 1
-
-
-def _words(moment: Any, stamps: Tensor) -> list:
-    """As users write them: ISO dates, with a time of day where there was one, or whole numbers."""
-    return [each if isinstance(each, int) else str(each) for each in moment.decode(stamps)]
+def _mse(y: np.ndarray, v: np.ndarray) -> float | None:
+    return compute("forecasting", ["mse"], y, v).get("mse") if not np.isnan(y).all() else None

@@ -18,13 +18,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from luban.core import cells
-from luban.core.batch import Batch, Ragged, Spans, Store, cut
+from luban.core.batch import Batch, Examples, Ragged, Spans, Store, cut
 from luban.core.contract import Head, Measured, Model, Part, Schema, Table, Task
 from luban.core.errors import UserError, did_you_mean, listed
 from luban.core.notes import say
 from luban.core.registry import FIELDS
 from luban.layers.rules import within
-from luban.metrics import compute, family
+from luban.metrics import compute, family, resampled
 
 USUAL = 64
 """Context in characters: what nanoGPT's small setting has, and what two cores train in minutes."""
@@ -143,10 +143,20 @@ class Generate(Task):
 
     def measure(self, judged: Batch, truth: Batch, schema: Schema, names: Sequence[str]) -> Measured:
         """Tokens that training never had are left out: what they cost says nothing but that."""
-        y, nats = truth["y0"].numpy(), judged["nats"].numpy()
+        y = truth["y0"].numpy()
         known = y > 0
-        found = compute("language", names, y[known], nats[known])
+        found = compute("language", names, y, judged["nats"].numpy())
         return Measured(found, {"tokens": int(known.sum()), "tokens_never_seen": int((~known).sum())})
+
+    def resample(self, judged: Batch, truth: Batch, schema: Schema, names: Sequence[str], counts: np.ndarray) -> dict[str, np.ndarray]:
+        return resampled("language", names, truth["y0"].numpy(), judged["nats"].numpy(), counts)
+
+    def charts(self, judged: Batch, truth: Batch, scored: Examples, schema: Schema) -> dict[str, dict[str, Any]]:
+        """What a token costs by how many are seen before it: falling as long as the model makes use of them."""
+        known, nats = truth["y0"].numpy() > 0, judged["nats"].numpy()
+        held = known.sum(0) > 0
+        cost = np.where(known, nats, 0.0).sum(0)[held] / known.sum(0)[held]
+        return {"Loss by what was seen": {"x": "tokens seen before", "y": "nats a token", "lines": {"": (np.flatnonzero(held) + 1, cost)}}}
 
     # ---------------------------------------------------------------- what it answers
 

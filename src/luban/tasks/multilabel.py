@@ -16,12 +16,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from luban.core import cells
-from luban.core.batch import Batch
+from luban.core.batch import Batch, Examples
 from luban.core.contract import Head, Measured, Model, Part, Schema, Table, Task, log_odds
 from luban.core.errors import UserError, listed
 from luban.core.notes import warn
 from luban.core.registry import FIELDS, Later
-from luban.metrics import compute, family
+from luban.metrics import compute, family, resampled
 from luban.tasks._targets import need_several, yes_or_no
 
 sk = Later("sklearn.metrics")
@@ -69,22 +69,29 @@ class Multilabel(Task):
         return pl.DataFrame({"prediction": pl.Series(joined, dtype=pl.String), **{f"p_{name}": p[:, i] for i, name in enumerate(names)}})
 
     def measure(self, predicted: Batch, truth: Batch, schema: Schema, names: Sequence[str]) -> Measured:
-        y, p = _stacked(truth, schema), _stacked(predicted, schema)
-        known = ~np.isnan(y).any(1)
-        y, p = y[known].astype(int), p[known]
+        y, p, _ = _known(predicted, truth, schema)
         labels = [field.columns[0] for field in schema.targets.values()]
-        each = {f"f1_{label}": label for label in labels if f"f1_{label}" not in family("labels")}
-        found = compute("labels", [name for name in names if name not in each], y, p)
-        details: dict[str, Any] = {}
-        if len(y) and (len(names) > 1 or names[0] in each):  # one name: training asks, often
-            details["by_class"] = _by_label(y, p, labels)
-            figures = {name: details["by_class"][each[name]] for name in names if name in each}
-            found |= {name: of["f1"] for name, of in figures.items() if of["support"]}
+        found = compute("labels", names, y, p, _f1_of_each(labels))
+        details: dict[str, Any] = {"by_class": _by_label(y, p, labels)} if len(y) and len(names) > 1 else {}  # one: training asks, often
         left_out = [name for name in names if name not in found]
         if len(names) > 1 and left_out:
             details["left_out"] = left_out
             warn(f"no value on these {len(y):,} rows for {listed(left_out)} (no row has the label, or an answer is not finite); left out.")
         return Measured({name: found[name] for name in names if name in found}, details)
+
+    def resample(self, judged: Batch, truth: Batch, schema: Schema, names: Sequence[str], counts: np.ndarray) -> dict[str, np.ndarray]:
+        y, p, known = _known(judged, truth, schema)
+        return resampled("labels", names, y, p, counts[known], _f1_of_each([field.columns[0] for field in schema.targets.values()]))
+
+    def losses(self, judged: Batch, truth: Batch, schema: Schema, metric: str) -> tuple[str, np.ndarray]:
+        y, p, known = _known(judged, truth, schema)
+        found = np.full(len(known), np.nan)
+        found[known] = ((p >= 0.5) != y).mean(1)
+        return "wrong answers", found
+
+    def charts(self, judged: Batch, truth: Batch, scored: Examples, schema: Schema) -> dict[str, dict[str, Any]]:
+        y, p, _ = _known(judged, truth, schema)
+        return {"": {"labels": [field.columns[0] for field in schema.targets.values()], "truth": y == 1, "said": p}}
 
     def check(self, table: Table, targets: Sequence[str]) -> None:
         need_several(targets, "multilabel")
@@ -104,6 +111,17 @@ def _logits(model: Model, batch: Batch, head: Head) -> Tensor:
 def _stacked(batch: Batch, schema: Schema) -> np.ndarray:
     """(B, L) float32, in the schema's order."""
     return torch.stack([batch[key].reshape(-1).float() for key in schema.targets], 1).cpu().numpy()
+
+
+def _known(judged: Batch, truth: Batch, schema: Schema) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(truth (n, L) 0 or 1, probabilities (n, L), which rows these are (N,) bool): those whose labels are all known."""
+    y, p = _stacked(truth, schema), _stacked(judged, schema)
+    known = ~np.isnan(y).any(1)
+    return y[known].astype(int), p[known], known
+
+
+def _f1_of_each(labels: Sequence[str]) -> dict[str, int]:
+    return {f"f1_{label}": c for c, label in enumerate(labels)}
 
 
 def _by_label(y: np.ndarray, p: np.ndarray, labels: Sequence[str]) -> dict[str, dict[str, float]]:

@@ -22,13 +22,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from luban.core import cells
-from luban.core.batch import Batch, Ragged, Spans, Store, cut, piece_of, size_of
+from luban.core.batch import Batch, Examples, Ragged, Spans, Store, cut, piece_of, size_of
 from luban.core.contract import Head, Measured, Model, Part, Schema, Table, Task
 from luban.core.errors import UserError, did_you_mean, listed
 from luban.core.notes import say
 from luban.core.registry import FIELDS
 from luban.layers.rules import within
-from luban.metrics import compute, family
+from luban.metrics import compute, family, resampled
 
 NAMES = {
     "user": "user userid username uid member memberid customer customerid reviewer reviewerid account accountid visitor visitorid session "
@@ -244,6 +244,15 @@ class Recommend(Task):
                 above = f"from {low}" if number == len(ACTIVITY) else f"{low} to {ACTIVITY[number] - 1}"
                 by[above] = {"users": int(mine.sum()), names[0]: compute("ranking", names[:1], y[mine], rank[mine])[names[0]]}
         return Measured(found, {"by_events_before": by, "items_never_in_training": int((y == 0).sum())})
+
+    def resample(self, judged: Batch, truth: Batch, schema: Schema, names: Sequence[str], counts: np.ndarray) -> dict[str, np.ndarray]:
+        return resampled("ranking", names, truth["y0"].numpy(), judged["rank"].numpy(), counts)
+
+    def charts(self, judged: Batch, truth: Batch, scored: Examples, schema: Schema) -> dict[str, dict[str, Any]]:
+        """How many users find their item in a list of k."""
+        rank, k = judged["rank"].numpy(), np.arange(1, 101)
+        found = (np.searchsorted(np.sort(rank), k, side="right") - (rank == 0).sum()) / len(rank)
+        return {"Hit rate by the length of the list": {"x": "items in the list", "y": "hit rate", "lines": {"": (k, found)}}}
 
     # ---------------------------------------------------------------- what it answers
 

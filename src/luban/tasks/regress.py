@@ -17,12 +17,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from luban.core import cells
-from luban.core.batch import Batch
+from luban.core.batch import Batch, Examples
 from luban.core.contract import Head, Measured, Model, Part, Schema, Table, Task
 from luban.core.errors import UserError, listed
 from luban.core.notes import warn
 from luban.core.registry import FIELDS
-from luban.metrics import compute, family
+from luban.metrics import compute, family, resampled
 from luban.tasks._targets import discrete, need_one
 
 
@@ -77,9 +77,8 @@ class Regress(Task):
 
     def measure(self, predicted: Batch, truth: Batch, schema: Schema, names: Sequence[str]) -> Measured:
         (key,) = schema.targets
-        y, v = _units(truth[key], schema), _units(predicted[key], schema)
-        known = np.isfinite(y)
-        found = compute("regression", names, y[known], v[known])
+        y, v, known = self._known(predicted, truth, schema)
+        found = compute("regression", names, y, v)
         left_out = [name for name in names if name not in found]
         details: dict[str, Any] = {}
         if len(names) > 1 and not known.all():  # with one name it is training that asks, often: say nothing
@@ -89,6 +88,32 @@ class Regress(Task):
             details["left_out"] = left_out
             warn(f"no value on these {known.sum():,} rows for {listed(left_out)} (constant, or with a zero, or too large); left out.")
         return Measured(found, details)
+
+    def resample(self, judged: Batch, truth: Batch, schema: Schema, names: Sequence[str], counts: np.ndarray) -> dict[str, np.ndarray]:
+        y, v, known = self._known(judged, truth, schema)
+        return resampled("regression", names, y, v, counts[known])
+
+    def losses(self, judged: Batch, truth: Batch, schema: Schema, metric: str) -> tuple[str, np.ndarray]:
+        y, v, known = self._known(judged, truth, schema)
+        found = np.full(len(known), np.nan)
+        found[known] = np.abs(y - v)
+        return "absolute error", found
+
+    def charts(self, judged: Batch, truth: Batch, scored: Examples, schema: Schema) -> dict[str, dict[str, Any]]:
+        y, v, _ = self._known(judged, truth, schema)
+        return {"": {"amounts": True, "truth": y, "said": v}}
+
+    def ranked(self, judged: Batch, truth: Batch) -> dict[str, Tensor]:
+        """By how far the answer is off."""
+        ((key, v),) = judged.items()
+        return {"Most wrong": (v - truth[key].reshape(-1)).abs().nan_to_num(-torch.inf)}
+
+    def _known(self, judged: Batch, truth: Batch, schema: Schema) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(truth (n,), answers (n,), both in the user's units; which rows these are (N,) bool): those with a finite truth."""
+        (key,) = schema.targets
+        y, v = _units(truth[key], schema), _units(judged[key], schema)
+        known = np.isfinite(y)
+        return y[known], v[known], known
 
     def check(self, table: Table, targets: Sequence[str]) -> None:
         need_one(targets, "regress")

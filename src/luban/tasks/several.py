@@ -7,15 +7,17 @@ comes first: how far each target's own first metric has come from the best const
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
 
-from luban.core.batch import Batch
+from luban.core.batch import Batch, Examples
 from luban.core.contract import Head, Measured, Model, Part, Schema, Table, Task
 from luban.core.errors import UserError
 from luban.metrics.several import mean_skill
@@ -74,8 +76,8 @@ class Several(Task):
     def measure(self, predicted: Batch, truth: Batch, schema: Schema, names: Sequence[str]) -> Measured:
         metrics: dict[str, float] = {}
         details: dict[str, Any] = {}
-        reached: dict[str, float] = {}
-        reference: dict[str, float] = {}
+        reached: dict[str, Any] = {}
+        reference: dict[str, Any] = {}
         for name, task, alone in self._apart(schema):
             (key,) = alone.targets
             first, *_ = task.metrics(alone)
@@ -88,10 +90,35 @@ class Several(Task):
                 constant = {key: _best_constant(truth[key], predicted[key])}
                 reached |= {f"{name}.{k}": v for k, v in task.measure(predicted, truth, alone, [first]).metrics.items()}
                 reference |= {f"{name}.{k}": v for k, v in task.measure(constant, truth, alone, [first]).metrics.items()}
-        skill = mean_skill(reference, reached)
-        if skill is not None:
+        skill = float(mean_skill(reference, reached)[0])
+        if math.isfinite(skill):
             metrics["mean_skill"] = skill
         return Measured({name: metrics[name] for name in names if name in metrics}, details)
+
+    def resample(self, judged: Batch, truth: Batch, schema: Schema, names: Sequence[str], counts: np.ndarray) -> dict[str, np.ndarray]:
+        found: dict[str, np.ndarray] = {}
+        reference: dict[str, np.ndarray] = {}
+        firsts = []
+        for name, task, alone in self._apart(schema):
+            (key,) = alone.targets
+            first, *_ = task.metrics(alone)
+            constant = {key: _best_constant(truth[key], judged[key])}
+            reference |= {f"{name}.{k}": v for k, v in task.resample(constant, truth, alone, [first], counts).items()}
+            found |= {f"{name}.{k}": v for k, v in task.resample(judged, truth, alone, task.metrics(alone), counts).items()}
+            firsts.append(f"{name}.{first}")
+        if "mean_skill" in names:
+            found["mean_skill"] = np.broadcast_to(mean_skill(reference, {k: found[k] for k in firsts if k in found}), counts.shape[1])
+        return {name: found[name] for name in names if name in found}
+
+    def losses(self, judged: Batch, truth: Batch, schema: Schema, metric: str) -> tuple[str, np.ndarray]:
+        """The mean over the targets, each error as a multiple of its mean, so that none drowns another; the first metric of each counts."""
+        each = [task.losses(judged, truth, alone, task.metrics(alone)[0])[1] for _, task, alone in self._apart(schema)]
+        means = [np.nanmean(errors) if np.isfinite(errors).any() else np.nan for errors in each]
+        return "error over its mean", np.mean([errors / mean if mean else errors for errors, mean in zip(each, means, strict=True)], 0)
+
+    def charts(self, judged: Batch, truth: Batch, scored: Examples, schema: Schema) -> dict[str, dict[str, Any]]:
+        return {f"{name}: {title}" if title else name: chart for name, task, alone in self._apart(schema)
+                for title, chart in task.charts({key: judged[key] for key in alone.targets}, truth, scored, alone).items()}  # fmt: skip
 
     def check(self, table: Table, targets: Sequence[str]) -> None:
         need_several(targets, "several")

@@ -1,0 +1,129 @@
+"""The fixed words of a report, in English and Chinese: one dictionary from the English, which is what stands where there is none."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Words = Callable[[str], str]
+"""English to the language of the page."""
+
+CHINESE = {
+    # the page
+    "What was asked": "任务", "task": "任务", "target": "目标列", "data": "数据", "split": "划分", "rows": "行数", "model": "模型",
+    "parameters": "参数量", "time": "用时", "seconds": "秒", "scored": "评分对象",
+    "How good it is": "效果", "metric": "指标", "95 % of its resamples": "95% 自助区间",
+    "Doubts about the data": "对数据的疑点", "Columns": "各列", "column": "列", "field": "类型", "facts": "情况", "doubts": "疑点",
+    "Learning curves": "学习曲线", "step": "步", "training loss": "训练损失", "on validation": "（验证集）",
+    "Threshold and costs": "阈值与代价", "Where it fails": "薄弱之处", "Cross-validation": "交叉验证", "fold": "折", "mean": "均值",
+    "standard deviation": "标准差",
+    "How to repeat it": "如何重现", "Why so": "取值的理由", "setting": "设置", "reason": "理由", "Machine": "机器",
+    "The whole configuration": "完整配置", "Examples": "样例", "Further figures": "更多数字", "Curves": "曲线",
+    "the other columns": "其余各列", "test": "测试集", "valid": "验证集", "train": "训练集",
+    "value": "取值", "error": "误差", "worse than the rest": "明显差于其余", "size": "行数", "(missing)": "（缺失）",
+    "(new)": "（训练中未见）", "(length)": "（长度）",
+    "by a stable hash of the row": "按行内容的稳定哈希", "by the given test rows": "按给定的测试行",
+    "by time, the oldest rows train": "按时间，最早的用于训练", "in the order of the rows, the first train": "按行的顺序，最前的用于训练",
+    "by user, the last event validates": "按用户，最后一次用于验证",
+    "by user, the last event is tested, the one before validates": "按用户，最后一次用于测试，倒数第二次用于验证",
+    "by class": "各类", "error over its mean": "误差与其均值之比",
+    # charts
+    "ROC curve": "ROC 曲线", "false positive rate": "假正率", "true positive rate": "真正率", "Precision and recall": "查准率与查全率",
+    "recall": "查全率", "precision": "查准率", "Calibration": "校准", "probability of the answer": "答案的概率",
+    "probability of the second class": "正类的概率", "probability of a label": "标签的概率", "share that came true": "实际发生的比例",
+    "Predicted and true": "预测与真值", "true": "真值", "predicted": "预测值", "Residuals": "残差", "predicted minus true": "预测减真值",
+    "How residuals are spread": "残差的分布", "Error by step": "各步的误差", "mean squared error, z-scored": "均方误差（标准化后）",
+    "A usual forecast": "一个典型的预测", "before": "之前", "forecast": "预测", "Hit rate by the length of the list": "命中率与列表长度",
+    "items in the list": "列表中的物品数", "hit rate": "命中率", "Loss by what was seen": "损失与已见长度",
+    "tokens seen before": "之前见到的词元数", "nats a token": "每个词元的纳特数",
+    "Confusion: rows are the truth, columns the answer": "混淆矩阵：行为真值，列为答案",
+    "Most wrong": "错得最厉害的", "Most doubtful": "最没把握的",
+    "wrong answers": "答错的比例", "log loss": "对数损失", "absolute error": "绝对误差",
+    # sentences
+    "In brackets, and drawn as bars: where 95 % of the values of {n} resamples of {m} examples lie (bootstrap percentiles).":
+        "括号中（图中为横线）是对 {m} 个样例重抽 {n} 次后 95% 的值所在的区间（自助法百分位）。",
+    "Where none stands, half of the resamples have no value, or to sort each of many classes would take minutes.":
+        "没有区间的指标：半数以上的重抽没有值，或类别太多、逐类排序要花几分钟。",
+    "Neighbouring examples overlap, so that runs of {b} are drawn together.": "相邻样例互相重叠，因此每 {b} 个一组抽取。",
+    "There are too few examples here to say how sure these figures are.": "样例太少，无法给出这些数字的区间。",
+    "The column {column} alone gives {target} away (skill {skill} of 1): is it known at the time of the prediction?":
+        "仅凭列 {column} 就几乎能得出 {target}（技能分 {skill}，满分 1）：预测时真的已知吗？",
+    "{n} validation and test rows are copies of training rows: the score flatters.": "验证集和测试集中有 {n} 行与训练行相同：分数偏高。",
+    "{n} rows have no target and were left out.": "{n} 行没有目标值，未使用。",
+    "{n} rows could not be read and were left out.": "{n} 行无法读取，未使用。",
+    "Nothing was found.": "没有发现。",
+    "{tested} values of {of} columns were held against the rest by {what} (Welch's t-test); marked are those that stay worse "
+    "after Holm's correction for so many looks.":
+        "对 {of} 列的 {tested} 个取值逐一与其余行比较{what}（Welch t 检验）；标出的是经 Holm 多重比较校正后仍明显更差的。",
+    "None is truly worse than the rest.": "没有明显更差的取值。",
+    "Shown are the {n} columns with the worst values.": "只列出取值最差的 {n} 列。",
+    "The words and the data:": "命令与数据：", "The run is repeated by": "重新运行：",
+    "The data were handed over from Python, so the call has to be repeated with them.": "数据由 Python 直接传入，需用同样的数据再次调用。",
+    "An answer is called {positive} from a probability of {t} upwards.": "概率达到 {t} 即判为 {positive}。",
+    "cost of a false {positive}": "误判为 {positive} 的代价", "cost of a missed {positive}": "漏判 {positive} 的代价",
+    "threshold": "阈值", "cost": "代价", "false {positive}": "误判为 {positive}", "missed {positive}": "漏判 {positive}",
+    "right {positive}": "正确判为 {positive}", "right {negative}": "正确判为 {negative}", "cost a row": "每行代价",
+    "the cheapest here": "此处最省", "the usual one": "通常的", "by theory, where probabilities are right": "概率准确时的理论值",
+    "everything {negative}": "全判为 {negative}", "everything {positive}": "全判为 {positive}",
+    "The cheapest threshold was found on these very rows, so that new rows will cost a little more. "
+    "It is applied to the column p_{positive} of the predictions.":
+        "最省的阈值是在这些行上选出的，新数据的代价会略高。它用于预测结果的 p_{positive} 列。",
+    "bars: how many rows": "柱：行数", "drawn: {n} of them": "图中取 {n} 个", "and {n} more": "另有 {n} 个",
+}  # fmt: skip
+
+
+def language_of(asked: str) -> str:
+    """en or zh: as asked, or what the environment speaks."""
+    if asked != "auto":
+        return asked
+    spoken = next((os.environ[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if os.environ.get(name)), "")
+    return "zh" if spoken.lower().startswith("zh") else "en"
+
+
+def speaker(language: str) -> Words:
+    return (lambda english: CHINESE.get(english, english)) if language == "zh" else (lambda english: english)
+
+
+def verdict(facts: Mapping[str, Any], language: str) -> str:
+    """In words: was the model worth it? facts: stages.evaluate.verdict's, with how many `examples` of which `noun` and `part`."""
+    metric, model, zh = facts["metric"], facts["model"], language == "zh"
+    n = f"{facts['examples']:,}"
+    part = "test" if facts["part"] == "test" else "validation"
+    rows = f"{n} 个{'测试' if part == 'test' else '验证'}样例" if zh else f"{n} {part} {facts['noun']}"
+    if facts["outcome"] == "none":
+        if zh:
+            return f"{metric} 在{rows}上没有值（缺少某一类，或有答案不是有限数）：无从知道 {model} 有多好。"
+        return f"{metric} has no value on the {rows} (they lack a class, or an answer is not finite): nothing says how good {model} is."
+    value, silent = f"{facts['value']:.4f}", ", ".join(facts["silent"])
+    if zh:
+        left_out = f" 未比较（没有 {metric}）：{silent}。" if silent else ""
+    else:
+        left_out = f" Left out, without a {metric} here: {silent}." if silent else ""
+    if facts["outcome"] == "alone":
+        if zh:
+            return f"{model} 的 {metric} 为 {value}；没有可比的基线，无从知道这是好是坏。{left_out}"
+        none = "no baseline could be judged" if silent else "nothing stands beside it"
+        return f"{model} reaches {metric} {value}; {none}, so nothing says whether that is good.{left_out}"
+    return _compared(facts, zh, (value, f"{facts['theirs']:.4f}", rows)) + left_out
+
+
+def _compared(facts: Mapping[str, Any], zh: bool, of: tuple[str, str, str]) -> str:
+    (value, theirs, rows), model, best, metric = of, facts["model"], facts["best"], facts["metric"]
+    apart = ""
+    if facts["difference"]:
+        low, high = facts["difference"]
+        apart = f"（配对之差的 95% 区间：{low:+.4f} 至 {high:+.4f}）" if zh else f" (paired difference {low:+.4f} to {high:+.4f}, 95 %)"
+    if facts["outcome"] == "level":
+        if zh:
+            return f"{model} 与 {best} 不相上下：{rows}上 {metric} 为 {value} 和 {theirs}{apart}。用更简单的那个即可。"
+        return f"{model} and {best} are level: {metric} {value} and {theirs} on {rows}{apart}. The simpler one would do."
+    if facts["outcome"] == "better":
+        if zh:
+            return f"{model} 物有所值：{rows}上 {metric} 为 {value}，最好的基线（{best}）为 {theirs}{apart}。"
+        return f"{model} was worth it: {metric} {value} on {rows}, against {theirs} of the best baseline ({best}){apart}."
+    if zh:
+        return f"{model} 在这里并不值得：{rows}上 {metric} 为 {value}，而 {best} 达到 {theirs}{apart}。改用它：--model {best}。"
+    return (
+        f"{model} was not worth it here: {metric} {value} on {rows}, while {best} reaches {theirs}{apart}. To train that: --model {best}."
+    )

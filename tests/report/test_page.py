@@ -1,0 +1,353 @@
+"""The page and its numbers: whole runs on real and odd data, read back as a person would and as a program would."""
+
+import html.parser
+import json
+import re
+import sys
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+import yaml
+
+import luban
+from luban import reading
+from luban.core.errors import UserError
+from luban.core.registry import TASKS
+from luban.report import threshold
+from luban.report.page import page
+from luban.report.words import CHINESE, speaker
+
+QUICK = {"model": "linear", "baselines": ["constant"]}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Breast cancer, with a network, so that there is a learning curve."""
+    words = {"model": "mlp", "baselines": ["constant", "linear"], "set": {"train.epochs": 8, "report.costs": [1, 5]}}
+    return luban.train("breast-cancer", target="diagnosis", out=tmp_path_factory.mktemp("page") / "run", **words)
+
+
+def text_of(run):
+    return (run.path / "report.html").read_text(encoding="utf-8")
+
+
+class Reader(html.parser.HTMLParser):
+    """Collects tags with their attributes, and what stands between <script> tags; complains of what is closed but was not open."""
+
+    def __init__(self):
+        super().__init__()
+        self.tags, self.scripts, self.open = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "input", "br", "img", "link"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open[-1] == tag, (tag, self.open[-3:], self.getpos())
+        self.open.pop()
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "script":
+            self.scripts.append(data)
+
+
+def read(written):
+    reader = Reader()
+    reader.feed(written)
+    assert reader.open == []
+    return reader
+
+
+# ---------------------------------------------------------------- what stands there
+
+
+def test_the_page_stands_alone_and_is_well_formed(run):
+    reader = read(text_of(run))
+    for tag, attributes in reader.tags:
+        assert tag not in ("link", "iframe", "object", "base")
+        for key in ("src", "href", "xlink:href", "action"):
+            assert attributes.get(key, "#").startswith(("#", "data:image/png;base64,")), (tag, attributes)
+    assert "url(" not in text_of(run).replace("url(#", "") and "@import" not in text_of(run)
+    assert len(text_of(run)) < 1_000_000
+
+
+def test_every_part_of_a_run_is_there(run):
+    written = text_of(run)
+    for title in ("What was asked", "How good it is", "Curves", "Threshold and costs", "Where it fails", "Examples", "Learning curves",
+                  "Doubts about the data", "Columns", "Why so", "How to repeat it", "Machine"):  # fmt: skip
+        assert f"<h2>{title}</h2>" in written, title
+    for drawing in ("ROC curve", "Precision and recall", "Calibration", "mlp: training loss"):
+        assert f"<figcaption>{drawing}</figcaption>" in written
+    assert "constant" in written and "Most doubtful" in written and "luban train --config config.yaml" in written
+    assert run.report["verdict"] in written.replace("&#x27;", "'")
+
+
+def test_the_same_is_in_the_json(run):
+    for path in (run.path / "report.json", run.path / "model" / "report.json"):
+        report = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda word: pytest.fail(word))
+        assert report["intervals"].keys() == report["metrics"].keys() == report["baseline_intervals"]["linear"].keys()
+        for name, (low, high) in report["intervals"].items():
+            assert low <= high and (name == "ece" or low <= report["metrics"][name] <= high), name
+        for chart in report["curves"].values():
+            assert all(len(x) == len(y) <= 200 for x, y in chart.get("lines", {}).values())
+        assert report["learning"]["mlp"]["step"] == sorted(report["learning"]["mlp"]["step"])
+        assert {"metric", "judged_by", "tested", "columns"} <= report["slices"].keys()
+        assert report["judgement"]["outcome"] in ("level", "better", "worse")
+        assert ("config" in report) == ("path" in report) == (path.parent == run.path)  # where the data lie does not travel
+
+
+def test_a_run_is_repeated_by_its_configuration(run, luban_in, tmp_path):
+    luban_in(tmp_path, "train", "--config", run.path / "config.yaml", "--out", "again")
+    again = json.loads((tmp_path / "again" / "report.json").read_text())
+    assert again["metrics"] == run.metrics and again["intervals"] == {key: list(each) for key, each in run.report["intervals"].items()}
+    assert (tmp_path / "again" / "config.yaml").read_text() == (run.path / "config.yaml").read_text()
+    first, second = (re.sub(r"[\d.]+ seconds", "", each) for each in (text_of(run), (tmp_path / "again" / "report.html").read_text()))
+    # the drawings too: no date, no random ids; what was a rule is a setting now, so that its reason has gone
+    assert first.split("<h2>Why so")[0] == second.split("<h2>Why so")[0]
+
+
+def test_folds_are_shown(run):
+    folds = {"k": 3, "metric": {"accuracy": [0.9, 0.95, 1.0], "roc_auc": [0.5, None, 0.7]}}
+    written = page({**run.report, "folds": folds}, {}, "en")
+    assert "<td>accuracy</td><td>0.9500</td><td>0.0500</td><td>0.9000</td><td>0.9500</td><td>1.0000</td>" in written
+    assert "<td>roc_auc</td><td>0.6000</td><td>0.1414</td><td>0.5000</td><td></td><td>0.7000</td>" in written
+
+
+# ---------------------------------------------------------------- thresholds
+
+
+def test_the_cheapest_threshold_is_the_cheapest(run):
+    of = run.report["curves"]["Threshold"]
+    for costs in ((1, 1), (1, 5), (20, 1), (0, 1)):
+        total = [costs[0] * fp + costs[1] * (of["positives"] - tp) for tp, fp in zip(of["tp"], of["fp"], strict=True)]
+        assert total[threshold.best(of, costs)] == min(total)
+    assert of["tp"][0] == of["positives"] and of["fp"][0] == of["negatives"]  # from 0 on, all are called positive
+    bundle, table = run.load(), reading.read("breast-cancer")
+    p = bundle.predict(table)[f"p_{of['positive']}"].to_numpy()
+    at = of["threshold"].index(0.5)
+    confusion = run.report["details"]["confusion"]
+    assert of["tp"][at] == confusion[1][1] and of["fp"][at] == confusion[0][1] and len(p) > 0
+
+
+def test_the_costs_of_the_configuration_are_shown(run):
+    assert "cost of a false malignant: 1; cost of a missed malignant: 5" in text_of(run)
+
+
+@pytest.mark.parametrize("costs", ["[1]", "[1,-2]", "[1,2,3]", "cheap", "[.nan,1]"])
+def test_costs_that_are_none(costs, luban_in, tmp_path):
+    done = luban_in(tmp_path, "train", "iris", "-t", "species", "--set", f"report.costs={costs}", "--out", "run", code=2)
+    assert "costs" in done.stderr and not (tmp_path / "run").exists()
+
+
+# ---------------------------------------------------------------- two languages
+
+
+def test_a_chinese_page(tmp_path, luban_in, monkeypatch):
+    table = reading.read("iris")
+    table = table.rename(dict(zip(table.columns, ["花萼长", "花萼宽", "花瓣长", "花瓣宽", "品种"], strict=True)))
+    table.write_csv(tmp_path / "鸢尾花.csv")
+    monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
+    luban_in(tmp_path, "train", "鸢尾花.csv", "-t", "品种", "-m", "linear", "--baselines", "constant", "--out", "运行")
+    written = (tmp_path / "运行" / "report.html").read_text(encoding="utf-8")
+    read(written)
+    for word in ('lang="zh"', "<h2>效果</h2>", "校准", "混淆矩阵", "物有所值", "花瓣长", "训练集", "如何重现"):
+        assert word in written, word
+    assert "<h2>How good" not in written and "was worth it" not in written
+    luban_in(
+        tmp_path, "train", "鸢尾花.csv", "-t", "品种", "-m", "linear", "--baselines", "none", "--set", "report.language=en", "--out", "e"
+    )
+    assert "<h2>How good it is</h2>" in (tmp_path / "e" / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_chinese_sentence_has_the_places_of_the_english_one():
+    for english, chinese in CHINESE.items():
+        assert set(re.findall(r"{\w+}", english)) >= set(re.findall(r"{\w+}", chinese)), english
+    assert speaker("zh")("no such word") == "no such word"
+
+
+# ---------------------------------------------------------------- words of the user's
+
+
+def test_whatever_a_user_names_is_escaped(tmp_path):
+    """In a column, a label, a cell and a series; also inside of JSON, and where matplotlib would take $ for mathematics."""
+    evil = "</script><script>alert(1)</script>"
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=400)
+    table = {
+        evil: x,
+        "<b>$x_1$": rng.choice(["<i>a</i>", "b'\"&", "$\\frac{"], 400),
+        "<img src=x onerror=alert(2)>": np.where(x > 0, evil, "{no}"),
+    }
+    table["long"] = [f"<u>text {i} of some words</u> that no field can give back" for i in range(400)]
+    run = luban.train(table, target="<img src=x onerror=alert(2)>", out=tmp_path / "run", set={"fields.long": "text"}, **QUICK)
+    reader = read(text_of(run))
+    assert not {"i", "u", "img"} & {tag for tag, _ in reader.tags}
+    assert [tag for tag, _ in reader.tags].count("script") == 2 and not any("alert" in each for each in reader.scripts)
+    assert "onerror" not in {key for _, attributes in reader.tags for key in attributes}
+    data = next(each for each in reader.scripts if each.startswith("{"))
+    assert len(json.loads(data)["threshold"]) == len(run.report["curves"]["Threshold"]["threshold"])
+    front = yaml.safe_load((run.path / "model" / "README.md").read_text(encoding="utf-8").split("---\n")[1])
+    assert front["library_name"] == "luban"
+
+
+def test_the_card_has_the_hubs_front_matter(run):
+    text = (run.path / "model" / "README.md").read_text(encoding="utf-8")
+    front = yaml.safe_load(text.split("---\n")[1])
+    (index,) = front["model-index"]
+    (result,) = index["results"]
+    assert index["name"] == "breast-cancer-mlp" and front["language"] == ["en"] and "license" not in front
+    assert result["task"]["type"] == front["pipeline_tag"] == "tabular-classification" and result["dataset"]["name"] == "breast-cancer"
+    assert {each["type"]: each["value"] for each in result["metrics"]}["accuracy"] == run.metrics["accuracy"]
+    low, high = run.report["intervals"]["accuracy"]
+    assert f"| accuracy | {run.metrics['accuracy']:.4f} [{low:.4f}, {high:.4f}] |" in text
+
+
+# ---------------------------------------------------------------- other questions
+
+
+@pytest.mark.parametrize(("data", "words", "charts"), [
+    ("diabetes", {"target": "progression"}, {"Predicted and true", "Residuals", "How residuals are spread"}),
+    ("iris", {"target": "species"}, {"ROC curve", "Precision and recall", "Calibration"}),
+    ("iris", {"target": ["species", "petal width (cm)"]}, {"species: ROC curve", "petal width (cm): Residuals"}),
+])  # fmt: skip
+def test_each_question_gets_its_drawings(data, words, charts, tmp_path):
+    table = reading.read(data)
+    words["target"] = [each if each in table.columns else table.columns[3] for each in np.atleast_1d(words["target"])]
+    run = luban.train(table, out=tmp_path / "run", **words, **QUICK)
+    known = {title.replace(table.columns[3], "petal width (cm)") for title in run.report["curves"]}
+    assert charts <= known
+    assert run.report["intervals"][run.report["metric"]][0] < run.report["intervals"][run.report["metric"]][1]
+    read(text_of(run))
+
+
+@pytest.mark.parametrize(("task", "model", "chart"), [
+    ("forecast", "nlinear", "Error by step"),
+    ("recommend", "ease", "Hit rate by the length of the list"),
+    ("generate", "ngram", "Loss by what was seen"),
+])  # fmt: skip
+def test_questions_without_a_target_column(task, model, chart, tmp_path):
+    run = luban.train(TASKS[task].samples()[0], task=task, model=model, out=tmp_path / "run")
+    assert chart in run.report["curves"] and run.report["slices"] is None
+    assert all(low <= run.metrics[name] <= high for name, (low, high) in run.report["intervals"].items())
+    enough = run.report["judgement"]["examples"] >= 10
+    assert run.report["intervals"].keys() == (run.metrics.keys() if enough else set()) and enough == (task == "forecast")
+    read(text_of(run))
+
+
+def test_labels_have_curves_and_slices(tmp_path):
+    rng = np.random.default_rng(0)
+    x, group = rng.normal(size=800), rng.choice(["甲", "乙"], 800)
+    table = {"x": x, "组": group, "热": (x > 0).astype(int), "冷": (x + rng.normal(size=800) < 0).astype(int)}
+    run = luban.train(table, target=["热", "冷"], out=tmp_path / "run", **QUICK)
+    assert run.report["task"] == "multilabel" and set(run.report["curves"]["ROC curve"]["lines"]) == {"热", "冷"}
+    assert "f1_冷" in run.report["intervals"] and {each["column"] for each in run.report["slices"]["columns"]} == {"x", "组"}
+
+
+# ---------------------------------------------------------------- odd rows
+
+
+def odd(rows, out, test, **more):
+    """A run whose test rows are `test`, the last of the table."""
+    table = pl.concat([rows, test], how="vertical_relaxed")
+    return luban.train(table, target="y", out=out, set={"data.test_rows": [rows.height, table.height]}, **{**QUICK, **more})
+
+
+@pytest.fixture
+def rows():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=300)
+    return pl.DataFrame({"x": x, "y": np.where(x + rng.normal(size=300) / 2 > 0, "yes", "no")})
+
+
+def test_one_row_to_test(rows, tmp_path):
+    run = odd(rows, tmp_path / "run", rows[:1])
+    assert run.report["intervals"] == {} and run.report["slices"] is None and run.report["resampling"] is None
+    assert "too few examples" in text_of(run)
+    read(text_of(run))
+
+
+def test_one_class_to_test(rows, tmp_path):
+    run = odd(rows, tmp_path / "run", rows.filter(pl.col("y") == "yes")[:60])
+    assert "roc_auc" not in run.metrics and "roc_auc" not in run.report["intervals"] and "accuracy" in run.report["intervals"]
+    assert set(run.report["curves"]) == {"Calibration"}
+    read(text_of(run))
+
+
+def test_a_network_that_answers_nan(rows, tmp_path):
+    class Brittle(torch.nn.Module):
+        """Breaks beyond what training showed it."""
+
+        def __init__(self, inputs, outputs):
+            super().__init__()
+            self.linear = torch.nn.Linear(inputs, outputs)
+
+        def forward(self, x):
+            return self.linear(x) + torch.where(x[:, :1].abs() > 50, torch.nan, 0.0)
+
+    far = pl.DataFrame({"x": [1e6, *np.linspace(-1, 1, 39)], "y": ["yes", "no"] * 20})
+    run = odd(rows, tmp_path / "run", far, model=Brittle)
+    assert run.metrics == {} and "has no value" in run.report["verdict"] and run.report["curves"] == {}
+    read(text_of(run))
+    with pytest.raises(UserError, match="not finite"):
+        luban.evaluate(run.path, far, model=Brittle)
+
+
+def test_a_column_with_a_value_a_row_has_no_slices(rows, tmp_path):
+    table = rows.with_columns(code=pl.Series([f"k{i:x}!" for i in range(300)]), amount=pl.Series(np.random.default_rng(1).normal(size=300)))
+    run = luban.train(table, target="y", out=tmp_path / "run", set={"fields.code": "category", "data.shares": [0.4, 0.1, 0.5]}, **QUICK)
+    sliced = {each["column"]: each["levels"] for each in run.report["slices"]["columns"]}
+    assert all(level["value"] == "(new)" for level in sliced.get("code", [])) and len(sliced["amount"]) == 5
+
+
+def test_many_columns_and_classes_stay_readable(tmp_path):
+    rng = np.random.default_rng(0)
+    table = {f"列{i}": rng.normal(size=4000) if i % 2 else rng.choice(["a", "b", "c"], 4000) for i in range(200)}
+    table["y"] = [f"类别{i % 1000}" for i in range(4000)]
+    run = luban.train(table, target="y", model="constant", baselines=[], out=tmp_path / "run")
+    written = text_of(run)
+    read(written)
+    assert len(written) < 1_000_000 and len((run.path / "report.json").read_text(encoding="utf-8")) < 1_000_000
+    assert len(run.report["slices"]["columns"]) == 20 and run.report["slices"]["of"] == 200
+    assert written.count("<tr") < 2000 and len(run.report["curves"]["ROC curve"]["lines"]) == 8
+
+
+# ---------------------------------------------------------------- evaluate
+
+
+def test_evaluate_prints_intervals_and_writes_the_page(run, luban_in, tmp_path):
+    done = luban_in(tmp_path, "evaluate", run.path, "breast-cancer", "--report", "p.html")
+    name, value, low, high = done.stdout.splitlines()[0].split()
+    assert name == "accuracy" and float(low.strip("[,")) <= float(value) <= float(high.strip("]"))
+    written = (tmp_path / "p.html").read_text(encoding="utf-8")
+    read(written)
+    assert "<h2>Where it fails</h2>" in written and "breast-cancer" in written and "class=verdict" not in written
+    answer = json.loads(luban_in(tmp_path, "evaluate", run.path, "breast-cancer", "--json").stdout)
+    assert answer["intervals"] == run.report["intervals"]
+
+
+def test_rows_without_answers_cannot_be_evaluated(run, luban_in, tmp_path):
+    table = reading.read("breast-cancer")
+    table.drop("diagnosis").write_csv(tmp_path / "none.csv")
+    table.with_columns(diagnosis=pl.lit("")).write_csv(tmp_path / "empty.csv")
+    for name, words in (("none.csv", "the target"), ("empty.csv", "the target is empty in all of them")):
+        done = luban_in(tmp_path, "evaluate", run.path, name, "--report", "p.html", code=2)
+        assert words in done.stderr and done.stderr.count("\n") <= 4 and done.stdout == ""
+    done = luban_in(tmp_path, "evaluate", run.path, "breast-cancer", "--report", "p.pdf", code=2)
+    assert "name an .html file, not 'p.pdf'" in done.stderr
+    assert not list(tmp_path.glob("p.*"))
+
+
+def test_a_loaded_bundle_writes_a_page_too(run, tmp_path):
+    found = luban.evaluate(run.load(), "breast-cancer", report=tmp_path / "p.html")
+    assert found.intervals["accuracy"][0] <= found.metrics["accuracy"]
+    read((tmp_path / "p.html").read_text(encoding="utf-8"))
+
+
+def test_the_library_that_draws_is_loaded_by_the_page_alone():
+    assert "matplotlib.pyplot" not in sys.modules
