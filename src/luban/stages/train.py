@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import json
@@ -31,6 +32,7 @@ from luban.stages.candidates import Trained, Workshop, baseline_names, choose, d
 from luban.stages.clock import RunClock
 from luban.stages.evaluate import measure, verdict
 from luban.stages.fit import Hooks
+from luban.stages.folds import judge_folds, parts
 from luban.stages.prepare import Prepared, prepare
 from luban.stages.show import figures
 
@@ -85,6 +87,7 @@ def train(
     set: dict[str, Any] | list[str] | None = None,
     resume: bool = False,
     baselines: Any = None,
+    folds: int | None = None,
     hooks: Hooks | None = None,
 ) -> Run:
     """Trains a model on `data` to predict `target`, tests it beside baselines and saves it in a run folder.
@@ -112,6 +115,7 @@ def train(
         "metric": metric,
         "seed": seed,
         "baselines": baselines,
+        "folds": folds,
         "device": device,
         "time_limit": time_limit,
         "config": config,
@@ -128,6 +132,8 @@ def _run(data: Any, config: Config, out: str | Path | None, resume: bool, networ
         say(f"the run in {RunFolder(out).path} has finished; there is nothing to go on with.")
         return _finished(RunFolder(out))
     prepared = prepare(config.data.path if data is None else data, config)
+    folds = parts(prepared) if config.folds is not None else []
+    fresh = copy.deepcopy(network) if folds else None
     drafts = draft_all(prepared, network)
     pick_device(config.train.device)
     baselines = baseline_names(prepared)
@@ -138,6 +144,8 @@ def _run(data: Any, config: Config, out: str | Path | None, resume: bool, networ
         for name in baselines:
             if name not in trained:
                 trained[name] = workshop.train(draft(name, prepared, None, {}))
+        if folds:
+            workshop.folds = judge_folds(chosen, folds, workshop, fresh)
     others = trained if config.baselines != () else {}
     return _conclude(chosen, others, workshop)
 
@@ -188,6 +196,7 @@ def _conclude(chosen: Trained, others: dict[str, Trained], workshop: Workshop) -
         "columns": [dict(zip(("column", "field", "facts", "doubts"), line, strict=True)) for line in describe_schema(prepared.schema)],
         "findings": prepared.findings,
         "plan": chosen.plan.why,
+        **({"folds": workshop.folds} if workshop.folds else {}),
         "example": prepared.task.example(prepared.schema),
         "parameters": sum(p.numel() for p in chosen.bundle.model.parameters()),
         "seconds": round(workshop.clock.seconds(), 3),
