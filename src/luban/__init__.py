@@ -15,6 +15,7 @@ _WHERE = {
     "Run": "luban.stages.train",
     "evaluate": "luban.stages.evaluate",
     "predict": "luban.stages.predict",
+    "compare": "luban.stages.compare",
     "load": "luban.bundle",
     "Bundle": "luban.bundle",
     "Model": "luban.core.contract",
