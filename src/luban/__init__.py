@@ -16,6 +16,8 @@ _WHERE = {
     "evaluate": "luban.stages.evaluate",
     "predict": "luban.stages.predict",
     "compare": "luban.stages.compare",
+    "LubanClassifier": "luban.estimators",
+    "LubanRegressor": "luban.estimators",
     "load": "luban.bundle",
     "Bundle": "luban.bundle",
     "Model": "luban.core.contract",

@@ -13,12 +13,14 @@ from luban.cli.use import complete_runs
 @click.command(
     epilog="\b\nExamples:\n  luban compare adult-mlp adult-trees\n  luban compare runs/a runs/b last -o compare.html\n"
     "  luban compare adult-mlp last --json\n  luban compare old new --data moved/data.csv\n\n"
-    "The others are held against the first RUN. What stands in brackets is the 95 % interval of the difference, drawn from the rows that both "
-    "were tested on: where it leaves out 0, the difference is more than the choice of rows."
+    "The others are held against the first RUN. In brackets stands the 95 % interval of the difference, drawn from the rows that both were "
+    "tested on; * where it leaves out 0: the difference is more than the choice of these rows."
 )
 @click.argument("runs", metavar="RUN RUN...", nargs=-1, required=True, shell_complete=complete_runs)
 @click.option("--data", metavar="FILE", help="Where the runs' data are now, if not where they were.")
-@click.option("--out", "-o", type=click.Path(path_type=Path), metavar="FILE", help="The same as one page, with learning curves: an .html file.")
+@click.option(
+    "--out", "-o", type=click.Path(path_type=Path), metavar="FILE", help="The same as one page, with learning curves: an .html file."
+)
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
 def compare(runs: tuple[str, ...], data: str | None, out: Path | None, as_json: bool) -> None:
     """Hold finished runs of one question side by side: metrics, time, size, settings, curves."""

@@ -65,7 +65,8 @@ def _with(options: list) -> Any:
     epilog="\b\nExamples:\n  luban train data.csv --target label\n"
     "  luban train houses.parquet -t price --time-limit 10m --out runs/houses\n"
     "  luban train visits.xlsx -t ill --group patient --drop ward\n  luban train data.csv -t y --model mlp --set model.hidden=[64,64] "
-    "--set train.lr=1e-3\n  luban train data.csv -t y --folds 5\n  luban train data.csv -t y --model my.py:Net\n  luban train recipes/adult.yaml\n\n"
+    "--set train.lr=1e-3\n  luban train data.csv -t y --model my.py:Net\n  luban train data.csv -t y --folds 5\n"
+    "  luban train recipes/adult.yaml\n\n"
     "Ctrl-C saves and stops; the same command with --resume goes on."
 )
 @_with(DATA_OPTIONS)

@@ -9,21 +9,18 @@ import html
 import io
 import json
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from luban.core.registry import Later
 from luban.metrics import better
 from luban.report.page import STYLE, table
 
-if TYPE_CHECKING:
-    import matplotlib
-    import matplotlib.figure
-else:
-    matplotlib = Later("matplotlib")
-    figure = Later("matplotlib.figure")
+matplotlib = Later("matplotlib")
+figures = Later("matplotlib.figure")
 
 COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb")
 """Tol's bright scheme, which the colour-blind can tell apart."""
+STROKES = ("-", "--", "-.", ":")
 _MARKS = "td small{color:#777}td b{font-weight:600}.better{color:#1a7f37}.worse{color:#b42318}"
 
 
@@ -92,12 +89,16 @@ def _cell(made: Any, metric: str, run: Any) -> str:
 def curves(made: Any) -> str:
     """The validation metric and the training loss by epoch, laid over each other, as SVG; "" where no model was trained in steps. A model
     that took no steps is a dotted line at its height."""
-    shown = [(f"{run.name}: {model}" if len(run.curves) > 1 else run.name, COLOURS[i % len(COLOURS)], style, lines)
-             for i, run in enumerate(made.runs) for (model, lines), style in zip(run.curves.items(), ("-", "--", "-.", ":") * 8, strict=False)]  # fmt: skip
+    shown = [
+        (f"{run.name}: {model}" if len(run.curves) > 1 else run.name, COLOURS[i % len(COLOURS)], STROKES[j % len(STROKES)], lines)
+        for i, run in enumerate(made.runs)
+        for j, (model, lines) in enumerate(run.curves.items())
+    ]
     if not any(len(lines) > 1 for *_, lines in shown):
         return ""
-    drawn = figure.Figure(figsize=(9.4, 3.4), layout="constrained")
-    for axes, key, name in zip(drawn.subplots(1, 2), (made.metric, "train_loss"), (f"{made.metric} on validation", "loss in training"), strict=True):  # fmt: skip
+    drawn = figures.Figure(figsize=(9.4, 3.4), layout="constrained")
+    sides = {made.metric: f"{made.metric} on validation", "train_loss": "loss in training"}
+    for axes, (key, name) in zip(drawn.subplots(1, 2), sides.items(), strict=True):
         for label, colour, style, lines in shown:
             points = [(line["epoch"], line[key]) for line in lines if line.get(key) is not None]
             if len(points) > 1:

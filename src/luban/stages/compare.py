@@ -8,6 +8,7 @@ compared. The first run that is named is the one that the others are held agains
 
 from __future__ import annotations
 
+import collections
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from luban.core.errors import UserError, listed
 from luban.core.files import read_json
 from luban.core.notes import say
 from luban.data import DataConfig, assign, examples
-from luban.folders import RunFolder, find
+from luban.folders import RunFolder, find, flat
 from luban.metrics import better
 from luban.planning import read_yaml
 from luban.splitting import TEST, VALID
@@ -158,9 +159,9 @@ def _told_apart(found: list[_Found]) -> list[_Found]:
 
 
 def _compared(run: _Found, differences: dict[str, Difference]) -> Compared:
-    report, curves = run.report, {}
+    report, curves = run.report, collections.defaultdict(list)
     for line in run.folder.lines():
-        curves.setdefault(line["model"], []).append(line)
+        curves[line["model"]].append(line)
     return Compared(
         run.name, str(run.folder.path), report["model"], report["metrics"], report["scored"], differences, report["seconds"],
         report["parameters"], sum(file.stat().st_size for file in run.folder.model.iterdir()),
@@ -168,19 +169,13 @@ def _compared(run: _Found, differences: dict[str, Difference]) -> Compared:
     )  # fmt: skip
 
 
-def _settings(configs_: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
+def _settings(found: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
     """{setting: its value in each run, None where it has none} of those that differ; a run without a config.yaml has no say."""
-    flat = [_flat(each) for each in configs_]
-    told = [each for each in flat if each]
-    keys = dict.fromkeys(key for each in flat for key in each)
-    return {key: [each.get(key) for each in flat] for key in keys if len({json.dumps(each.get(key), sort_keys=True) for each in told}) > 1}
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    pairs: dict[str, Any] = {}
-    for key, value in values.items():
-        pairs |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
-    return pairs
+    sides = [flat(each) for each in found]
+    told = [each for each in sides if each]
+    keys = dict.fromkeys(key for each in sides for key in each)
+    differ = [key for key in keys if len({json.dumps(each.get(key), sort_keys=True) for each in told}) > 1]
+    return {key: [each.get(key) for each in sides] for key in differ}
 
 
 # ---------------------------------------------------------------- on the same rows

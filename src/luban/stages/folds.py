@@ -116,7 +116,7 @@ def judge_folds(chosen: Trained, folds: Sequence[np.ndarray], workshop: Workshop
         found.append(read_json(folder.report))
     metrics = {name: [each[name] for each in found] for name in found[0] if all(name in each for each in found)}
     if ready.metric in metrics:
-        say(f"{k} folds: {ready.metric} {spread(metrics[ready.metric])} (mean ± standard deviation; no model saw the rows that it is judged by)")
+        say(f"{k} folds: {ready.metric} {spread(metrics[ready.metric])} (mean ± standard deviation; no model saw the rows it is judged by)")
     return {"k": k, "metrics": metrics}
 
 

@@ -35,6 +35,7 @@ from luban.stages.fit import Hooks
 from luban.stages.folds import judge_folds, parts
 from luban.stages.prepare import Prepared, prepare
 from luban.stages.show import figures
+from luban.stages.tracking import followed, need
 
 
 class Silent:
@@ -127,6 +128,7 @@ def train(
 
 def _run(data: Any, config: Config, out: str | Path | None, resume: bool, network: Any, hooks: Hooks) -> Run:
     """`train` with its words gathered into a Config."""
+    need(config.tracking)
     clock = RunClock(config.train.time_limit, config.seed, config.train.threads or cores())
     if out is not None and resume and RunFolder(out).finished:
         say(f"the run in {RunFolder(out).path} has finished; there is nothing to go on with.")
@@ -137,17 +139,19 @@ def _run(data: Any, config: Config, out: str | Path | None, resume: bool, networ
     drafts = draft_all(prepared, network)
     pick_device(config.train.device)
     baselines = baseline_names(prepared)
-    workshop = Workshop(prepared, _begin(prepared, out, resume), clock, hooks)
-    with clock.listening():
-        trained = workshop.train_all(drafts)
-        chosen = choose(trained, prepared.metric)
-        for name in baselines:
-            if name not in trained:
-                trained[name] = workshop.train(draft(name, prepared, None, {}))
-        if folds:
-            workshop.folds = judge_folds(chosen, folds, workshop, fresh)
-    others = trained if config.baselines != () else {}
-    return _conclude(chosen, others, workshop)
+    folder = _begin(prepared, out, resume)
+    with followed(config.tracking, folder, hooks) as told:
+        workshop = Workshop(prepared, folder, clock, told)
+        with clock.listening():
+            trained = workshop.train_all(drafts)
+            chosen = choose(trained, prepared.metric)
+            for name in baselines:
+                if name not in trained:
+                    trained[name] = workshop.train(draft(name, prepared, None, {}))
+            if folds:
+                workshop.folds = judge_folds(chosen, folds, workshop, fresh)
+        others = trained if config.baselines != () else {}
+        return _conclude(chosen, others, workshop)
 
 
 # ---------------------------------------------------------------- the end
@@ -204,13 +208,13 @@ def _conclude(chosen: Trained, others: dict[str, Trained], workshop: Workshop) -
     }
     extra = {"report.json": json.dumps(report, indent=1, ensure_ascii=False), "README.md": card(report, prepared.schema)}
     write_text(folder.config, to_yaml(resolved))
-    chosen.bundle.save(folder.model, {**extra, **_code(chosen)})
+    chosen.bundle.save(folder.model, {**extra, **code_of(chosen)})
     write_json(folder.report, report)
     write_text(folder.page, page(report, figures(bundle, judged, truth, scored, prepared.examples[TRAIN])))
     return Run(folder.path, test.metrics, report)
 
 
-def _code(chosen: Trained) -> dict[str, bytes]:
+def code_of(chosen: Trained) -> dict[str, bytes]:
     """The source of the user's own network, as it ran here, travels in the bundle; it is run elsewhere only when named. See bundle.py."""
     name = chosen.name
     if name.startswith("python:"):
