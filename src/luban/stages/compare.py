@@ -2,7 +2,7 @@
 
 Where two runs were tested on the same rows, what counts is the difference row by row: rows are drawn with replacement, both runs are
 scored on the same draw, and the interval is that of their difference (a paired bootstrap; Efron and Tibshirani 1993, chapters 8 and
-13). The test rows are found again and answered again by the bundles: no copy of the answers has to be kept, and a run of any age can be
+13). Windows whose answers overlap are drawn in blocks, for together they say little more than one of them (Politis and Romano 1992). The test rows are found again and answered again by the bundles: no copy of the answers has to be kept, and a run of any age can be
 compared. The first run that is named is the one that the others are held against: a best one, chosen by the same rows, would flatter.
 """
 
@@ -108,6 +108,8 @@ class _Answered:
     judged: Batch
     truth: Batch
     n: int
+    block: int
+    """How many neighbours share answers: 1 for rows."""
 
 
 def compare(*runs: Any, data: Any = None) -> Comparison:
@@ -147,7 +149,7 @@ def _read(run: Any) -> _Found:
         raise UserError(f"{folder.path} has not finished, so there are no figures of it yet; go on with it by the same `luban train` "
                         f"command and --resume --out {folder.path}.")  # fmt: skip
     schema = read_json(folder.model / "schema.json")
-    targets = tuple(each["columns"][0] for each in schema["targets"].values())
+    targets = tuple(each["columns"][0] for each in (schema["targets"] or schema["inputs"]).values())
     config = read_yaml(folder.config) if folder.config.exists() else {}
     return _Found(folder.path.name, folder, read_json(report), config, targets)
 
@@ -188,17 +190,17 @@ def _differences(found: Sequence[_Found], data: Any) -> tuple[dict[str, dict[str
         try:
             answered[run.name] = _answer(run, data, seen)
         except UserError as error:  # its own words say why; the stored figures still stand
-            reasons.append(f"{run.name} is compared by its stored figures alone. {error}")
-    first = answered.pop(found[0].name, None)
-    if first is None:
-        return {}, 0, reasons
+            if run is found[0]:
+                return {}, 0, [f"all are compared by their stored figures alone, for those of {run.name} cannot be made again: {error}"]
+            reasons.append(f"{run.name} is compared by its stored figures alone: {error}")
+    first = answered.pop(found[0].name)
     same = {name: each for name, each in answered.items() if each.n == first.n and np.array_equal(each.numbers, first.numbers)}
     reasons += [f"{name} was tested on other rows than {found[0].name}, so it is compared by its stored figures alone."
                 for name in answered if name not in same]  # fmt: skip
     if not same:
         return {}, 0, reasons
     say(f"drawing {DRAWS} times from {first.n:,} {first.bundle.task.noun}")
-    draws = np.random.default_rng(0).integers(0, first.n, (DRAWS, first.n))
+    draws = _draws(first.n, first.block)
     names = first.bundle.task.metrics(first.bundle.schema)
     base = _scores(first, names, draws)
     return {name: _less(_scores(each, names, draws), base) for name, each in same.items()}, first.n, reasons
@@ -218,9 +220,9 @@ def _answer(run: _Found, data: Any, seen: _Data) -> _Answered:
     before, settings = asked.get("the data's fingerprint"), configs.build(DataConfig, run.config.get("data", {}))
     place = settings.path if data is None else data
     if before is None or not run.config:
-        raise UserError("It is a model without its run folder, which alone says which rows were tested.")
+        raise UserError("it is a model without its run folder, which alone says which rows were tested.")
     if place is None:
-        raise UserError("Its data came from Python, not from a file: hand them in again with data=, or name a file of them by --data.")
+        raise UserError("its data came from Python, not from a file: hand them in again with data=, or name a file of them by --data.")
     bundle = load(run.folder)
     key = repr((place if data is None else "", settings.test, sorted(bundle.reading.items(), key=str)))
     if key not in seen.tables:
@@ -229,7 +231,7 @@ def _answer(run: _Found, data: Any, seen: _Data) -> _Answered:
         seen.tables[key] = table, test, splitting.fingerprint(table, test)
     table, test, fingerprint = seen.tables[key]
     if fingerprint != before:
-        what = "The data given by --data are" if data is not None else f"Its data, {place}, have changed since: they are"
+        what = "the data given by --data are" if data is not None else f"its data, {place}, have changed since: they are"
         raise UserError(f"{what} not what it was trained and tested on. Give the file as it was by --data.")
     unreadable, task = run.report["data"].get("unreadable", []), bundle.task
     key = repr((key, settings, run.report["task"], task.config, unreadable))
@@ -242,7 +244,20 @@ def _answer(run: _Found, data: Any, seen: _Data) -> _Answered:
     scored = examples(task, store, part)
     few = Examples(scored.store, scored.spans[torch.from_numpy(_spread(np.arange(len(scored)), MOST))], scored.batch)
     judged, truth = judge(bundle.model, task, bundle.head, few)
-    return _Answered(bundle, rows.numbers[rows.of(part)], judged, truth, len(few))
+    return _Answered(bundle, rows.numbers[rows.of(part)], judged, truth, len(few), _block(few, truth))
+
+
+def _block(scored: Examples, truth: Batch) -> int:
+    """How many examples in a row share answers: those of steps (B, S) whose spans start less than S apart."""
+    steps = max(value.shape[1] if isinstance(value, torch.Tensor) and value.dim() > 1 else 1 for value in truth.values())
+    apart = int(scored.spans.start.diff().abs().min()) if len(scored) > 1 else 1
+    return max(1, steps // max(1, apart))
+
+
+def _draws(n: int, block: int) -> np.ndarray:
+    """Numbers of examples, (DRAWS, n): blocks from anywhere, one after the other; what lies beyond the end goes on at the beginning."""
+    starts = np.random.default_rng(0).integers(0, n, (DRAWS, -(-n // block)))
+    return ((starts[:, :, None] + np.arange(block)) % n).reshape(DRAWS, -1)[:, :n]
 
 
 def _spread(numbers: np.ndarray, most: int) -> np.ndarray:
@@ -277,5 +292,5 @@ def _verdict(metric: str, first: Compared, other: Compared) -> str:
     d = other.differences[metric]
     how = f"{metric} {d.value:+.4f}, 95 % interval {d.low:+.4f} to {d.high:+.4f}"
     if not d.sure:
-        return f"{other.name} and {first.name} cannot be told apart on these rows: {how}."
+        return f"{other.name} and {first.name} cannot be told apart: {how}."
     return f"{other.name} is {'better' if better(metric, d.value, 0.0) else 'worse'} than {first.name}: {how}."
