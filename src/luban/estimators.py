@@ -181,9 +181,13 @@ class LubanClassifier(ClassifierMixin, _Estimator):
             raise ValueError("Input y contains None: every row needs a label.")
         check_classification_targets(y)
         self.classes_ = np.unique(y)
-        empty = cells.empty(pl.Series(self.classes_.astype(str)))
-        if empty.any():
-            raise ValueError(f"the label {str(self.classes_[empty.to_numpy()][0])!r} reads as a missing value; give it another name.")
+        named = pl.Series(self.classes_.astype(str))
+        if (empty := cells.empty(named)).any():
+            raise ValueError(f"the label {named.filter(empty)[0]!r} reads as a missing value; give it another name.")
+        if (twice := cells.words(named).is_duplicated()).any():
+            raise ValueError(
+                f"the labels {' and '.join(map(repr, named.filter(twice)[:2]))} differ by blanks alone; give them other names."
+            )
         return y
 
     def predict_proba(self, X: Any) -> np.ndarray:

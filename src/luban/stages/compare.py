@@ -2,7 +2,8 @@
 
 Where two runs were tested on the same rows, what counts is the difference row by row: rows are drawn with replacement, both runs are
 scored on the same draw, and the interval is that of their difference (a paired bootstrap; Efron and Tibshirani 1993, chapters 8 and
-13). Windows whose answers overlap are drawn in blocks, for together they say little more than one of them (Politis and Romano 1992). The test rows are found again and answered again by the bundles: no copy of the answers has to be kept, and a run of any age can be
+13). Windows whose answers overlap are drawn in blocks, for together they say little more than one of them (Politis and Romano 1992).
+The test rows are found again and answered again by the bundles: no copy of the answers has to be kept, and a run of any age can be
 compared. The first run that is named is the one that the others are held against: a best one, chosen by the same rows, would flatter.
 """
 
