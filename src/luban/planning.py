@@ -90,7 +90,7 @@ class TrackingConfig:
     tensorboard: bool = False
     """Curves and test metrics as event files in the run folder: `tensorboard --logdir runs` draws them. Needs `luban[tracking]`."""
     mlflow: bool | str = False
-    """true: the run goes to MLflow's own default place (MLFLOW_TRACKING_URI, else ./mlruns); or the place itself: a folder, or the
+    """true: the run goes to MLflow's own default place (MLFLOW_TRACKING_URI, else ./mlflow.db); or the place itself: a folder, or the
     address of a server. Settings, curves, test metrics and the report. Needs `luban[tracking]`."""
 
 
