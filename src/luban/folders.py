@@ -152,5 +152,13 @@ def remove(folder: RunFolder) -> None:
     shutil.rmtree(folder.path)
 
 
+def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The settings of a config.yaml under their whole names: {"train.lr": 0.003}."""
+    pairs: dict[str, Any] = {}
+    for key, value in settings.items():
+        pairs |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
+    return pairs
+
+
 def age(folder: RunFolder) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(folder.asked.stat().st_mtime))

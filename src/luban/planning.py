@@ -102,6 +102,15 @@ class ReportConfig:
 
 
 @dataclass(frozen=True)
+class TrackingConfig:
+    tensorboard: bool = False
+    """Curves and test metrics as event files in the run folder: `tensorboard --logdir runs` draws them. Needs `luban[tracking]`."""
+    mlflow: bool | str = False
+    """true: the run goes to MLflow's own default place (MLFLOW_TRACKING_URI, else ./mlflow.db); or the place itself: a folder, or the
+    address of a server. Settings, curves, test metrics and the report. Needs `luban[tracking]`."""
+
+
+@dataclass(frozen=True)
 class Config:
     data: DataConfig = field(default_factory=DataConfig)
     """Which rows and columns."""
@@ -121,6 +130,10 @@ class Config:
     """One dial for width, depth and length of training."""
     baselines: tuple[str, ...] | None = None
     """Models to show beside the result; the task's by default, none to leave them out."""
+    folds: int | None = None
+    """Train the chosen model, as it was planned, again on so many folds: each row is judged once by a model that did not see it."""
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    """Who else is told of the run: nobody by default."""
     seed: int = 42
     """Fixes weights, order and dropout."""
 
@@ -138,6 +151,7 @@ WORDS = {
     "metric": "metric",
     "seed": "seed",
     "baselines": "baselines",
+    "folds": "folds",
     "device": "train.device",
     "time_limit": "train.time_limit",
 }

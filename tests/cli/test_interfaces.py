@@ -99,7 +99,7 @@ def test_the_default_name_gets_a_suffix_and_runs_are_listed_compared_removed(tmp
     assert [line.split()[0] for line in listed] == ["d-linear", "d-linear-2"] and "accuracy" in listed[0]
     shown = luban_in(tmp_path, "runs", "show", "d-linear").stdout
     assert "train 320, valid 40, test 40" in shown and shown.splitlines()[-1] == made[0]
-    assert re.search(r"seed +1 +2", luban_in(tmp_path, "runs", "diff", "d-linear", "last").stdout)
+    assert re.search(r"seed +1 +2", luban_in(tmp_path, "compare", "d-linear", "last").stdout)
     luban_in(tmp_path, "runs", "rm", "d-linear", "--yes")
     assert not (tmp_path / "runs" / "d-linear").exists() and (tmp_path / "runs" / "d-linear-2").exists()
 

@@ -10,7 +10,7 @@ import traceback
 
 import click
 
-from luban.cli import data, inspect, runs, serve, train, use
+from luban.cli import compare, data, inspect, runs, serve, train, use
 from luban.core.errors import UserError, did_you_mean
 
 
@@ -49,6 +49,7 @@ for command in (
     train.train,
     use.evaluate,
     use.predict,
+    compare.compare,
     serve.serve,
     train.plan,
     train.init,

@@ -1,4 +1,4 @@
-"""`luban runs`: what was trained, how runs differ, and removing them."""
+"""`luban runs`: what was trained, and removing it. How runs differ: `luban compare`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from luban.cli.use import complete_runs
 
 @click.group(
     invoke_without_command=True,
-    epilog="\b\nExamples:\n  luban runs\n  luban runs show last\n  luban runs diff adult-mlp adult-trees\n  luban runs rm adult-mlp",
+    epilog="\b\nExamples:\n  luban runs\n  luban runs show last\n  luban runs rm adult-mlp",
 )
 @click.pass_context
 def runs(ctx: click.Context) -> None:
-    """List the runs under runs/; show, compare or remove them."""
+    """List the runs under runs/; show or remove them."""
     if ctx.invoked_subcommand is not None:
         return
     from luban import folders
@@ -56,31 +56,6 @@ def show(run: str, as_json: bool) -> None:
         row = [value, *(values.get(metric) for values in report["baselines"].values())]
         click.echo(f"{metric:<24}" + "".join(f"{each:>12.4f}" if each is not None else f"{'-':>12}" for each in row))
     click.echo(str(folder.path))
-
-
-@runs.command(epilog="\b\nExample:\n  luban runs diff adult-mlp adult-trees")
-@click.argument("one", shell_complete=complete_runs)
-@click.argument("other", shell_complete=complete_runs)
-def diff(one: str, other: str) -> None:
-    """Settings and metrics in which two runs differ."""
-    from luban import folders
-    from luban.core.files import read_json
-    from luban.planning import read_yaml
-
-    def flat(values: dict, prefix: str = "") -> dict:
-        pairs: dict = {}
-        for key, value in values.items():
-            pairs |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-        return pairs
-
-    sides = []
-    for name in (one, other):
-        folder = folders.find(name)
-        sides.append({**flat(read_yaml(folder.config)), **read_json(folder.report)["metrics"]})
-    for key in dict.fromkeys([*sides[0], *sides[1]]):
-        left, right = (side.get(key, "-") for side in sides)
-        if left != right:
-            click.echo(f"{key:<28} {left!s:<28} {right!s}")
 
 
 @runs.command(epilog="\b\nExample:\n  luban runs rm adult-mlp")

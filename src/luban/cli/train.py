@@ -65,13 +65,15 @@ def _with(options: list) -> Any:
     epilog="\b\nExamples:\n  luban train data.csv --target label\n"
     "  luban train houses.parquet -t price --time-limit 10m --out runs/houses\n"
     "  luban train visits.xlsx -t ill --group patient --drop ward\n  luban train data.csv -t y --model mlp --set model.hidden=[64,64] "
-    "--set train.lr=1e-3\n  luban train data.csv -t y --model my.py:Net\n  luban train recipes/adult.yaml\n\n"
+    "--set train.lr=1e-3\n  luban train data.csv -t y --model my.py:Net\n  luban train data.csv -t y --folds 5\n"
+    "  luban train recipes/adult.yaml\n\n"
     "Ctrl-C saves and stops; the same command with --resume goes on."
 )
 @_with(DATA_OPTIONS)
 @click.option("--out", metavar="DIR", help="The run folder. [runs/<data>-<model>]")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out; start it where there is none.")
 @click.option("--baselines", metavar="NAMES", help="Models to show beside the result, by commas; none for none. [the task's]")
+@click.option("--folds", type=int, metavar="K", help="Train the chosen model on K folds, too, and tell how far its figures spread.")
 @click.option("--quiet", "-q", is_flag=True, help="Only errors and the result.")
 @click.option("--json", "as_json", is_flag=True, help="The result as one line of JSON.")
 def train(**options: Any) -> int:

@@ -44,7 +44,7 @@ class Registry:
             try:
                 return self._class_in(importlib.import_module(f"{self.package}.{name}"))
             except ModuleNotFoundError as error:
-                raise UserError(f"{self.noun} {name!r} needs the package {error.name!r}: {_how_to_install(error.name)}") from error
+                raise UserError(f"{self.noun} {name!r} needs the package {error.name!r}: {how_to_install(error.name)}") from error
         for point in _installed(self.package):
             if point.name == name:
                 return point.load()
@@ -125,7 +125,7 @@ def _installed(group: str) -> tuple[metadata.EntryPoint, ...]:
     return tuple(metadata.entry_points(group=group))
 
 
-def _how_to_install(module: str) -> str:
+def how_to_install(module: str) -> str:
     """The extra that brings `module`, read from our own metadata so that no second list has to be kept."""
     module = module.partition(".")[0]
     for requirement in metadata.requires("luban") or []:

@@ -152,13 +152,15 @@ class Workshop:
     folder: RunFolder
     clock: RunClock
     hooks: Hooks
+    folds: dict[str, Any] | None = None
+    """What the folds said of the chosen model, for the report."""
 
     def train_all(self, drafts: list[Draft]) -> dict[str, Trained]:
-        """Solved models first: they take seconds, and what they leave of a time limit goes to the networks. Of several, the best two
-        are then joined by each model that can, at no further cost."""
+        """Solved models first: they take seconds, and what they leave of a time limit goes to the networks; a fold to come has its share,
+        too. Of several, the best two are then joined by each model that can, at no further cost."""
         trained = {}
         for done, each in enumerate(sorted(drafts, key=lambda each: not each.model.solves)):
-            self.clock.allot(len(drafts) - done)
+            self.clock.allot(len(drafts) - done + (self.prepared.config.folds or 0))
             trained[each.name] = self.train(each)
         if len(trained) > 1:
             best = rank(trained, self.prepared.metric)[:2]

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import json
@@ -34,8 +35,10 @@ from luban.stages.candidates import BESIDE, Trained, Workshop, baseline_names, c
 from luban.stages.clock import RunClock
 from luban.stages.evaluate import verdict
 from luban.stages.fit import Hooks
+from luban.stages.folds import judge_folds, parts
 from luban.stages.prepare import Prepared, prepare
 from luban.stages.show import cells_of, figures
+from luban.stages.tracking import followed, need
 
 
 class Silent:
@@ -88,6 +91,7 @@ def train(
     set: dict[str, Any] | list[str] | None = None,
     resume: bool = False,
     baselines: Any = None,
+    folds: int | None = None,
     hooks: Hooks | None = None,
 ) -> Run:
     """Trains a model on `data` to predict `target`, tests it beside baselines and saves it in a run folder.
@@ -115,6 +119,7 @@ def train(
         "metric": metric,
         "seed": seed,
         "baselines": baselines,
+        "folds": folds,
         "device": device,
         "time_limit": time_limit,
         "config": config,
@@ -126,23 +131,30 @@ def train(
 
 def _run(data: Any, config: Config, out: str | Path | None, resume: bool, network: Any, hooks: Hooks) -> Run:
     """`train` with its words gathered into a Config."""
+    need(config.tracking)
     clock = RunClock(config.train.time_limit, config.seed, config.train.threads or cores())
     if out is not None and resume and RunFolder(out).finished:
         say(f"the run in {RunFolder(out).path} has finished; there is nothing to go on with.")
         return _finished(RunFolder(out))
     prepared = prepare(config.data.path if data is None else data, config)
+    folds = parts(prepared) if config.folds is not None else []
+    fresh = copy.deepcopy(network) if folds else None
     drafts = draft_all(prepared, network)
     pick_device(config.train.device)
     baselines = baseline_names(prepared)
-    workshop = Workshop(prepared, _begin(prepared, out, resume), clock, hooks)
-    with clock.listening():
-        trained = workshop.train_all(drafts)
-        chosen = choose(trained, prepared.metric)
-        for name in baselines:
-            if name not in trained:
-                trained[name] = workshop.train(draft(name, prepared, None, {}), BESIDE)
-    others = trained if config.baselines != () else {}
-    return _conclude(chosen, others, workshop)
+    folder = _begin(prepared, out, resume)
+    with followed(config.tracking, folder, hooks) as told:
+        workshop = Workshop(prepared, folder, clock, told)
+        with clock.listening():
+            trained = workshop.train_all(drafts)
+            chosen = choose(trained, prepared.metric)
+            for name in baselines:
+                if name not in trained:
+                    trained[name] = workshop.train(draft(name, prepared, None, {}), BESIDE)
+            if folds:
+                workshop.folds = judge_folds(chosen, folds, workshop, fresh)
+        others = trained if config.baselines != () else {}
+        return _conclude(chosen, others, workshop)
 
 
 # ---------------------------------------------------------------- the end
@@ -199,6 +211,7 @@ def _conclude(chosen: Trained, others: dict[str, Trained], workshop: Workshop) -
         "columns": [dict(zip(("column", "field", "facts", "doubts"), line, strict=True)) for line in describe_schema(prepared.schema)],
         "findings": prepared.known.findings,
         "plan": chosen.plan.why,
+        **({"folds": workshop.folds} if workshop.folds else {}),
         "example": prepared.task.example(prepared.schema),
         "parameters": sum(p.numel() for p in chosen.bundle.model.parameters()),
         "seconds": round(workshop.clock.seconds(), 3),
@@ -208,14 +221,14 @@ def _conclude(chosen: Trained, others: dict[str, Trained], workshop: Workshop) -
     travels = {key: value for key, value in report.items() if key not in ("config", "path")}  # not where the data lie on this machine
     extra = {"report.json": json.dumps(travels, indent=1, ensure_ascii=False), "README.md": card(report, prepared.schema)}
     write_text(folder.config, to_yaml(resolved))
-    chosen.bundle.save(folder.model, {**extra, **_code(chosen)})
+    chosen.bundle.save(folder.model, {**extra, **code_of(chosen)})
     write_json(folder.report, report)
     seen = figures(bundle, test.judged, test.truth, scored, prepared.examples[TRAIN], cells_of(prepared.rows.table, scored))
     write_text(folder.page, page(report, seen, prepared.config.report.language))
     return Run(folder.path, test.measured.metrics, report)
 
 
-def _code(chosen: Trained) -> dict[str, bytes]:
+def code_of(chosen: Trained) -> dict[str, bytes]:
     """The source of the user's own network, as it ran here, travels in the bundle; it is run elsewhere only when named. See bundle.py."""
     name = chosen.name
     if name.startswith("python:"):
