@@ -15,12 +15,6 @@ from luban.report.compare import page
 from luban.stages import compare as stage
 
 
-@pytest.fixture(autouse=True)
-def few_draws(monkeypatch):
-    """Enough for differences as large as these."""
-    monkeypatch.setattr(stage, "DRAWS", 30)
-
-
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """Three runs of one table in a file, by Chinese names."""
@@ -43,9 +37,8 @@ def test_differences_are_those_of_the_reports_on_the_same_rows(runs):
     assert "线性 is better than 常数" in made.verdicts[0]
 
 
-def test_the_interval_is_that_of_the_right_and_wrong_answers_drawn_in_pairs(runs, monkeypatch):
+def test_the_interval_is_that_of_the_right_and_wrong_answers_drawn_in_pairs(runs):
     """Accuracy is a mean over rows, so the interval follows from the rows themselves: by plain numpy, with more draws."""
-    monkeypatch.setattr(stage, "DRAWS", 200)
     made = luban.compare(runs / "线性", runs / "网络")
     table = reading.read(runs / "乳腺癌.csv")
     rows = stage._answer(stage._read(runs / "线性"), None, stage._Data()).numbers
@@ -76,10 +69,6 @@ def test_windows_that_overlap_are_drawn_in_blocks(tmp_path):
         luban.train("etth1", model=name, baselines=[], out=tmp_path / name)
     made = luban.compare(tmp_path / "naive", tmp_path / "seasonal")
     assert made.rows == 2785 and made.runs[1].differences["mse"].sure
-    draws = stage._draws(1000, 96)
-    assert draws.shape == (stage.DRAWS, 1000) and (np.diff(draws[:, :96], axis=1) % 1000 == 1).all()
-    seen = stage._answer(stage._read(tmp_path / "naive"), None, stage._Data())
-    assert seen.block == 96
 
 
 # ---------------------------------------------------------------- what cannot be compared on the same rows

@@ -58,9 +58,9 @@ def test_test_rows_that_were_set_aside_stay_aside():
     assert (part[:, 60:90] > TEST).all() and ((part == TEST).sum(0) == 1).sum() == 120
 
 
-def test_fields_are_fitted_on_the_training_rows_of_the_fold_alone():
+def test_fields_are_fitted_on_the_training_rows_of_the_fold_alone(tmp_path):
     ready, part = divided(reading.read("iris"), target=["species"])
-    fold = folds._prepared(ready, part[2])
+    fold = folds._prepared(ready, part[2], tmp_path)
     column = fold.schema.inputs["c0"]
     values = ready.rows.table[column.columns[0]].cast(pl.Float64).to_numpy()[part[2] == TRAIN]
     assert column.mean == pytest.approx(values.mean()) and len(fold.examples[TEST]) == (part[2] == TEST).sum()

@@ -129,7 +129,7 @@ def _folds(folds: Mapping[str, Any] | None, t: Words) -> str:
         return ""
     k = folds["k"]
     rows = []
-    for name, values in list(folds["metric"].items())[:ROWS]:
+    for name, values in list(folds["metrics"].items())[:ROWS]:
         known = [each for each in values if each is not None]
         spread = float(np.std(known, ddof=1)) if len(known) > 1 else None
         mean = float(np.mean(known)) if known else None

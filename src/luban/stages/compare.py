@@ -19,21 +19,20 @@ import numpy as np
 import torch
 
 from luban import reading, splitting
-from luban.bundle import Bundle, judge, load
+from luban.bundle import Bundle, load
 from luban.core import config as configs
-from luban.core.batch import Batch, Examples, Store, rows_of
+from luban.core.batch import Examples, Store
 from luban.core.contract import Table
 from luban.core.errors import UserError, listed
 from luban.core.files import read_json
-from luban.core.notes import say
 from luban.data import DataConfig, assign, examples
 from luban.folders import RunFolder, find, flat
 from luban.metrics import better
 from luban.planning import read_yaml
 from luban.splitting import TEST, VALID
+from luban.stages.assess import Assessed, assess, difference, draws_of
+from luban.stages.draws import Draws
 
-DRAWS = 200
-"""Samples of a bootstrap; as many as for an interval of a single run."""
 MOST = 20_000
 """Test rows that are drawn from, at most: their noise is far below any difference that matters."""
 
@@ -102,15 +101,11 @@ class _Found:
 
 @dataclass(frozen=True)
 class _Answered:
-    """A run's answers to its test rows, and which rows they were."""
+    """A run and its test rows, found again."""
 
     bundle: Bundle
     numbers: np.ndarray
-    judged: Batch
-    truth: Batch
-    n: int
-    block: int
-    """How many neighbours share answers: 1 for rows."""
+    scored: Examples
 
 
 def compare(*runs: Any, data: Any = None) -> Comparison:
@@ -195,16 +190,20 @@ def _differences(found: Sequence[_Found], data: Any) -> tuple[dict[str, dict[str
                 return {}, 0, [f"all are compared by their stored figures alone, for those of {run.name} cannot be made again: {error}"]
             reasons.append(f"{run.name} is compared by its stored figures alone: {error}")
     first = answered.pop(found[0].name)
-    same = {name: each for name, each in answered.items() if each.n == first.n and np.array_equal(each.numbers, first.numbers)}
+    same = {
+        name: each
+        for name, each in answered.items()
+        if len(each.scored) == len(first.scored) and np.array_equal(each.numbers, first.numbers)
+    }
     reasons += [f"{name} was tested on other rows than {found[0].name}, so it is compared by its stored figures alone."
                 for name in answered if name not in same]  # fmt: skip
     if not same:
         return {}, 0, reasons
-    say(f"drawing {DRAWS} times from {first.n:,} {first.bundle.task.noun}")
-    draws = _draws(first.n, first.block)
-    names = first.bundle.task.metrics(first.bundle.schema)
-    base = _scores(first, names, draws)
-    return {name: _less(_scores(each, names, draws), base) for name, each in same.items()}, first.n, reasons
+    draws = draws_of(first.bundle.task, first.scored)
+    if draws is None:
+        return {}, 0, [*reasons, f"{len(first.scored):,} {first.bundle.task.noun} are too few to say how sure a difference is."]
+    base = assess(first.bundle, first.scored, draws)
+    return {name: _less(assess(each.bundle, each.scored, draws), base, draws) for name, each in same.items()}, len(first.scored), reasons
 
 
 class _Data:
@@ -227,7 +226,7 @@ def _answer(run: _Found, data: Any, seen: _Data) -> _Answered:
     bundle = load(run.folder)
     key = repr((place if data is None else "", settings.test, sorted(bundle.reading.items(), key=str)))
     if key not in seen.tables:
-        table = reading.read(place, **bundle.reading)
+        table = reading.read(place, **bundle.reading, on_disk=settings.on_disk if bundle.task.labelled else False)
         test = reading.read(settings.test, **bundle.reading) if settings.test else None
         seen.tables[key] = table, test, splitting.fingerprint(table, test)
     table, test, fingerprint = seen.tables[key]
@@ -244,21 +243,7 @@ def _answer(run: _Found, data: Any, seen: _Data) -> _Answered:
     store = Store(bundle.schema.encode(rows.table[kept], with_target=True), torch.from_numpy(rows.part[kept]))
     scored = examples(task, store, part)
     few = Examples(scored.store, scored.spans[torch.from_numpy(_spread(np.arange(len(scored)), MOST))], scored.batch)
-    judged, truth = judge(bundle.model, task, bundle.head, few)
-    return _Answered(bundle, rows.numbers[rows.of(part)], judged, truth, len(few), _block(few, truth))
-
-
-def _block(scored: Examples, truth: Batch) -> int:
-    """How many examples in a row share answers: those of steps (B, S) whose spans start less than S apart."""
-    steps = max(value.shape[1] if isinstance(value, torch.Tensor) and value.dim() > 1 else 1 for value in truth.values())
-    apart = int(scored.spans.start.diff().abs().min()) if len(scored) > 1 else 1
-    return max(1, steps // max(1, apart))
-
-
-def _draws(n: int, block: int) -> np.ndarray:
-    """Numbers of examples, (DRAWS, n): blocks from anywhere, one after the other; what lies beyond the end goes on at the beginning."""
-    starts = np.random.default_rng(0).integers(0, n, (DRAWS, -(-n // block)))
-    return ((starts[:, :, None] + np.arange(block)) % n).reshape(DRAWS, -1)[:, :n]
+    return _Answered(bundle, rows.numbers[rows.of(part)], few)
 
 
 def _spread(numbers: np.ndarray, most: int) -> np.ndarray:
@@ -266,26 +251,14 @@ def _spread(numbers: np.ndarray, most: int) -> np.ndarray:
     return numbers if len(numbers) <= most else numbers[np.linspace(0, len(numbers) - 1, most).astype(np.int64)]
 
 
-def _scores(run: _Answered, names: Sequence[str], draws: np.ndarray) -> dict[str, np.ndarray]:
-    """{metric: (1 + D,)}: on the rows as they are, then on each of the D draws (D, n); NaN where there is no value."""
-    task, schema = run.bundle.task, run.bundle.schema
-    found = {name: np.full(1 + len(draws), np.nan) for name in names}
-    for i, numbers in enumerate([np.arange(run.n), *draws]):
-        rows = torch.from_numpy(numbers)
-        judged, truth = ({key: rows_of(value, rows) for key, value in each.items()} for each in (run.judged, run.truth))
-        for name in names:  # one by one: asked for many, a task makes the details of a report, too
-            found[name][i] = task.measure(judged, truth, schema, [name]).metrics.get(name, np.nan)
-    return found
-
-
-def _less(mine: dict[str, np.ndarray], base: dict[str, np.ndarray]) -> dict[str, Difference]:
-    """The differences of those metrics that have a value on the rows as they are, and on most draws."""
+def _less(mine: Assessed, base: Assessed, draws: Draws) -> dict[str, Difference]:
+    """The differences of those metrics that have a value on most draws."""
     found = {}
-    for name in mine:
-        difference = (mine[name] - base[name]).round(12)  # sums in another order differ by 1e-16, which is no difference
-        if np.isfinite(difference[0]) and np.isfinite(difference[1:]).mean() > 0.5:
-            low, high = np.nanquantile(difference[1:], [0.025, 0.975])
-            found[name] = Difference(float(difference[0]), float(low), float(high))
+    for name in mine.drawn:
+        if (interval := difference(draws, mine, base, name)) is not None:
+            value = mine.measured.metrics[name] - base.measured.metrics[name]
+            # sums in another order differ by 1e-16, which is no difference
+            found[name] = Difference(*(round(each, 12) for each in (value, *interval)))
     return found
 
 

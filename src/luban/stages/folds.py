@@ -14,16 +14,19 @@ import dataclasses
 import shutil
 import statistics
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from luban import splitting
+from luban.columns import fit_schema
 from luban.core import config as configs
 from luban.core.errors import BadCells, UserError
 from luban.core.files import read_json, write_json
 from luban.core.notes import say
-from luban.data import Rows, encode, examples, fit_schema
+from luban.core.table import DiskTable
+from luban.data import Rows, encode, examples
 from luban.folders import RunFolder
 from luban.splitting import TEST, TRAIN, VALID
 from luban.stages.candidates import Trained, Workshop, draft
@@ -112,7 +115,8 @@ def judge_folds(chosen: Trained, folds: Sequence[np.ndarray], workshop: Workshop
             except Interrupted:
                 raise Interrupted(str(workshop.folder.path)) from None
             write_json(folder.report, values)
-            shutil.rmtree(folder.checkpoints, ignore_errors=True)
+            for each in (folder.checkpoints, folder.path / "store"):
+                shutil.rmtree(each, ignore_errors=True)
         found.append(read_json(folder.report))
     metrics = {name: [each[name] for each in found] for name in found[0] if all(name in each for each in found)}
     if ready.metric in metrics:
@@ -130,26 +134,31 @@ def _judge(chosen: Trained, part: np.ndarray, workshop: Workshop, network: Any) 
     options = configs.to_dict(chosen.plan.model)
     # the members of a joined model are planned by the same rules again; any other has its plan
     train = ready.config.train if chosen.bundle.model.joins else chosen.plan.train
-    fold = _prepared(dataclasses.replace(ready, config=dataclasses.replace(ready.config, train=train)), part)
+    fold = _prepared(
+        dataclasses.replace(ready, config=dataclasses.replace(ready.config, train=train)), part, workshop.folder.path / "store"
+    )
     made = draft(chosen.name, fold, copy.deepcopy(network), options)  # a network that came built would go on from the fold before
     trained = dataclasses.replace(workshop, prepared=fold).train(made)
     return measure(trained.bundle, fold.examples[TEST]).metrics
 
 
-def _prepared(ready: Prepared, part: np.ndarray) -> Prepared:
+def _prepared(ready: Prepared, part: np.ndarray, place: Path) -> Prepared:
     """All that is known before a model, known from this fold's training rows alone. A row that only now cannot be read, for training has
-    no cell like its own, is left out of the fold, aloud."""
+    no cell like its own, is left out of the fold, aloud. place: where the encoded rows of a table on disk are kept for as long."""
     rows, task = dataclasses.replace(ready.rows, part=part), ready.task
     while True:
         schema = fit_schema(rows, ready.config.data, ready.config.fields, task)
         try:
-            store = encode(schema, rows)
+            if on_disk := isinstance(rows.table, DiskTable):
+                place.mkdir(parents=True, exist_ok=True)
+            store = encode(schema, rows, place if on_disk else None)
             break
         except BadCells as bad:
             say(f"left out of this fold: {len(bad.rows):,} rows. {bad.__cause__}")
             rows = _without(rows, np.isin(rows.numbers, bad.rows))
     made = (examples(task, store, TRAIN), examples(task, store, VALID), examples(task, store, TEST))
-    return dataclasses.replace(ready, rows=rows, schema=schema, store=store, examples=made, head=task.head(schema))
+    known = dataclasses.replace(ready.known, rows=rows, schema=schema, store=store)
+    return dataclasses.replace(ready, known=known, examples=made, head=task.head(schema))
 
 
 def _without(rows: Rows, gone: np.ndarray) -> Rows:
