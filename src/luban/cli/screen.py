@@ -1,12 +1,19 @@
-"""The progress display of a training: one bar a model with loss, metric, speed and time left; plain notes where there is no terminal."""
+"""What is more than a line: the progress display of a training (plain notes where there is no terminal), and findings about data."""
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Any
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
+
+from luban.checks.finding import where
+
+COLOURS = {"serious": "bold red", "doubt": "yellow", "note": "dim"}
 
 
 class Screen:
@@ -56,3 +63,18 @@ class Screen:
     def on_end(self, name: str) -> None:
         if name in self.bars:
             self.progress.remove_task(self.bars.pop(name))
+
+
+def show_findings(checked: dict[str, Any]) -> None:
+    """The findings of `luban data check`, the worst first, a paragraph each."""
+    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    for each in checked["findings"]:
+        rows = where(each)
+        head = f"{each['severity']:<8} {each['kind']}" + (f"  {each['column']}" if each["column"] else "")
+        console.print(Text(head, COLOURS[each["severity"]]))
+        console.print(Padding(Text(f"{each['what']}{rows}."), (0, 0, 0, 4)))
+        console.print(Padding(Text(f"certainty {each['certainty']:.2f}: {each['basis']}", "dim"), (0, 0, 0, 4)))
+        if each["mend"]:
+            console.print(Padding(Text(f"-> {each['mend']}", "bold" if each["severity"] != "note" else ""), (0, 0, 0, 4)))
+        console.print()
+    console.print(Text(checked["summary"]))

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from luban import reading, splitting
-from luban.checks import report_copies, report_leaks
+from luban import checks, reading, splitting
+from luban.checks.finding import SERIOUS, Look, spoken
 from luban.core import config as configs
 from luban.core.batch import Examples, Store
 from luban.core.contract import Head, Schema, Table, Task
 from luban.core.errors import BadCells, UserError, did_you_mean, listed
-from luban.core.notes import cells_of, padded, say
+from luban.core.notes import cells_of, padded, say, warn
 from luban.core.registry import TASKS
 from luban.data import Rows, assign, describe, encode, examples, fit_schema
 from luban.planning import Config
@@ -38,8 +39,8 @@ class Prepared:
     """Of the data as they were given: see splitting.fingerprint."""
 
 
-def prepare(data: Any, config: Config) -> Prepared:
-    """Reads, splits, infers, encodes: everything before a model."""
+def prepare(data: Any, config: Config, looks: Sequence[checks.Check] = checks.QUICK) -> Prepared:
+    """Reads, splits, infers, encodes, looks for what may be wrong: everything before a model."""
     if data is None:
         raise UserError("no data were given: name a file, a built-in set (`luban data list`), or data.path in the configuration.")
     named = TASKS[config.task["name"]] if config.task.get("name") else None
@@ -48,15 +49,22 @@ def prepare(data: Any, config: Config) -> Prepared:
     task = _task(table, named, config)
     task.settle(table if task.labelled else table.drop(config.data.drop), config.data.target, config.data.time)
     test = reading.read(config.data.test, **words) if config.data.test else None
-    rows, schema, store = _encoded(table, test, config, task)
-    if task.labelled:
-        rows.facts["copies_across_parts"] = report_copies(schema, store, rows)
+    doubts = checks.as_read(table, test, config.data.target, config.data.drop)
+    try:
+        rows, schema, store = _encoded(table, test, config, task)
+    except UserError as error:  # where the answers cannot be learned, what was doubted of them may be why
+        raise UserError(" ".join([str(error), *(spoken(asdict(each)) for each in doubts if each.column in config.data.target)])) from error
     metrics = task.metrics(schema)
     if config.metric and config.metric not in metrics:
         raise UserError(
             f"--metric {config.metric!r} is not one of this task's.{did_you_mean(config.metric, metrics)} There are: {listed(metrics, 40)}."
         )
-    findings = report_leaks(schema, store, rows) if task.labelled else []
+    findings = checks.run(Look(rows, schema, store, config.data, table.height), looks if task.labelled else (), doubts)
+    for each in findings:
+        if each["severity"] == SERIOUS:
+            warn(spoken(each))
+    if task.labelled:
+        rows.facts["copies_across_parts"] = sum(each["count"] for each in findings if each["kind"] == "copies")
     metric, fingerprint = config.metric or metrics[0], splitting.fingerprint(table, test)
     parts = (examples(task, store, TRAIN), examples(task, store, VALID), examples(task, store, TEST))
     for part, name in ((TRAIN, "train on"), (VALID, "validate on")):
