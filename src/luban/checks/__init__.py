@@ -12,13 +12,16 @@ from typing import Any
 from luban.checks.answers import imbalance, size, target
 from luban.checks.columns import constant, ids, missing, outliers, sentinels
 from luban.checks.copies import contradictions, copies
+from luban.checks.drift import drift
 from luban.checks.finding import SEVERITIES, Finding, Look
-from luban.checks.leaks import leaks
+from luban.checks.labels import labels
+from luban.checks.leaks import groups, leaks, time
+from luban.checks.near import near_copies
 from luban.checks.spelling import as_read as as_read
 
 Check = Callable[[Look], list[Finding]]
-QUICK: tuple[Check, ...] = (copies, leaks, contradictions, constant, ids, missing, sentinels, outliers, imbalance, target, size)
-DEEP: tuple[Check, ...] = (*QUICK,)
+QUICK: tuple[Check, ...] = (copies, leaks, time, groups, contradictions, constant, ids, missing, sentinels, outliers, imbalance, target, size)
+DEEP: tuple[Check, ...] = (*QUICK, near_copies, labels, drift)
 
 
 def run(look: Look, checks: Sequence[Check], before: Sequence[Finding] = ()) -> list[dict[str, Any]]:

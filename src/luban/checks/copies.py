@@ -15,6 +15,8 @@ from luban.checks.finding import DOUBT, NOTE, SERIOUS, Finding, Look
 from luban.core.batch import Ragged, rows_of
 from luban.splitting import TRAIN
 
+FLATTERS = 0.01
+"""The score flatters by as much as the share of copies at most; below this share that is less than the noise of most test parts."""
 PIECE = 200_000
 """Rows that are hashed at a time."""
 
@@ -31,7 +33,7 @@ def copies(look: Look) -> list[Finding]:
     if not len(known):
         return []
     share = len(known) / len(others)
-    return [Finding("copies", SERIOUS,
+    return [Finding("copies", SERIOUS if share >= FLATTERS else NOTE,
                     f"{len(known):,} of the {len(others):,} validation and test rows ({share:.1%}) are copies of training rows", 1.0,
                     "all inputs are equal", None, "The score will flatter by as much. Remove the copies, or split by --group",
                     **look.places(known))]  # fmt: skip

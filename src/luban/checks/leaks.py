@@ -5,12 +5,16 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from luban.checks.finding import SERIOUS, Finding, Look
+from luban.checks.finding import DOUBT, NOTE, SERIOUS, Finding, Look
+from luban.core import cells
 from luban.core.registry import Later
 from luban.splitting import TRAIN
 
 sk = Later("sklearn.tree")
+stats = Later("scipy.stats")
 
+CERTAIN = 1e-4
+"""The p from which on a likeness is taken for real; its size is asked beside it."""
 SKILL = 0.98
 """From here on a single column predicts better than anything honest does."""
 
@@ -50,3 +54,91 @@ def leaks(look: Look) -> list[Finding]:
                     "skill of a small tree on this column alone, on rows that it has not seen", name,
                     f"If it is not known at the time of the prediction, leave it out: --drop {name!r}"))  # fmt: skip
     return found
+
+
+# ---------------------------------------------------------------- rows that belong together
+
+
+def time(look: Look) -> list[Finding]:
+    """Rows are drawn at random from a column of time along which the answer drifts: the test then knows the future.
+
+    The answer's rank by tenths of time: eta squared of an analysis of variance, .01 small and .06 medium (Cohen 1988), beside its p.
+    """
+    found: list[Finding] = []
+    if look.config.time or look.config.group or "hash" not in look.rows.facts["split"]:
+        return found
+    dates = [(key, each) for key, each in look.schema.inputs.items() if type(each).__module__.endswith(".date")]
+    for key, each in dates:
+        name = each.columns[0]
+        moment = look.encoded(key).numpy()[:, 0]
+        for _, answered, y, discrete in look.answers():
+            eta, p = _explained(np.searchsorted(np.nanquantile(moment, np.linspace(0.1, 0.9, 9)), moment), y, discrete, ~np.isnan(moment))
+            if eta >= 0.01 and p < CERTAIN:
+                found.append(Finding("time", DOUBT if eta >= 0.06 else NOTE,
+                                     f"{answered.columns[0]!r} changes along {name!r}, and the test rows are drawn from all times", 1 - p,
+                                     f"analysis of variance over tenths of time, eta squared {eta:.3f}", name,
+                                     f"To be tested on what comes after the training rows: --time {name!r}"))  # fmt: skip
+    return found
+
+
+def groups(look: Look) -> list[Finding]:
+    """A column that says whose rows these are (a patient, a customer), while rows of one stand in training and test.
+
+    Taken for one: 30 groups and more, of 2 to 50 rows on average, words or whole numbers; whose rows have answers that are alike (the
+    intraclass correlation is .1 or more, p below CERTAIN). Numbers that are amounts have that, too, but then neighbouring amounts are
+    alike as well; names are not.
+    """
+    found: list[Finding] = []
+    if look.config.group or look.config.time or "hash" not in look.rows.facts["split"]:
+        return found
+    for each in [*look.schema.inputs.values()]:
+        if each.kind != "id" and each not in look.numeric():
+            continue
+        name, words = each.columns[0], cells.words(look.column(each.columns[0]))
+        known = ~cells.empty(words)
+        n, distinct = int(known.sum()), words.filter(known).n_unique()
+        if not (distinct >= 30 and 2 <= n / distinct <= 50):
+            continue
+        amounts = cells.numbers(words)
+        numeric = amounts.null_count() == words.null_count()
+        if numeric and not (amounts.drop_nulls() == amounts.drop_nulls().floor()).all():
+            continue
+        number = (amounts if numeric else words).rank("dense").fill_null(0).to_numpy().astype(np.int64)
+        for _, answered, y, discrete in look.answers():
+            alike, p = _alike(number, y, discrete, known.to_numpy())
+            # ten neighbouring numbers together: of an amount they are alike as well
+            smooth = _alike(number // 10, y, discrete, known.to_numpy())[0] if numeric else 0.0
+            if alike >= 0.1 and p < CERTAIN and smooth < alike / 2:
+                found.append(Finding("group", DOUBT, f"rows with one {name!r} ({distinct:,} different, {n / distinct:.1f} rows each) have like "
+                                     f"{answered.columns[0]!r}, and stand in training and test", 1 - p,
+                                     f"intraclass correlation {alike:.2f}", name,
+                                     f"Where new data bring new ones, keep rows together: --group {name!r}; or --drop {name!r}"))  # fmt: skip
+    return found
+
+
+def _alike(group: np.ndarray, y: np.ndarray, discrete: bool, known: np.ndarray) -> tuple[float, float]:
+    """(the intraclass correlation ICC(1) of Shrout & Fleiss 1979, p)."""
+    eta, p = _explained(group, y, discrete, known)
+    n, k = int(known.sum()), len(np.unique(group[known]))
+    between, within = eta / (k - 1), (1 - eta) / (n - k)
+    size = n / k
+    return (between - within) / (between + (size - 1) * within) if between + (size - 1) * within > 0 else 0.0, p
+
+
+def _explained(group: np.ndarray, y: np.ndarray, discrete: bool, known: np.ndarray) -> tuple[float, float]:
+    """(eta squared, p) of the answer by group; of classes, as the mean over their 0/1 columns, weighted by their variance."""
+    known = known & ~np.isnan(y.astype(np.float64))
+    _, number = np.unique(group[known], return_inverse=True)
+    k, n = number.max() + 1, int(known.sum())
+    if k < 2 or n <= k:
+        return 0.0, 1.0
+    answers = y[known]
+    classes = np.unique(answers)[:50] if discrete else None
+    columns = [(answers == each).astype(np.float64) for each in classes] if discrete else [stats.rankdata(answers)]
+    size = np.bincount(number)
+    between = sum(float((size * (np.bincount(number, each) / size - each.mean()) ** 2).sum()) for each in columns)
+    total = sum(float(((each - each.mean()) ** 2).sum()) for each in columns)
+    if total <= 0:
+        return 0.0, 1.0
+    eta = between / total
+    return eta, float(stats.f.sf(eta / (k - 1) / max(1e-12, (1 - eta) / (n - k)), k - 1, n - k))
