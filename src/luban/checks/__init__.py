@@ -11,17 +11,17 @@ from typing import Any
 
 from luban.checks.answers import imbalance, size, target
 from luban.checks.columns import constant, ids, missing, outliers, sentinels
-from luban.checks.copies import contradictions, copies
-from luban.checks.drift import drift
+from luban.checks.copies import contradictions, exact_copies
+from luban.checks.drift import told_apart
 from luban.checks.finding import SEVERITIES, Finding, Look
-from luban.checks.labels import labels
-from luban.checks.leaks import groups, leaks, time
+from luban.checks.labels import wrong_labels
+from luban.checks.leaks import groups, leaking_columns, time
 from luban.checks.near import near_copies
 from luban.checks.spelling import as_read as as_read
 
 Check = Callable[[Look], list[Finding]]
-QUICK: tuple[Check, ...] = (copies, leaks, time, groups, contradictions, constant, ids, missing, sentinels, outliers, imbalance, target, size)
-DEEP: tuple[Check, ...] = (*QUICK, near_copies, labels, drift)
+QUICK: tuple[Check, ...] = (exact_copies, leaking_columns, time, groups, contradictions, constant, ids, missing, sentinels, outliers, imbalance, target, size)
+DEEP: tuple[Check, ...] = (*QUICK, near_copies, wrong_labels, told_apart)
 
 
 def run(look: Look, checks: Sequence[Check], before: Sequence[Finding] = ()) -> list[dict[str, Any]]:

@@ -17,6 +17,8 @@ stats = Later("scipy.stats")
 
 CERTAIN = 1e-6
 """The chance of error below which a coincidence is ruled out, before dividing by the number of columns (Bonferroni)."""
+FENCE = 1.5
+"""Tukey's (1977): what lies so many widths of the middle half away is outside."""
 SENTINEL = r"^(0|-1|-?(9{2,}|8{2,}|7{2,})(\.0)?)$"
 NEVER_NEGATIVE = (r"(?i)(^|[_ .-])(age|price|cost|weight|height|length|distance|duration|count|number|quantity|size|area|salary|income|wage)s?$"
                   r"|年龄|价格|单价|数量|重量|身高|体重|面积|工资|收入|金额")  # fmt: skip
@@ -111,8 +113,8 @@ def _tenths(y: np.ndarray) -> np.ndarray:
 
 
 def sentinels(look: Look) -> list[Finding]:
-    """-999, 9999, 0 and their like for "missing": at one end, in three rows or more, and farther from the next value than the middle
-    half of the others is wide; or -1 where nothing else is negative."""
+    """-999, 9999, 0 and their like for "missing": at one end, in three rows or more, and farther from the next value than Tukey's
+    fence is from the middle half of the others; or -1 where nothing else is negative."""
     found = []
     for each in look.numeric():
         name, x = each.columns[0], look.numbers(each)
@@ -126,7 +128,7 @@ def sentinels(look: Look) -> list[Finding]:
             rest = x[np.isfinite(x) & (x != value)]
             width, gap = float(np.subtract(*np.quantile(rest, [0.75, 0.25]))), abs(value - following)
             alone = value == -1 and following >= 0
-            if gap > width > 0 or alone:
+            if gap > FENCE * width > 0 or alone:
                 sure = 0.8 if alone else gap / (gap + width)
                 found.append(Finding("missing", DOUBT, f"{value:g} in the column {name!r} seems to mean that nothing is known ({count:,} rows)",
                                      round(sure, 3), f"gap to the next value {gap:.4g}, the others' middle half is {width:.4g} wide", name,
@@ -138,7 +140,7 @@ def outliers(look: Look) -> list[Finding]:
     """Values that cannot be: infinite, negative where the name forbids it, or alone beyond a gap three times as wide as all the others
     span (Dixon's Q above .75, 1950; what remains of a heavy tail has no such gap). At most 1 % of the rows, else it is a mode."""
     found = []
-    for each in look.numeric():
+    for each in look.numeric(targets=True):
         name, x = each.columns[0], look.numbers(each)
         endless = np.isinf(x)
         if endless.any():
@@ -171,4 +173,4 @@ def _apart(x: np.ndarray) -> Iterator[tuple[np.ndarray, float]]:
         # two values and their gap are no tail: the others must have a width of their own
         if q > 0.75 and gaps[at] > 3 * (top[at] - values[0]) > 0 and len(np.unique(values)) > 5:
             with np.errstate(invalid="ignore"):
-                yield x * flip > top[at], float(q)
+                yield np.isfinite(x) & (x * flip > top[at]), float(q)

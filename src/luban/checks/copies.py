@@ -21,7 +21,7 @@ PIECE = 200_000
 """Rows that are hashed at a time."""
 
 
-def copies(look: Look) -> list[Finding]:
+def exact_copies(look: Look) -> list[Finding]:
     """How many validation and test rows have a twin with the same inputs among the training rows.
 
     Only columns that the model reads count: with its id, or its patient, no row would be a copy. A grid counts by what the model sees
@@ -33,7 +33,8 @@ def copies(look: Look) -> list[Finding]:
     if not len(known):
         return []
     share = len(known) / len(others)
-    return [Finding("copies", SERIOUS if share >= FLATTERS else NOTE,
+    coarse = len(np.unique(hashes)) < 0.5 * len(hashes)  # whole patterns come back, and will in new data; splitting.told_apart says so
+    return [Finding("copies", SERIOUS if share >= FLATTERS and not coarse else NOTE,
                     f"{len(known):,} of the {len(others):,} validation and test rows ({share:.1%}) are copies of training rows", 1.0,
                     "all inputs are equal", None, "The score will flatter by as much. Remove the copies, or split by --group",
                     **look.places(known))]  # fmt: skip
@@ -42,7 +43,7 @@ def copies(look: Look) -> list[Finding]:
 def contradictions(look: Look) -> list[Finding]:
     """Rows with equal inputs and different classes: of each such group, all but the commonest answer will be wrong whatever is learned.
 
-    Where inputs are few and coarse that is the nature of the question, and a note; where nearly every row is one of its kind (95 %), two
+    Where inputs are few and coarse that is the nature of the question, and a note; where nearly every row is one of its kind (99 %), two
     that differ in nothing but the answer are a mistake in one of them.
     """
     found = []
@@ -57,11 +58,12 @@ def contradictions(look: Look) -> list[Finding]:
         np.maximum.at(most, pairs[0], count)
         rows = np.flatnonzero((total - most > 0)[group])
         if len(rows):
-            wrong, unique = int((total - most).sum()), len(distinct) / len(y)
-            doubted = unique > 0.95 and wrong >= 0.001 * len(y)
+            wrong, agreed = int((total - most).sum()), total == most
+            unique = agreed.sum() / max(1, total[agreed].sum())
+            doubted = unique > 0.99 and wrong >= 0.001 * len(y)
             found.append(Finding("contradiction", DOUBT if doubted else NOTE,
                                  f"{len(rows):,} rows have the inputs of another row and a different {each.columns[0]!r}, so that at least "
-                                 f"{wrong:,} answers must be wrong", unique, "share of the rows that are one of their kind",
+                                 f"{wrong:,} answers must be wrong", round(float(unique), 3), "share of the other rows that are one of their kind",
                                  each.columns[0], "Correct the answers, or add the column that tells such rows apart",
                                  **look.places(rows)))  # fmt: skip
     return found

@@ -16,7 +16,7 @@ from luban.splitting import TEST, TRAIN
 metrics = Later("sklearn.metrics")
 
 
-def drift(look: Look) -> list[Finding]:
+def told_apart(look: Look) -> list[Finding]:
     """A classifier two-sample test (Lopez-Paz & Oquab 2017), where the test rows were given and not drawn: out-of-fold ROC-AUC, its
     standard error that of Mann and Whitney. .5 is one source; told from .6 on (three standard errors aside), serious from .8."""
     part = look.rows.part

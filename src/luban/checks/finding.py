@@ -124,9 +124,10 @@ class Look:
                 found.append((key, each, picked, each.kind == "id" or len(np.unique(picked)) <= 2))
         return found
 
-    def numeric(self) -> list[Field]:
-        """The inputs that are amounts."""
-        return [each for each in self.schema.inputs.values() if type(each).__module__.endswith(".number")]
+    def numeric(self, targets: bool = False) -> list[Field]:
+        """The inputs that are amounts; with targets, those that are."""
+        fields = [*self.schema.inputs.values(), *(self.schema.targets.values() if targets else ())]
+        return [each for each in fields if type(each).__module__.endswith(".number")]
 
 
 def used(part: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from luban.core.contract import Clock, Field, Head, Part, Schema
 from luban.core.registry import FIELDS, MODELS
 
 FOLDS = 5
-ROWS = 20_000
+ROWS = 50_000
 CELLS = 4_000_000
 """Sampled rows, fewer where they are wide: five trainings of trees take some seconds."""
 MANY = 20

@@ -17,6 +17,11 @@ neighbours = Later("sklearn.neighbors")
 
 NEIGHBOURS = 5
 QUERIES = 5_000
+FEW = 3
+"""Two may be an accident."""
+BLOCK = 10
+MOST_KEYS = 8
+"""Columns by which rows are put beside their like, the coarsest first; by then hardly two are alike."""
 CERTAIN = 0.01
 """The chance, over all test rows together, that a row is called a twin which is none."""
 
@@ -34,7 +39,8 @@ def near_copies(look: Look) -> list[Finding]:
                              (noisy & ~one_cell, "all numbers but for noise", "distance to the nearest training row against the next ones")):  # fmt: skip
         share = mask.mean()
         if mask.any():
-            severity = SERIOUS if share >= 5 * FLATTERS else DOUBT if share >= FLATTERS else NOTE
+            few = share < FLATTERS or mask.sum() < FEW
+            severity = NOTE if few else SERIOUS if share >= 5 * FLATTERS else DOUBT
             found.append(Finding("near-copies", severity, f"{mask.sum():,} of {len(mask):,} validation and test rows ({share:.1%}) share "
                                  f"{how} with a training row", 1 - CERTAIN, basis, None,
                                  "If they are the same thing twice, the score flatters. Remove them, or keep them together by --group",
@@ -46,26 +52,29 @@ def _but_one_cell(look: Look, train: np.ndarray, others: np.ndarray) -> tuple[np
     """(mask of `others` (n,), in which column most of them differ).
 
     The sum of a row's hashes less one cell's is equal where all the other cells are. Coarse columns make such pairs by chance; how many,
-    tells the same count with the most varied of the other columns shuffled. More than that by six standard deviations is no chance.
+    tells the same count with the most varied of the other columns shuffled among BLOCK rows that are alike in the rest. More than that by
+    six standard deviations is no chance.
     """
     keys, both = list(look.schema.inputs), np.concatenate([train, others])
     found = np.zeros(len(others), bool)
     counts: dict[str, int] = {}
     if len(keys) < 3:
         return found, ""
-    n = len(train)
+    n, rng = len(train), np.random.default_rng(0)
     codes = {key: cell_codes(look, key, number, both) for number, key in enumerate(keys)}
     total = np.sum(list(codes.values()), axis=0, dtype=np.uint64)
     exact = np.isin(total[n:], total[:n])
-    varied = sorted(keys, key=lambda key: -len(np.unique(codes[key])))[:2]
-    shuffled = np.random.default_rng(0).permutation(n)
+    coarse_first = sorted(keys, key=lambda key: len(np.unique(codes[key])))
     for key in keys:
         rest = total - codes[key]
         twins = np.isin(rest[n:], rest[:n]) & ~exact
-        if not twins.any():
+        if twins.sum() <= 6:
             continue
-        other = codes[varied[0] if varied[0] != key else varied[1]]
-        by_chance = np.isin(rest[n:], (rest - other)[:n] + other[:n][shuffled]).sum()
+        *alike, other = [each for each in coarse_first if each != key]
+        order = np.lexsort([_sortable(look, each, train, codes[each][:n]) for each in reversed(alike[:MOST_KEYS])])
+        shuffled = np.empty(n, np.int64)
+        shuffled[order] = order[np.lexsort([rng.random(n), np.arange(n) // BLOCK])]
+        by_chance = np.isin(rest[n:], (rest - codes[other])[:n] + codes[other][:n][shuffled]).sum()
         if twins.sum() > by_chance + 6 * math.sqrt(by_chance + 1):
             found |= twins
             counts[key] = int(twins.sum())
@@ -73,6 +82,12 @@ def _but_one_cell(look: Look, train: np.ndarray, others: np.ndarray) -> tuple[np
         return found, ""
     most = max(counts, key=lambda key: counts[key])
     return found, f" (mostly {look.schema.inputs[most].columns[0]!r} differs)"
+
+
+def _sortable(look: Look, key: str, index: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Numbers (n,) by which rows that are alike in this column come together."""
+    column = look.encoded(key, index)
+    return np.nan_to_num(column.numpy().reshape(len(index), -1)[:, 0]) if look.schema.inputs[key].kind in ("scalar", "id") else codes
 
 
 def _but_for_noise(look: Look, train: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -85,7 +100,7 @@ def _but_for_noise(look: Look, train: np.ndarray, others: np.ndarray) -> np.ndar
     columns = []
     for key, each in look.schema.inputs.items():
         x = rows_of(look.store.columns[key], torch.from_numpy(np.concatenate([train, others]))) if each.kind == "scalar" else None
-        if x is not None and x.dim() == 1 and len(np.unique(x.numpy())) > 0.1 * len(x):
+        if x is not None and x.dim() == 1 and len(np.unique(x.numpy())) > 0.5 * len(x):
             columns.append(np.nan_to_num(x.numpy()))
     if len(columns) < 3:
         return np.zeros(len(others), bool)

@@ -191,11 +191,13 @@ def spellings(column: pl.Series, target: bool) -> Iterator[Finding]:
     if column.dtype != pl.String:
         return
     text = cells.present(column)
+    if not cells.numbers(text).is_null().any():
+        return
     counts = text.value_counts(name="rows", sort=True)
     if counts.height > min(5_000, 0.5 * len(text)) or counts.height < 2:
         return
     word = pl.col(column.name)
-    folded = counts.with_columns(key=word.str.normalize("NFKC").str.to_lowercase().str.replace_all(r"[\s_\-]+", " ").str.strip_chars(" .。"))
+    folded = counts.with_columns(key=word.str.normalize("NFKC").str.to_lowercase().str.replace_all(r"[\s_]+", " ").str.strip_chars(" .。"))
     folded = folded.filter(pl.len().over("key") > 1)
     lower = set(folded["key"])
     if not folded.height or lower <= MEANING.keys():  # of yes and no see above: they are read in any case
