@@ -70,8 +70,9 @@ def test_1_types(california, adult, rng):
     gender = adult["gender"].scatter(odd, adult["gender"].gather(odd).str.to_uppercase())
     agreed = pl.Series(rng.choice(["yes", "no", "Y", "N"], adult.height, p=[0.4, 0.5, 0.05, 0.05]))
     zip_code = pl.Series(rng.integers(10_000, 99_999, adult.height).astype(str))
-    spoiled = adult.with_columns(when.alias("日期"), gender, agreed.alias("agreed"), zip_code.alias("区域"),
-                                 (adult["hours-per-week"] + " h").alias("hours-per-week"))  # fmt: skip
+    spoiled = adult.with_columns(
+        when.alias("日期"), gender, agreed.alias("agreed"), zip_code.alias("区域"), (adult["hours-per-week"] + " h").alias("hours-per-week")
+    )
     found = findings(spoiled, target="income")
     assert {each["column"] for each in of(found, "types")} == {"日期", "gender", "agreed", "区域", "hours-per-week"}
     assert of(found, "types", "日期")[0]["rows"] == of(found, "types", "gender")[0]["rows"] == (odd + 1).tolist()
@@ -94,7 +95,9 @@ def test_4_missing_values_in_a_pattern(cells_, rng):
     unknown = np.sort(rng.choice(len(cells_), 30, replace=False))
     ill = (cells_["diagnosis"] == "malignant").to_numpy()
     gone = pl.Series(ill & (rng.random(len(ill)) < 0.7))
-    table = cells_.with_columns(cells_["mean area"].scatter(unknown, -999.0), pl.when(~gone).then(pl.col("mean texture")).alias("mean texture"))
+    table = cells_.with_columns(
+        cells_["mean area"].scatter(unknown, -999.0), pl.when(~gone).then(pl.col("mean texture")).alias("mean texture")
+    )
     found = findings(table, target="diagnosis")
     assert of(found, "missing", "mean area")[0]["rows"] == (unknown + 1).tolist()
     pattern = of(found, "missing", "mean texture")[0]
@@ -113,7 +116,7 @@ def test_6_near_copies_across_parts(how, cells_, adult, rng):
     table, target = (cells_, "diagnosis") if how == "noise" else (adult.head(2_000), "income")
     twins = table[np.sort(rng.choice(len(table), len(table) // 5, replace=False))]
     if how == "noise":
-        twins = twins.with_columns((pl.col(pl.Float64) * (1 + 1e-5 * pl.lit(pl.Series(rng.normal(size=len(twins)))))))
+        twins = twins.with_columns(pl.col(pl.Float64) * (1 + 1e-5 * pl.lit(pl.Series(rng.normal(size=len(twins))))))
     else:
         twins = twins.with_columns(pl.Series("age", rng.integers(18, 80, len(twins)).astype(str)))
     height = len(table)
@@ -147,7 +150,12 @@ def test_7_leaks_time_and_groups(cells_, wine, rng):
 
 # {table: (target, share of the flipped labels that are found, and of the found that were flipped), at least}: means over four draws were
 # recall .81, .80, .81, .82 and precision .85, 1.00, .88, .90, single ones vary
-FLIPPED = {"breast-cancer": ("diagnosis", 0.6, 0.7), "wine": ("cultivar", 0.6, 0.7), "iris": ("species", 0.5, 0.7), "digits": ("digit", 0.7, 0.8)}
+FLIPPED = {
+    "breast-cancer": ("diagnosis", 0.6, 0.7),
+    "wine": ("cultivar", 0.6, 0.7),
+    "iris": ("species", 0.5, 0.7),
+    "digits": ("digit", 0.7, 0.8),
+}
 
 
 @pytest.mark.parametrize("name", FLIPPED)
@@ -199,7 +207,9 @@ def test_11_size(cells_, rng):
 
 
 def test_12_contradictions_outliers_and_the_target(cells_, california, rng):
-    twice = cells_.head(8).with_columns(diagnosis=pl.when(pl.col("diagnosis") == "benign").then(pl.lit("malignant")).otherwise(pl.lit("benign")))
+    twice = cells_.head(8).with_columns(
+        diagnosis=pl.when(pl.col("diagnosis") == "benign").then(pl.lit("malignant")).otherwise(pl.lit("benign"))
+    )
     (said,) = of(findings(pl.concat([cells_, twice]), target="diagnosis"), "contradiction")
     assert said["rows"] == [*range(1, 9), *range(570, 578)] and said["severity"] == "doubt"
 
@@ -219,7 +229,9 @@ def test_12_contradictions_outliers_and_the_target(cells_, california, rng):
 
 def linnerud():
     loaded = datasets.load_linnerud()
-    return pl.DataFrame({name: loaded.data[:, i] for i, name in enumerate(loaded.feature_names)}).with_columns(Pulse=pl.Series(loaded.target[:, 2]))
+    return pl.DataFrame({name: loaded.data[:, i] for i, name in enumerate(loaded.feature_names)}).with_columns(
+        Pulse=pl.Series(loaded.target[:, 2])
+    )
 
 
 # {table: (data, target)}

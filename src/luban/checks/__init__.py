@@ -20,7 +20,21 @@ from luban.checks.near import near_copies
 from luban.checks.spelling import as_read as as_read
 
 Check = Callable[[Look], list[Finding]]
-QUICK: tuple[Check, ...] = (exact_copies, leaking_columns, time, groups, contradictions, constant, ids, missing, sentinels, outliers, imbalance, target, size)
+QUICK: tuple[Check, ...] = (
+    exact_copies,
+    leaking_columns,
+    time,
+    groups,
+    contradictions,
+    constant,
+    ids,
+    missing,
+    sentinels,
+    outliers,
+    imbalance,
+    target,
+    size,
+)
 DEEP: tuple[Check, ...] = (*QUICK, near_copies, wrong_labels, told_apart)
 
 

@@ -20,8 +20,10 @@ CERTAIN = 1e-6
 FENCE = 1.5
 """Tukey's (1977): what lies so many widths of the middle half away is outside."""
 SENTINEL = r"^(0|-1|-?(9{2,}|8{2,}|7{2,})(\.0)?)$"
-NEVER_NEGATIVE = (r"(?i)(^|[_ .-])(age|price|cost|weight|height|length|distance|duration|count|number|quantity|size|area|salary|income|wage)s?$"
-                  r"|年龄|价格|单价|数量|重量|身高|体重|面积|工资|收入|金额")  # fmt: skip
+NEVER_NEGATIVE = (
+    r"(?i)(^|[_ .-])(age|price|cost|weight|height|length|distance|duration|count|number|quantity|size|area|salary|income|wage)s?$"
+    r"|年龄|价格|单价|数量|重量|身高|体重|面积|工资|收入|金额"
+)
 
 
 def constant(look: Look) -> list[Finding]:
@@ -30,8 +32,17 @@ def constant(look: Look) -> list[Finding]:
     found = []
     for name, reason in look.schema.ignored.items():
         if reason == "empty" or reason.startswith("one value only"):
-            found.append(Finding("constant", NOTE, f"the column {name!r} says nothing ({reason}) and is set aside", 1.0,
-                                 "all training rows are equal", name, f"--drop {name!r}"))  # fmt: skip
+            found.append(
+                Finding(
+                    "constant",
+                    NOTE,
+                    f"the column {name!r} says nothing ({reason}) and is set aside",
+                    1.0,
+                    "all training rows are equal",
+                    name,
+                    f"--drop {name!r}",
+                )
+            )
     for each in look.schema.inputs.values():
         if each.kind not in ("scalar", "id"):
             continue
@@ -39,8 +50,17 @@ def constant(look: Look) -> list[Finding]:
         counts = look.column(name).value_counts(sort=True)
         if counts.height > 1 and counts.height <= 0.1 * len(look.index) and counts[0, "count"] > 19 * counts[1, "count"]:
             share = counts[0, "count"] / len(look.index)
-            found.append(Finding("constant", NOTE, f"the column {name!r} is {str(counts[0, 0])[:40]!r} in {share:.1%} of the rows", share,
-                                 "share of the commonest value", name, f"It can tell little. If it is of no use: --drop {name!r}"))  # fmt: skip
+            found.append(
+                Finding(
+                    "constant",
+                    NOTE,
+                    f"the column {name!r} is {str(counts[0, 0])[:40]!r} in {share:.1%} of the rows",
+                    share,
+                    "share of the commonest value",
+                    name,
+                    f"It can tell little. If it is of no use: --drop {name!r}",
+                )
+            )
     return found
 
 
@@ -50,8 +70,11 @@ def ids(look: Look) -> list[Finding]:
     n draws from r whole numbers give n^2 / 2r pairs of equal ones, and more where some are likelier than others (the birthday problem).
     Where there are far fewer, by six standard deviations of a Poisson number, the numbers were given out, not measured.
     """
-    found = [Finding("id", NOTE, f"the column {name!r} {reason} and is set aside", 0.99, "all values differ", name, f"--drop {name!r}")
-             for name, reason in look.schema.ignored.items() if reason.startswith("looks like an id")]  # fmt: skip
+    found = [
+        Finding("id", NOTE, f"the column {name!r} {reason} and is set aside", 0.99, "all values differ", name, f"--drop {name!r}")
+        for name, reason in look.schema.ignored.items()
+        if reason.startswith("looks like an id")
+    ]
     for each in look.schema.inputs.values():
         name, column = each.columns[0], look.column(each.columns[0])
         words = cells.present(column) if each.kind == "id" or each in look.numeric() else column.clear()
@@ -60,16 +83,34 @@ def ids(look: Look) -> list[Finding]:
         distinct = words.n_unique()
         mend = f"A new row has a value never seen: --drop {name!r}, or --group {name!r} where rows belong together by it"
         if each.kind == "id" and distinct > 0.5 * len(words):
-            found.append(Finding("id", DOUBT, f"the column {name!r} has {distinct:,} different values in {len(words):,} rows, read as categories",
-                                 distinct / len(words), "share of values that differ", name, mend))  # fmt: skip
+            found.append(
+                Finding(
+                    "id",
+                    DOUBT,
+                    f"the column {name!r} has {distinct:,} different values in {len(words):,} rows, read as categories",
+                    distinct / len(words),
+                    "share of values that differ",
+                    name,
+                    mend,
+                )
+            )
         elif each in look.numeric() and words.str.contains(r"^\d{1,15}(\.0+)?$").all():
-            x = words.cast(pl.Float64)
+            x = words.cast(pl.Float64).to_numpy()
             expected = len(x) ** 2 / (2 * (x.max() - x.min() + 1))
             spread = expected - (len(x) - distinct)
             if spread > 6 * math.sqrt(expected) and distinct > 0.98 * len(x):
-                found.append(Finding("id", DOUBT, f"the column {name!r} names the row: {distinct:,} different whole numbers in {len(x):,} rows, "
-                                     f"where amounts of this range would have {expected:,.0f} equal pairs", 1 - math.exp(-expected),
-                                     "birthday problem", name, mend))  # fmt: skip
+                found.append(
+                    Finding(
+                        "id",
+                        DOUBT,
+                        f"the column {name!r} names the row: {distinct:,} different whole numbers in {len(x):,} rows, "
+                        f"where amounts of this range would have {expected:,.0f} equal pairs",
+                        1 - math.exp(-expected),
+                        "birthday problem",
+                        name,
+                        mend,
+                    )
+                )
     return found
 
 
@@ -80,21 +121,40 @@ def missing(look: Look) -> list[Finding]:
     columns, and Cramer's V for its size: .1 small, .3 medium (Cohen 1988, for one degree of freedom).
     """
     found = []
-    columns = {each.columns[0]: cells.empty(look.column(each.columns[0])).to_numpy()
-               for each in look.schema.inputs.values() if each.kind in ("scalar", "id", "tokens")}  # fmt: skip
+    columns = {
+        each.columns[0]: cells.empty(look.column(each.columns[0])).to_numpy()
+        for each in look.schema.inputs.values()
+        if each.kind in ("scalar", "id", "tokens")
+    }
     for name, gone in columns.items():
         share = gone.mean()
         if share > 0.5:
-            found.append(Finding("missing", NOTE, f"the column {name!r} is empty in {share:.1%} of the rows", 1.0, "share of empty cells",
-                                 name, f"Learned from as it is. If that is a mistake, mend it, or --drop {name!r}"))  # fmt: skip
+            found.append(
+                Finding(
+                    "missing",
+                    NOTE,
+                    f"the column {name!r} is empty in {share:.1%} of the rows",
+                    1.0,
+                    "share of empty cells",
+                    name,
+                    f"Learned from as it is. If that is a mistake, mend it, or --drop {name!r}",
+                )
+            )
         for _, target, y, discrete in look.answers() if 0 < gone.sum() < len(gone) else ():
             v, p = _association(gone, y if discrete else _tenths(y))
             if v >= 0.1 and p < CERTAIN / len(columns):
-                found.append(Finding("missing", DOUBT if v >= 0.3 else NOTE,
-                                     f"whether {name!r} is empty tells of {target.columns[0]!r} ({share:.1%} of the rows are)", min(1.0, 1 - p),
-                                     f"chi-squared; Cramer's V {v:.2f}", name,
-                                     f"If it is filled in only after the answer is known, that gives it away: --drop {name!r}",
-                                     **look.places(look.index[gone])))  # fmt: skip
+                found.append(
+                    Finding(
+                        "missing",
+                        DOUBT if v >= 0.3 else NOTE,
+                        f"whether {name!r} is empty tells of {target.columns[0]!r} ({share:.1%} of the rows are)",
+                        min(1.0, 1 - p),
+                        f"chi-squared; Cramer's V {v:.2f}",
+                        name,
+                        f"If it is filled in only after the answer is known, that gives it away: --drop {name!r}",
+                        **look.places(look.index[gone]),
+                    )
+                )
     return found
 
 
@@ -130,9 +190,18 @@ def sentinels(look: Look) -> list[Finding]:
             alone = value == -1 and following >= 0
             if gap > FENCE * width > 0 or alone:
                 sure = 0.8 if alone else gap / (gap + width)
-                found.append(Finding("missing", DOUBT, f"{value:g} in the column {name!r} seems to mean that nothing is known ({count:,} rows)",
-                                     round(sure, 3), f"gap to the next value {gap:.4g}, the others' middle half is {width:.4g} wide", name,
-                                     "If so, empty these cells", **look.places(look.index[x == value])))  # fmt: skip
+                found.append(
+                    Finding(
+                        "missing",
+                        DOUBT,
+                        f"{value:g} in the column {name!r} seems to mean that nothing is known ({count:,} rows)",
+                        round(sure, 3),
+                        f"gap to the next value {gap:.4g}, the others' middle half is {width:.4g} wide",
+                        name,
+                        "If so, empty these cells",
+                        **look.places(look.index[x == value]),
+                    )
+                )
     return found
 
 
@@ -144,18 +213,45 @@ def outliers(look: Look) -> list[Finding]:
         name, x = each.columns[0], look.numbers(each)
         endless = np.isinf(x)
         if endless.any():
-            found.append(Finding("outliers", DOUBT, f"the column {name!r} has infinite values, read as missing", 1.0, "the values", name,
-                                 "Correct them, or empty the cells", **look.places(look.index[endless])))  # fmt: skip
+            found.append(
+                Finding(
+                    "outliers",
+                    DOUBT,
+                    f"the column {name!r} has infinite values, read as missing",
+                    1.0,
+                    "the values",
+                    name,
+                    "Correct them, or empty the cells",
+                    **look.places(look.index[endless]),
+                )
+            )
         below = x < 0
         if re.search(NEVER_NEGATIVE, name.strip()) and 0 < below.sum() <= 0.01 * len(x):
-            found.append(Finding("outliers", DOUBT, f"the column {name!r} has negative values, such as {x[below][0]:g}", 0.9,
-                                 "its name, and that 99 % are not negative", name, "Correct them, or empty the cells",
-                                 **look.places(look.index[below])))  # fmt: skip
+            found.append(
+                Finding(
+                    "outliers",
+                    DOUBT,
+                    f"the column {name!r} has negative values, such as {x[below][0]:g}",
+                    0.9,
+                    "its name, and that 99 % are not negative",
+                    name,
+                    "Correct them, or empty the cells",
+                    **look.places(look.index[below]),
+                )
+            )
         for far, q in _apart(x):
-            found.append(Finding("outliers", DOUBT, f"the column {name!r} has values far from all others, such as {x[far][0]:g}", round(q, 3),
-                                 "Dixon's Q, the gap as a share of the whole range", name,
-                                 "If they are mistakes (a unit, a slip), correct them or empty the cells",
-                                 **look.places(look.index[far])))  # fmt: skip
+            found.append(
+                Finding(
+                    "outliers",
+                    DOUBT,
+                    f"the column {name!r} has values far from all others, such as {x[far][0]:g}",
+                    round(q, 3),
+                    "Dixon's Q, the gap as a share of the whole range",
+                    name,
+                    "If they are mistakes (a unit, a slip), correct them or empty the cells",
+                    **look.places(look.index[far]),
+                )
+            )
     return found
 
 

@@ -34,10 +34,18 @@ def exact_copies(look: Look) -> list[Finding]:
         return []
     share = len(known) / len(others)
     coarse = len(np.unique(hashes)) < 0.5 * len(hashes)  # whole patterns come back, and will in new data; splitting.told_apart says so
-    return [Finding("copies", SERIOUS if share >= FLATTERS and not coarse else NOTE,
-                    f"{len(known):,} of the {len(others):,} validation and test rows ({share:.1%}) are copies of training rows", 1.0,
-                    "all inputs are equal", None, "The score will flatter by as much. Remove the copies, or split by --group",
-                    **look.places(known))]  # fmt: skip
+    return [
+        Finding(
+            "copies",
+            SERIOUS if share >= FLATTERS and not coarse else NOTE,
+            f"{len(known):,} of the {len(others):,} validation and test rows ({share:.1%}) are copies of training rows",
+            1.0,
+            "all inputs are equal",
+            None,
+            "The score will flatter by as much. Remove the copies, or split by --group",
+            **look.places(known),
+        )
+    ]
 
 
 def contradictions(look: Look) -> list[Finding]:
@@ -61,11 +69,19 @@ def contradictions(look: Look) -> list[Finding]:
             wrong, agreed = int((total - most).sum()), total == most
             unique = agreed.sum() / max(1, total[agreed].sum())
             doubted = unique > 0.99 and wrong >= 0.001 * len(y)
-            found.append(Finding("contradiction", DOUBT if doubted else NOTE,
-                                 f"{len(rows):,} rows have the inputs of another row and a different {each.columns[0]!r}, so that at least "
-                                 f"{wrong:,} answers must be wrong", round(float(unique), 3), "share of the other rows that are one of their kind",
-                                 each.columns[0], "Correct the answers, or add the column that tells such rows apart",
-                                 **look.places(rows)))  # fmt: skip
+            found.append(
+                Finding(
+                    "contradiction",
+                    DOUBT if doubted else NOTE,
+                    f"{len(rows):,} rows have the inputs of another row and a different {each.columns[0]!r}, so that at least "
+                    f"{wrong:,} answers must be wrong",
+                    round(float(unique), 3),
+                    "share of the other rows that are one of their kind",
+                    each.columns[0],
+                    "Correct the answers, or add the column that tells such rows apart",
+                    **look.places(rows),
+                )
+            )
     return found
 
 
@@ -86,7 +102,9 @@ def cell_codes(look: Look, key: str, number: int, index: np.ndarray | None = Non
     pieces = []
     for start in range(0, n, PIECE):
         rows = np.arange(start, min(start + PIECE, n)) if index is None else index[start : start + PIECE]
-        pieces.append(_codes(rows_of(look.store.columns[key], torch.from_numpy(rows)), np.uint64((number + 1) * 0xD1B54A32D192ED03 % 2**64)))
+        pieces.append(
+            _codes(rows_of(look.store.columns[key], torch.from_numpy(rows)), np.uint64((number + 1) * 0xD1B54A32D192ED03 % 2**64))
+        )
     return np.concatenate(pieces)
 
 

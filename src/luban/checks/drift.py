@@ -38,10 +38,18 @@ def told_apart(look: Look) -> list[Finding]:
     alone = sorted(((_alone(batch[key], y), each.columns[0]) for key, each in fields.items()), key=lambda pair: -pair[0])
     by = ", ".join(f"{name!r} ({score:.2f} alone)" for score, name in alone[:3] if score > 0.53)
     where = f", most by {by}" if by else ""
-    return [Finding("drift", severity, f"test rows can be told from training rows (ROC-AUC {auc:.3f}, where .5 is one source){where}",
-                    round(min(1.0, 2 * (auc - 0.5)), 3), f"2 AUC - 1 of a model out of {FOLDS} folds, standard error {error:.3f}",
-                    alone[0][1] if by else None,
-                    "The score says little of either source. Compare how both were made; " + (f"if it is a mark of the file: --drop {alone[0][1]!r}" if by else "look at several columns at once"))]  # fmt: skip
+    return [
+        Finding(
+            "drift",
+            severity,
+            f"test rows can be told from training rows (ROC-AUC {auc:.3f}, where .5 is one source){where}",
+            round(min(1.0, 2 * (auc - 0.5)), 3),
+            f"2 AUC - 1 of a model out of {FOLDS} folds, standard error {error:.3f}",
+            alone[0][1] if by else None,
+            "The score says little of either source. Compare how both were made; "
+            + (f"if it is a mark of the file: --drop {alone[0][1]!r}" if by else "look at several columns at once"),
+        )
+    ]
 
 
 def _alone(column, y: np.ndarray) -> float:

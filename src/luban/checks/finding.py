@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from luban.core import cells
-from luban.core.batch import Ragged, Store, rows_of
+from luban.core.batch import Store, rows_of
 from luban.core.contract import Field, Schema
 from luban.data import DataConfig, Rows
 from luban.splitting import TEST, TRAIN, VALID
@@ -49,15 +49,15 @@ class Finding:
     count: int = 0
     """How many rows it concerns, those beyond LISTED included; 0 where it concerns none in particular."""
 
-    def __str__(self) -> str:
-        return f"{self.what}{f' {self.mend}' if self.mend else ''}"
-
 
 def places(numbers: np.ndarray, height: int) -> dict[str, Any]:
-    """The rows of a Finding: `numbers` count the rows of the file from 0, and behind its `height` rows those of the test file."""
-    listed = np.sort(numbers)[:LISTED]
-    return {"rows": (listed[listed < height] + 1).tolist(), "test_rows": (listed[listed >= height] - height + 1).tolist(),
-            "count": len(numbers)}  # fmt: skip
+    """The rows of a Finding, in the order given: `numbers` count those of the file from 0, and behind its `height` rows the test file's."""
+    listed = numbers[:LISTED]
+    return {
+        "rows": (listed[listed < height] + 1).tolist(),
+        "test_rows": (listed[listed >= height] - height + 1).tolist(),
+        "count": len(numbers),
+    }
 
 
 def spaced(n: int, width: int) -> np.ndarray:
@@ -72,7 +72,7 @@ def spoken(finding: dict[str, Any]) -> str:
 
 
 def where(finding: dict[str, Any], most: int = 5) -> str:
-    """" (rows 3, 17, 20 and 41 more)", or nothing where it concerns no row in particular."""
+    """ " (rows 3, 17, 20 and 41 more)", or nothing where it concerns no row in particular."""
     named = [*map(str, finding["rows"][:most]), *(f"{row} of the test file" for row in finding["test_rows"][:most])][:most]
     more = f" and {finding['count'] - len(named):,} more" if finding["count"] > len(named) else ""
     return f" (row{'s' * (finding['count'] > 1)} {', '.join(named)}{more})" if named else ""
@@ -107,7 +107,8 @@ class Look:
         """These rows of a column as numbers, (n,) float64, NaN where there is none."""
         return cells.numbers(self.column(each.columns[0]), getattr(each, "comma", False)).fill_null(np.nan).to_numpy()
 
-    def encoded(self, key: str, index: np.ndarray | None = None) -> Tensor | Ragged:
+    def encoded(self, key: str, index: np.ndarray | None = None) -> Any:
+        """These rows of an input as the model sees it, or the rows `index`: a Tensor or Ragged."""
         return rows_of(self.store.columns[key], torch.from_numpy(self.index if index is None else index))
 
     def places(self, positions: np.ndarray) -> dict[str, Any]:

@@ -55,12 +55,20 @@ def _classes(look: Look, key: str, index: np.ndarray) -> list[Finding]:
     skill = ((answer == y).mean() - floor) / (1 - floor)
     doubted = skill > LEARNED and against.sum() > 2 and EASY < against.mean() < UNSURE
     margin = p[order, answer[order]] - p[order, y[order]]
-    return [Finding("labels", DOUBT if doubted else NOTE,
-                    f"{len(order):,} of {len(y):,} rows ({share:.1%}) have a {each.columns[0]!r} that the other rows contradict; the surest has "
-                    f"{words[0]!r}, and {words[1]!r} would be expected", round(float(margin.mean()), 3),
-                    f"confident learning, mean margin of the probabilities out of {FOLDS} folds (accuracy {(answer == y).mean():.3f}; of the surest "
-                    f"quarter {against.mean():.1%} have another label, which is about the share of wrong ones)", each.columns[0],
-                    "Look at these rows, the surest first, and correct what is wrong", **_ranked(look, index[order]))]  # fmt: skip
+    return [
+        Finding(
+            "labels",
+            DOUBT if doubted else NOTE,
+            f"{len(order):,} of {len(y):,} rows ({share:.1%}) have a {each.columns[0]!r} that the other rows contradict; the surest has "
+            f"{words[0]!r}, and {words[1]!r} would be expected",
+            round(float(margin.mean()), 3),
+            f"confident learning: mean margin of probabilities out of {FOLDS} folds (accuracy {(answer == y).mean():.3f}; of the surest "
+            f"quarter {against.mean():.1%} have another label, which is about the share of wrong ones)",
+            each.columns[0],
+            "Look at these rows, the surest first, and correct what is wrong",
+            **look.places(index[order]),
+        )
+    ]
 
 
 def confident(p: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -98,14 +106,16 @@ def _amounts(look: Look, key: str, index: np.ndarray) -> list[Finding]:
         return []
     first = float(far[order[0]])
     value, expected = each.decode(torch.stack([y[order[0]], y[order[0]] - residual[order[0]]]).float())
-    return [Finding("labels", NOTE, f"{len(order):,} of {len(y):,} rows have a {each.columns[0]!r} far from what the other rows let expect: the "
-                    f"farthest is {value:.6g}, and about {expected:.6g} would be expected", round(1 - FAR / first, 3),
-                    f"the farthest residual out of {FOLDS} folds is {first:.1f} robust standard deviations", each.columns[0],
-                    "Look at these rows, the farthest first, and correct what is wrong", **_ranked(look, index[order]))]  # fmt: skip
-
-
-def _ranked(look: Look, positions: np.ndarray) -> dict:
-    """As `look.places`, in the order given."""
-    one = [look.places(positions[i : i + 1]) for i in range(min(len(positions), 10_000))]
-    return {"rows": [row for each in one for row in each["rows"]], "test_rows": [row for each in one for row in each["test_rows"]],
-            "count": len(positions)}  # fmt: skip
+    return [
+        Finding(
+            "labels",
+            NOTE,
+            f"{len(order):,} of {len(y):,} rows have a {each.columns[0]!r} far from what the other rows let expect: the "
+            f"farthest is {value:.6g}, and about {expected:.6g} would be expected",
+            round(1 - FAR / first, 3),
+            f"the farthest residual out of {FOLDS} folds is {first:.1f} robust standard deviations",
+            each.columns[0],
+            "Look at these rows, the farthest first, and correct what is wrong",
+            **look.places(index[order]),
+        )
+    ]

@@ -17,8 +17,10 @@ stats = Later("scipy.stats")
 
 CERTAIN = 1e-4
 """The p from which on a likeness is taken for real; its size is asked beside it."""
-OWNERS = (r"(?i)(^|[_ .-])(patient|customer|client|user|subject|person|student|household|family|firm|account|session|device|group)s?($|[_ .-])"
-          r"|病人|患者|客户|用户|学生|住户|账户|会员|设备")  # fmt: skip
+OWNERS = (
+    r"(?i)(^|[_ .-])(patient|customer|client|user|subject|person|student|household|family|firm|account|session|device|group)s?($|[_ .-])"
+    r"|病人|患者|客户|用户|学生|住户|账户|会员|设备"
+)
 SKILL = 0.98
 """From here on a single column predicts better than anything honest does."""
 
@@ -53,10 +55,17 @@ def leaking_columns(look: Look) -> list[Finding]:
             skill = (score - floor) / (1 - floor) if floor < 1 else 0.0
             if skill > SKILL:
                 name = schema.inputs[key].columns[0]
-                found.append(Finding(
-                    "leak", SERIOUS, f"the column {name!r} alone gives {target.columns[0]!r} away (skill {skill:.3f} of 1)", round(skill, 3),
-                    "skill of a small tree on this column alone, on rows that it has not seen", name,
-                    f"If it is not known at the time of the prediction, leave it out: --drop {name!r}"))  # fmt: skip
+                found.append(
+                    Finding(
+                        "leak",
+                        SERIOUS,
+                        f"the column {name!r} alone gives {target.columns[0]!r} away (skill {skill:.3f} of 1)",
+                        round(skill, 3),
+                        "skill of a small tree on this column alone, on rows that it has not seen",
+                        name,
+                        f"If it is not known at the time of the prediction, leave it out: --drop {name!r}",
+                    )
+                )
     return found
 
 
@@ -78,10 +87,17 @@ def time(look: Look) -> list[Finding]:
         for _, answered, y, discrete in look.answers():
             eta, p = _explained(np.searchsorted(np.nanquantile(moment, np.linspace(0.1, 0.9, 9)), moment), y, discrete, ~np.isnan(moment))
             if eta >= 0.01 and p < CERTAIN:
-                found.append(Finding("time", DOUBT if eta >= 0.06 else NOTE,
-                                     f"{answered.columns[0]!r} changes along {name!r}, and the test rows are drawn from all times", 1 - p,
-                                     f"analysis of variance over tenths of time, eta squared {eta:.3f}", name,
-                                     f"To be tested on what comes after the training rows: --time {name!r}"))  # fmt: skip
+                found.append(
+                    Finding(
+                        "time",
+                        DOUBT if eta >= 0.06 else NOTE,
+                        f"{answered.columns[0]!r} changes along {name!r}, and the test rows are drawn from all times",
+                        1 - p,
+                        f"analysis of variance over tenths of time, eta squared {eta:.3f}",
+                        name,
+                        f"To be tested on what comes after the training rows: --time {name!r}",
+                    )
+                )
     return found
 
 
@@ -110,11 +126,18 @@ def groups(look: Look) -> list[Finding]:
         for _, answered, y, discrete in look.answers():
             alike, p = _alike(number, y, discrete, known.to_numpy())
             if alike >= 0.1 and p < CERTAIN:
-                found.append(Finding("group", DOUBT if codes else NOTE,
-                                     f"rows with one {name!r} ({distinct:,} different, {n / distinct:.1f} rows each) have like "
-                                     f"{answered.columns[0]!r}, and stand in training and test", 1 - p,
-                                     f"intraclass correlation {alike:.2f}", name,
-                                     f"Where new data bring new ones, keep rows together: --group {name!r}; or --drop {name!r}"))  # fmt: skip
+                found.append(
+                    Finding(
+                        "group",
+                        DOUBT if codes else NOTE,
+                        f"rows with one {name!r} ({distinct:,} different, {n / distinct:.1f} rows each) have like "
+                        f"{answered.columns[0]!r}, and stand in training and test",
+                        1 - p,
+                        f"intraclass correlation {alike:.2f}",
+                        name,
+                        f"Where new data bring new ones, keep rows together: --group {name!r}; or --drop {name!r}",
+                    )
+                )
     return found
 
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import torch
 
 from luban.checks.copies import FLATTERS, cell_codes
 from luban.checks.finding import DOUBT, NOTE, SERIOUS, Finding, Look
-from luban.core.batch import rows_of
 from luban.core.registry import Later
 from luban.splitting import TEST, TRAIN, VALID
 
@@ -35,16 +33,26 @@ def near_copies(look: Look) -> list[Finding]:
     one_cell, where = _but_one_cell(look, train, others)
     noisy = _but_for_noise(look, train, others)
     found = []
-    for mask, how, basis in ((one_cell, f"all but one of their cells{where}", "equal but for one cell, far more than chance gives"),
-                             (noisy & ~one_cell, "all numbers but for noise", "distance to the nearest training row against the next ones")):  # fmt: skip
+    for mask, how, basis in (
+        (one_cell, f"all but one of their cells{where}", "equal but for one cell, far more than chance gives"),
+        (noisy & ~one_cell, "all numbers but for noise", "distance to the nearest training row against the next ones"),
+    ):
         share = mask.mean()
         if mask.any():
             few = share < FLATTERS or mask.sum() < FEW
             severity = NOTE if few else SERIOUS if share >= 5 * FLATTERS else DOUBT
-            found.append(Finding("near-copies", severity, f"{mask.sum():,} of {len(mask):,} validation and test rows ({share:.1%}) share "
-                                 f"{how} with a training row", 1 - CERTAIN, basis, None,
-                                 "If they are the same thing twice, the score flatters. Remove them, or keep them together by --group",
-                                 **look.places(others[mask])))  # fmt: skip
+            found.append(
+                Finding(
+                    "near-copies",
+                    severity,
+                    f"{mask.sum():,} of {len(mask):,} validation and test rows ({share:.1%}) share {how} with a training row",
+                    1 - CERTAIN,
+                    basis,
+                    None,
+                    "If they are the same thing twice, the score flatters. Remove them, or keep them together by --group",
+                    **look.places(others[mask]),
+                )
+            )
     return found
 
 
@@ -62,8 +70,9 @@ def _but_one_cell(look: Look, train: np.ndarray, others: np.ndarray) -> tuple[np
         return found, ""
     n, rng = len(train), np.random.default_rng(0)
     codes = {key: cell_codes(look, key, number, both) for number, key in enumerate(keys)}
-    total = np.sum(list(codes.values()), axis=0, dtype=np.uint64)
+    total = np.stack(list(codes.values())).sum(0, dtype=np.uint64)
     exact = np.isin(total[n:], total[:n])
+    values = {key: _sortable(look, key, train, codes[key][:n]) for key in keys}
     coarse_first = sorted(keys, key=lambda key: len(np.unique(codes[key])))
     for key in keys:
         rest = total - codes[key]
@@ -71,7 +80,7 @@ def _but_one_cell(look: Look, train: np.ndarray, others: np.ndarray) -> tuple[np
         if twins.sum() <= 6:
             continue
         *alike, other = [each for each in coarse_first if each != key]
-        order = np.lexsort([_sortable(look, each, train, codes[each][:n]) for each in reversed(alike[:MOST_KEYS])])
+        order = np.lexsort([values[each] for each in reversed(alike[:MOST_KEYS])])
         shuffled = np.empty(n, np.int64)
         shuffled[order] = order[np.lexsort([rng.random(n), np.arange(n) // BLOCK])]
         by_chance = np.isin(rest[n:], (rest - codes[other])[:n] + codes[other][:n][shuffled]).sum()
@@ -97,11 +106,9 @@ def _but_for_noise(look: Look, train: np.ndarray, others: np.ndarray) -> np.ndar
     numbers, d being the data's own dimension (Facco et al. 2017 for k = 2). A row whose ratio is too small for that has a twin. Only
     columns of many different numbers count, for in a grid of few values equal distances are no chance; d is the median's.
     """
-    columns = []
-    for key, each in look.schema.inputs.items():
-        x = rows_of(look.store.columns[key], torch.from_numpy(np.concatenate([train, others]))) if each.kind == "scalar" else None
-        if x is not None and x.dim() == 1 and len(np.unique(x.numpy())) > 0.5 * len(x):
-            columns.append(np.nan_to_num(x.numpy()))
+    both = np.concatenate([train, others])
+    numeric = [look.encoded(key, both).numpy() for key, each in look.schema.inputs.items() if each.kind == "scalar" and each.size == 1]
+    columns = [np.nan_to_num(column) for column in numeric if len(np.unique(column)) > 0.5 * len(column)]
     if len(columns) < 3:
         return np.zeros(len(others), bool)
     x = np.stack(columns, 1)

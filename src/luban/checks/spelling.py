@@ -9,16 +9,18 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from luban.checks.finding import DOUBT, NOTE, SERIOUS, Finding, places, spaced
+from luban.checks.finding import DOUBT, SERIOUS, Finding, places, spaced
 from luban.core import cells
 from luban.core.contract import Table
 from luban.core.registry import FIELDS
 from luban.fields.boolean import MEANING
 from luban.fields.category import NAMES
+from luban.fields.date import read as dates
 
 MOSTLY = 0.95
 """Fields take a column for numbers or dates where so many of its cells are."""
@@ -27,8 +29,10 @@ FEW = 3
 YES_NO = MEANING.keys() - {"0", "1"}
 UNIT = r"^[+-]?\d[\d.,]*\s*([A-Za-z°µ²³/\p{Han}]{1,8})$"
 ORDINAL = r"(?i)^(st|nd|rd|th)$"
-MONTHS = (r"(?i)^(\d{1,2}(st|nd|rd|th)?[ -])?(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?[ -]"
-          r"(\d{1,2}(st|nd|rd|th)?,?[ -])?\d{2,4}$")  # fmt: skip
+MONTHS = (
+    r"(?i)^(\d{1,2}(st|nd|rd|th)?[ -])?(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?[ -]"
+    r"(\d{1,2}(st|nd|rd|th)?,?[ -])?\d{2,4}$"
+)
 CODES = r"(?i)zip|post.?code|postal|phone|mobile|邮编|邮政|电话|手机|身份证|账号|卡号|代码|编码|_code$|^code$"
 
 
@@ -51,7 +55,7 @@ def as_read(table: Table, test: Table | None, targets: Sequence[str], leave_out:
     return found
 
 
-def _finding(column: pl.Series, severity: str, what: str, certainty: float, basis: str, mend: str, mask: pl.Series | None) -> Finding:
+def _finding(column: pl.Series, severity: str, what: str, certainty: Any, basis: str, mend: str, mask: pl.Series | None) -> Finding:
     rows = mask.arg_true().to_list() if mask is not None else ()
     return Finding("types", severity, f"the column {column.name!r} {what}", round(float(certainty), 3), basis, column.name, mend, rows)
 
@@ -59,50 +63,34 @@ def _finding(column: pl.Series, severity: str, what: str, certainty: float, basi
 def odd_cells(column: pl.Series, target: bool) -> Iterator[Finding]:
     """Numbers but for a few cells; dates but for a few. Either most of the cells are (95 %, the share at which a field takes them), or
     half of them and the others have at most FEW spellings: one writer's words for "missing"."""
-    if column.dtype != pl.String:
-        return
     filled = ~cells.empty(column, cells.BLANK)
     n = int(filled.sum())
-    if n < 20:
+    if column.dtype != pl.String or n < 20:
         return
-    comma = cells.decimal_comma(column)
-    for wanted, values in (("numbers", cells.numbers(column, comma)), ("dates", _dates(column))):
-        odd = filled & values.is_null()
-        bad, distinct = int(odd.sum()), values.n_unique()
-        share = 1 - bad / n
-        words = column.filter(odd).n_unique()
-        if not bad or distinct <= 10 or not (share >= MOSTLY or (share >= 0.5 and words <= FEW)):
+    for wanted, field, read in (("numbers", "number", _numbers), ("dates", "date", _dates)):
+        some = read(column.filter(filled).gather_every(max(1, n // 1_000)))
+        if some.null_count() > 0.5 * len(some):
             continue
-        field = "number" if wanted == "numbers" else "date"
-        taken = "They are read as missing" if share >= MOSTLY else f"It is read as words. As {wanted}: --set 'fields.{column.name}={field}'"
-        mend = f"{taken}; to leave such rows out where they cannot be read: --set data.skip_bad=true. Better, correct the cells"
-        if target:
-            mend = f"Correct the cells, or empty them: rows without an answer are left out. Then: --task {'regress' if field == 'number' else 'classify'}"
-        yield _finding(column, SERIOUS if target else DOUBT,
-                       f"holds {wanted} but for {bad:,} of {n:,} cells, such as {str(column.filter(odd)[0])[:40]!r}", share,
-                       f"share of the cells that are {wanted}", mend, odd)  # fmt: skip
+        values = read(column)
+        odd = filled & values.is_null()
+        share = 1 - odd.sum() / n
+        few = column.filter(odd).n_unique() <= FEW
+        if odd.any() and values.n_unique() > 10 and (share >= MOSTLY or (share >= 0.5 and few)):
+            taken = "They are read as missing" if share >= MOSTLY else f"It is read as words: --set 'fields.{column.name}={field}'"
+            mend = f"{taken}. Better correct the cells; to leave out rows that cannot be read: --set data.skip_bad=true"
+            if target:
+                mend = "Correct these cells, or empty them: rows without an answer are left out"
+            what = f"holds {wanted} but for {odd.sum():,} of {n:,} cells, such as {str(column.filter(odd)[0])[:40]!r}"
+            yield _finding(column, SERIOUS if target else DOUBT, what, share, f"share of the cells that are {wanted}", mend, odd)
         return
+
+
+def _numbers(column: pl.Series) -> pl.Series:
+    return cells.numbers(column, cells.decimal_comma(column))
 
 
 def _dates(column: pl.Series) -> pl.Series:
-    """Something where a cell is a date; null where it is none. All null where the first hundred cells hold no date."""
-    date = FIELDS["date"]
-    if not column.drop_nulls().head(100).str.contains(r"\d[-/.年]\d|^\d{8}$").any() or _order_free(column):
-        return pl.Series([None] * len(column), dtype=pl.Float64)
-    some = column.str.contains(r"^\s*\d{1,4}[-/.年]\d{1,2}([-/.月]\d{1,4})?|^\s*(1[6-9]|20|21)\d{6}\s*$").fill_null(False)
-    if some.mean() < 0.5 * (~cells.empty(column, cells.BLANK)).mean():
-        return pl.Series([None] * len(column), dtype=pl.Float64)
-    shown = column.filter(some)
-    encoded = date((column.name,)).fit([shown], {}).encode(shown)
-    values = pl.Series(np.full(len(column), np.nan)).scatter(some.arg_true(), encoded[:, 0].double().numpy())
-    return values.fill_nan(None)
-
-
-def _order_free(column: pl.Series) -> bool:
-    """Numbers: a decimal point is no date."""
-    text = cells.present(column.head(1000), cells.BLANK)
-    return bool(len(text)) and cells.numbers(text, cells.decimal_comma(text)).null_count() <= 0.5 * len(text) and not text.str.contains(
-        r"^\d{8}$").any()  # fmt: skip
+    return max((dates(column, day_first) for day_first in (False, True)), key=lambda read: read.count())
 
 
 def date_forms(column: pl.Series, target: bool) -> Iterator[Finding]:
@@ -116,28 +104,49 @@ def date_forms(column: pl.Series, target: bool) -> Iterator[Finding]:
         return
     named = text.str.contains(MONTHS).fill_null(False)
     if named.sum() >= 0.8 * n:
-        yield _finding(column, DOUBT, f"holds dates with the month in words, such as {text.filter(named)[0]!r}, which are read as words",
-                       named.sum() / n, "share of the cells that are such dates", "Write them as 2024-01-31", named)  # fmt: skip
+        yield _finding(
+            column,
+            DOUBT,
+            f"holds dates with the month in words, such as {text.filter(named)[0]!r}, which are read as words",
+            named.sum() / n,
+            "share of the cells that are such dates",
+            "Write them as 2024-01-31",
+            named,
+        )
         return
     if FIELDS["date"].sniff(column.gather_every(max(1, len(column) // 5_000))) < 0.9:
         return
     day = text.str.extract(r"^([^T\s]+)", 1)
-    form = day.str.replace_all(r"\d{4}", "Y").str.replace_all(r"\d+", "9").str.replace(r"^Y9$", "Y9")
+    form = day.str.replace_all(r"\d{4}", "Y").str.replace_all(r"\d+", "9")
     kinds = form.filter(filled).value_counts(sort=True)
     if kinds.height > 1:
         usual = kinds[0, 0]
         odd = filled & (form != usual).fill_null(False)
-        yield _finding(column, DOUBT, f"writes dates in {kinds.height} forms, {_example(text, form == usual)} and {_example(text, odd)}, "
-                       "so days and months may be mixed up", 1 - odd.sum() / n, "share of the commonest form",
-                       "Write all as 2024-01-31", odd)  # fmt: skip
+        yield _finding(
+            column,
+            DOUBT,
+            f"writes dates in {kinds.height} forms, {_example(text, form == usual)} and {_example(text, odd)}, "
+            "so days and months may be mixed up",
+            1 - odd.sum() / n,
+            "share of the commonest form",
+            "Write all as 2024-01-31",
+            odd,
+        )
         return
     slashes = day.str.extract_groups(r"^(\d{1,2})[-/](\d{1,2})[-/]\d{2,4}$").struct
     first, second = (slashes.field(side).cast(pl.Int64) for side in ("1", "2"))
     day_first, month_first = (first > 12).fill_null(False), (second > 12).fill_null(False)
     few = day_first if day_first.sum() <= month_first.sum() else month_first
     if day_first.any() and month_first.any():
-        yield _finding(column, DOUBT, f"writes the day before the month and after it, {_example(text, day_first)} and "
-                       f"{_example(text, month_first)}", 1.0, "cells that can be read in one order only", "Write all as 2024-01-31", few)  # fmt: skip
+        yield _finding(
+            column,
+            DOUBT,
+            f"writes the day before the month and after it, {_example(text, day_first)} and {_example(text, month_first)}",
+            1.0,
+            "cells that can be read in one order only",
+            "Write all as 2024-01-31",
+            few,
+        )
 
 
 def _example(text: pl.Series, mask: pl.Series) -> str:
@@ -156,9 +165,15 @@ def units(column: pl.Series, target: bool) -> Iterator[Finding]:
     kinds = found.drop_nulls().unique().sort()
     if share >= 0.8 and len(kinds) <= FEW and text.n_unique() >= 10 and not kinds.str.contains(ORDINAL).all():
         several = f"units ({', '.join(kinds)})" if len(kinds) > 1 else f"the unit {kinds[0]!r}"
-        yield _finding(column, SERIOUS if target else DOUBT, f"holds numbers with {several}, such as {text[0]!r}, which are read as words",
-                       share, "share of the cells that are a number and a unit",
-                       "Write the number alone, all in one unit, and the unit into the column's name", None)  # fmt: skip
+        yield _finding(
+            column,
+            SERIOUS if target else DOUBT,
+            f"holds numbers with {several}, such as {text[0]!r}, which are read as words",
+            share,
+            "share of the cells that are a number and a unit",
+            "Write the number alone, all in one unit, and the unit into the column's name",
+            None,
+        )
 
 
 def yes_or_no(column: pl.Series, target: bool) -> Iterator[Finding]:
@@ -171,8 +186,15 @@ def yes_or_no(column: pl.Series, target: bool) -> Iterator[Finding]:
         counts = column.drop_nulls().value_counts(sort=True)
         usual = _usual(counts)
         odd = ~cells.empty(column) & ~column.is_in(usual).fill_null(True)
-        yield _finding(column, SERIOUS if target else DOUBT, f"says yes and no in {len(lower)} ways ({', '.join(sorted(lower))})", 1.0,
-                       "every cell is one of the known pairs", f"Write all as {' and '.join(map(repr, usual))}", odd)  # fmt: skip
+        yield _finding(
+            column,
+            SERIOUS if target else DOUBT,
+            f"says yes and no in {len(lower)} ways ({', '.join(sorted(lower))})",
+            1.0,
+            "every cell is one of the known pairs",
+            f"Write all as {' and '.join(map(repr, usual))}",
+            odd,
+        )
 
 
 def _usual(counts: pl.DataFrame) -> list[str]:
@@ -205,9 +227,15 @@ def spellings(column: pl.Series, target: bool) -> Iterator[Finding]:
     group = folded.filter(pl.col("key") == folded["key"][0])
     rare = folded.filter(pl.col("rows") < pl.col("rows").max().over("key"))[column.name]
     odd = cells.words(column).is_in(rare.to_list()).fill_null(False)
-    yield _finding(column, SERIOUS if target else DOUBT,
-                   f"spells {len(lower):,} of its values in several ways, such as {' and '.join(map(repr, group[column.name].to_list()[:3]))}",
-                   1.0, "equal but for case, spaces, width and marks", "Spell each in one way", odd)  # fmt: skip
+    yield _finding(
+        column,
+        SERIOUS if target else DOUBT,
+        f"spells {len(lower):,} of its values in several ways, such as {' and '.join(map(repr, group[column.name].to_list()[:3]))}",
+        1.0,
+        "equal but for case, spaces, width and marks",
+        "Spell each in one way",
+        odd,
+    )
 
 
 def codes(column: pl.Series, target: bool) -> Iterator[Finding]:
@@ -226,9 +254,15 @@ def codes(column: pl.Series, target: bool) -> Iterator[Finding]:
     dates = k == 8 and FIELDS["date"].sniff(text.head(500)) > 0
     if (called or decade) and not dates and not text.str.contains(r"^0\d").any():
         why = "by its name" if called else f"all have {k} digits"
-        yield _finding(column, DOUBT, f"holds whole numbers that look like codes ({why}), and is read as amounts", 0.9 if called else 0.7,
-                       "the column's name" if called else "values fill their decade and none lies outside",
-                       f"--set 'fields.{column.name}=category'", None)  # fmt: skip
+        yield _finding(
+            column,
+            DOUBT,
+            f"holds whole numbers that look like codes ({why}), and is read as amounts",
+            0.9 if called else 0.7,
+            "the column's name" if called else "values fill their decade and none lies outside",
+            f"--set 'fields.{column.name}=category'",
+            None,
+        )
 
 
 CHECKS: tuple[Callable[[pl.Series, bool], Iterator[Finding]], ...] = (odd_cells, date_forms, units, yes_or_no, spellings, codes)

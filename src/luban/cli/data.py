@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-
 from typing import Any
 
 import click
@@ -11,7 +10,9 @@ import click
 from luban.cli.train import QUESTION, ROWS, SETTINGS, with_options, words_of
 
 
-@click.group(epilog="\b\nExamples:\n  luban data list\n  luban data get adult\n  luban data show my.csv\n  luban data check my.csv -t label")
+@click.group(
+    epilog="\b\nExamples:\n  luban data list\n  luban data get adult\n  luban data show my.csv\n  luban data check my.csv -t label"
+)
 def data() -> None:
     """List, fetch, look at and check data."""
 
@@ -58,7 +59,9 @@ def show(name: str, rows: int) -> None:
     click.echo(f"{table.height:,} rows, {table.width} columns", err=True)
 
 
-@data.command(epilog="\b\nExamples:\n  luban data check my.csv --target label\n  luban data check train.csv -t price --test test.csv -o doubts.json")
+@data.command(
+    epilog="\b\nExamples:\n  luban data check my.csv --target label\n  luban data check train.csv -t price --test test.csv -o doubts.json"
+)
 @with_options([*QUESTION, *ROWS, *SETTINGS])
 @click.option("--out", "-o", type=click.Path(path_type=Path), metavar="FILE", help="All findings with all their rows, as JSON.")
 @click.option("--json", "as_json", is_flag=True, help="The same on standard output.")

@@ -26,7 +26,15 @@ def check(words: dict[str, Any]) -> dict[str, Any]:
     number = ", ".join(f"{counts[each]} {each}" for each in SEVERITIES if counts[each])
     n, width = len(rows.part), len(prepared.schema.inputs)
     sampled = f" Columns were judged by {MOST_ROWS:,} rows at most, evenly spaced." if n > MOST_ROWS else ""
-    summary = (f"{len(findings)} finding{'s' * (len(findings) != 1)}{f' ({number})' if number else ''} in {n:,} rows and {width:,} columns "
-               f"read for {name_of(prepared.task)}, split {rows.facts['split']}.{sampled}")  # fmt: skip
-    return {"summary": summary, "task": name_of(prepared.task), "rows": n, "columns": width, "split": splitting.summary(rows.part),
-            "findings": findings}  # fmt: skip
+    summary = (
+        f"{len(findings)} finding{'s' * (len(findings) != 1)}{f' ({number})' if number else ''} in {n:,} rows and {width:,} columns "
+        f"read for {name_of(prepared.task)}, split {rows.facts['split']}.{sampled}"
+    )
+    return {
+        "summary": summary,
+        "task": name_of(prepared.task),
+        "rows": n,
+        "columns": width,
+        "split": splitting.summary(rows.part),
+        "findings": findings,
+    }
