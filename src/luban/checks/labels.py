@@ -16,6 +16,8 @@ UNSURE = 0.1
 LEARNED = 0.5
 """Where more of the surest are contradicted, or models explain less than half of what the largest class leaves, contradictions speak of
 the question and not of the labels: a note."""
+LEARNABLE = 0.1
+"""Below this skill models have learned nothing that could contradict anybody."""
 FAR = 8.0
 """Residuals from here on, in robust standard deviations; a normal one gets there once in 10^15 rows, heavy tails oftener."""
 
@@ -43,28 +45,29 @@ def _classes(look: Look, key: str, index: np.ndarray) -> list[Finding]:
     if len(labels) < 2 or np.bincount(y).min() < 2:
         return []
     p = out_of_fold(*inputs_of(look, index), Part(key, "classes", len(labels), "cross_entropy"), torch.from_numpy(y + 1))
+    answer, top = p.argmax(1), p.max(1)
+    accuracy, floor = float((answer == y).mean()), float(np.bincount(y).max() / len(y))
+    skill, name = (accuracy - floor) / (1 - floor), each.columns[0]
+    if skill < LEARNABLE:
+        what = f"small models tell {name!r} hardly better ({accuracy:.1%}) than always naming the commonest ({floor:.1%})"
+        mend = "If nothing better comes of a training, other columns are needed"
+        return [Finding("signal", NOTE, what, round(1 - max(0.0, skill), 3), f"accuracy out of {FOLDS} folds", name, mend)]
     order = confident(p, y)
     if not len(order):
         return []
-    top, answer = p.max(1), p.argmax(1)
-    easy = top >= np.quantile(top, 0.75)
-    against = (answer != y)[easy]
-    first, share = order[0], len(order) / len(y)
-    words = each.decode(torch.from_numpy(labels[[y[first], answer[first]]]))
-    floor = np.bincount(y).max() / len(y)
-    skill = ((answer == y).mean() - floor) / (1 - floor)
+    against = (answer != y)[top >= np.quantile(top, 0.75)]
     doubted = skill > LEARNED and against.sum() > 2 and EASY < against.mean() < UNSURE
-    margin = p[order, answer[order]] - p[order, y[order]]
+    given, expected = each.decode(torch.from_numpy(labels[[y[order[0]], answer[order[0]]]]))
     return [
         Finding(
             "labels",
             DOUBT if doubted else NOTE,
-            f"{len(order):,} of {len(y):,} rows ({share:.1%}) have a {each.columns[0]!r} that the other rows contradict; the surest has "
-            f"{words[0]!r}, and {words[1]!r} would be expected",
-            round(float(margin.mean()), 3),
-            f"confident learning: mean margin of probabilities out of {FOLDS} folds (accuracy {(answer == y).mean():.3f}; of the surest "
-            f"quarter {against.mean():.1%} have another label, which is about the share of wrong ones)",
-            each.columns[0],
+            f"{len(order):,} of {len(y):,} rows ({len(order) / len(y):.1%}) have a {name!r} that the other rows contradict; the surest has "
+            f"{given!r}, and {expected!r} would be expected" + (f". About {against.mean():.1%} of all labels are wrong" if doubted else ""),
+            round(float((p[order, answer[order]] - p[order, y[order]]).mean()), 3),
+            f"confident learning: mean margin of probabilities out of {FOLDS} folds (accuracy {accuracy:.3f}; of the surest quarter "
+            f"{against.mean():.1%} have another label)",
+            name,
             "Look at these rows, the surest first, and correct what is wrong",
             **look.places(index[order]),
         )

@@ -24,6 +24,8 @@ from luban.fields.date import read as dates
 
 MOSTLY = 0.95
 """Fields take a column for numbers or dates where so many of its cells are."""
+LONG = 100
+"""Bytes of a cell on average beyond which a column is free text, in which nothing can be misread."""
 FEW = 3
 """Different spellings of no number, up to which they are taken for one writer's words for "missing"."""
 YES_NO = MEANING.keys() - {"0", "1"}
@@ -49,7 +51,11 @@ def as_read(table: Table, test: Table | None, targets: Sequence[str], leave_out:
             column = pl.concat([column, test.get_column(name).gather(later)])
         if column.dtype in (pl.Categorical, pl.Enum):
             column = column.cast(pl.String)
-        for check in CHECKS if column.dtype == pl.String or column.dtype.is_integer() else ():
+        sentences = column.dtype == pl.String and column.str.len_bytes().fill_null(0).to_numpy().mean() > LONG
+        if sentences or not (column.dtype == pl.String or column.dtype.is_integer()):
+            continue
+        plain = column.dtype.is_integer() or not cells.unread(column, cells.numbers(column, cells.decimal_comma(column))).any()
+        for check in (codes,) if plain else WORDS:
             for each in check(column, name in targets):
                 found.append(dataclasses.replace(each, **places(numbers[np.asarray(each.rows, np.int64)], table.height)))
     return found
@@ -65,7 +71,7 @@ def odd_cells(column: pl.Series, target: bool) -> Iterator[Finding]:
     half of them and the others have at most FEW spellings: one writer's words for "missing"."""
     filled = ~cells.empty(column, cells.BLANK)
     n = int(filled.sum())
-    if column.dtype != pl.String or n < 20:
+    if n < 20:
         return
     for wanted, field, read in (("numbers", "number", _numbers), ("dates", "date", _dates)):
         some = read(column.filter(filled).gather_every(max(1, n // 1_000)))
@@ -95,8 +101,6 @@ def _dates(column: pl.Series) -> pl.Series:
 
 def date_forms(column: pl.Series, target: bool) -> Iterator[Finding]:
     """Dates in more than one order of year, month and day, or with the month in words, which no field reads."""
-    if column.dtype != pl.String:
-        return
     text = cells.words(column)
     filled = ~cells.empty(column, cells.BLANK)
     n = int(filled.sum())
@@ -155,8 +159,6 @@ def _example(text: pl.Series, mask: pl.Series) -> str:
 
 def units(column: pl.Series, target: bool) -> Iterator[Finding]:
     """Numbers with a unit behind them, which makes them words: at least ten different ones with at most FEW units."""
-    if column.dtype != pl.String:
-        return
     text = cells.present(column, cells.BLANK)
     if len(text) < 20 or cells.numbers(text.head(200)).null_count() < 0.5 * min(200, len(text)):
         return
@@ -178,8 +180,6 @@ def units(column: pl.Series, target: bool) -> Iterator[Finding]:
 
 def yes_or_no(column: pl.Series, target: bool) -> Iterator[Finding]:
     """Yes and no in more than one way each ("yes", "Y", 1)."""
-    if column.dtype != pl.String:
-        return
     kinds = column.drop_nulls().unique() if column.n_unique() <= 20 else pl.Series([], dtype=pl.String)
     lower = {word.strip().lower() for word in kinds} - (cells.BLANK - MEANING.keys())
     if len(lower) > 2 and lower <= MEANING.keys() and lower & YES_NO:
@@ -210,11 +210,7 @@ def spellings(column: pl.Series, target: bool) -> Iterator[Finding]:
 
     Only where values come back (a category): in free text such pairs are natural.
     """
-    if column.dtype != pl.String:
-        return
     text = cells.present(column)
-    if not cells.numbers(text).is_null().any():
-        return
     counts = text.value_counts(name="rows", sort=True)
     if counts.height > min(5_000, 0.5 * len(text)) or counts.height < 2:
         return
@@ -265,4 +261,5 @@ def codes(column: pl.Series, target: bool) -> Iterator[Finding]:
         )
 
 
-CHECKS: tuple[Callable[[pl.Series, bool], Iterator[Finding]], ...] = (odd_cells, date_forms, units, yes_or_no, spellings, codes)
+WORDS: tuple[Callable[[pl.Series, bool], Iterator[Finding]], ...] = (odd_cells, date_forms, units, yes_or_no, spellings)
+"""The checks of columns that are not all numbers."""

@@ -64,7 +64,7 @@ def show(name: str, rows: int) -> None:
 )
 @with_options([*QUESTION, *ROWS, *SETTINGS])
 @click.option("--out", "-o", type=click.Path(path_type=Path), metavar="FILE", help="All findings with all their rows, as JSON.")
-@click.option("--json", "as_json", is_flag=True, help="The same on standard output.")
+@click.option("--json", "as_json", is_flag=True, help="The same as one line on standard output.")
 def check(out: Path | None, as_json: bool, **options: Any) -> None:
     """Look for the seeds of error in DATA before anything is trained: leaks, copies, wrong labels, codes read as numbers, drift.
 
@@ -79,11 +79,10 @@ def check(out: Path | None, as_json: bool, **options: Any) -> None:
 
     logging.getLogger("luban").setLevel(logging.ERROR)  # what the notes would say is among the findings
     checked = look(words_of(options))
-    text = json.dumps(checked, indent=1, ensure_ascii=False)
     if out is not None:
-        write_text(out, text + "\n")
+        write_text(out, json.dumps(checked, ensure_ascii=False, indent=1) + "\n")
     if as_json:
-        click.echo(text)
+        click.echo(json.dumps(checked, ensure_ascii=False))
     else:
         show_findings(checked)
     if out is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from typing import Any
 
 from rich.console import Console
@@ -13,6 +14,7 @@ from rich.text import Text
 
 from luban.checks.finding import where
 
+MOST_ALIKE = 3
 COLOURS = {"serious": "bold red", "doubt": "yellow", "note": "dim"}
 
 
@@ -66,15 +68,20 @@ class Screen:
 
 
 def show_findings(checked: dict[str, Any]) -> None:
-    """The findings of `luban data check`, the worst first, a paragraph each."""
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    """The findings of `luban data check`, the worst first, a paragraph each; of many alike the first three."""
+    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 100_000)  # a file wraps nothing
+    alike = Counter[tuple[str, str]]()
     for each in checked["findings"]:
-        rows = where(each)
+        alike[kind := (each["severity"], each["kind"])] += 1
+        if alike[kind] > MOST_ALIKE:
+            continue
         head = f"{each['severity']:<8} {each['kind']}" + (f"  {each['column']}" if each["column"] else "")
+        sure = f"certainty {each['certainty']:.2f}: {each['basis']}"
         console.print(Text(head, COLOURS[each["severity"]]))
-        console.print(Padding(Text(f"{each['what']}{rows}."), (0, 0, 0, 4)))
-        console.print(Padding(Text(f"certainty {each['certainty']:.2f}: {each['basis']}", "dim"), (0, 0, 0, 4)))
-        if each["mend"]:
-            console.print(Padding(Text(f"-> {each['mend']}", "bold" if each["severity"] != "note" else ""), (0, 0, 0, 4)))
+        for line, style in ((f"{each['what']}{where(each)}.", ""), (sure, "dim"), (f"-> {each['mend']}", "bold")):
+            console.print(Padding(Text(line, style), (0, 0, 0, 4), expand=False))
         console.print()
+    for (severity, kind), number in alike.items():
+        if number > MOST_ALIKE:
+            console.print(f"and {number - MOST_ALIKE} more of {kind} ({severity}): --json or -o FILE lists them all.")
     console.print(Text(checked["summary"]))

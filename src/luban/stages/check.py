@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 from luban import checks, splitting
-from luban.checks.finding import MOST_ROWS, SEVERITIES
+from luban.checks.finding import MOST_ROWS, SERIOUS, SEVERITIES
 from luban.planning import from_words
 from luban.stages.candidates import name_of
 from luban.stages.prepare import prepare
@@ -23,12 +23,14 @@ def check(words: dict[str, Any]) -> dict[str, Any]:
     prepared = prepare(config.data.path, config, checks.DEEP)
     findings, rows = prepared.findings, prepared.rows
     counts = Counter(each["severity"] for each in findings)
-    number = ", ".join(f"{counts[each]} {each}" for each in SEVERITIES if counts[each])
+    number = ", ".join(f"{counts[each]} {each}{'s' * (counts[each] > 1 and each != SERIOUS)}" for each in SEVERITIES if counts[each])
     n, width = len(rows.part), len(prepared.schema.inputs)
-    sampled = f" Columns were judged by {MOST_ROWS:,} rows at most, evenly spaced." if n > MOST_ROWS else ""
+    said = f" Columns were judged by {MOST_ROWS:,} rows at most, evenly spaced." if n > MOST_ROWS else ""
+    if not prepared.task.labelled:
+        said += " Only how cells are written was looked at: the other checks are about rows with an answer."
     summary = (
         f"{len(findings)} finding{'s' * (len(findings) != 1)}{f' ({number})' if number else ''} in {n:,} rows and {width:,} columns "
-        f"read for {name_of(prepared.task)}, split {rows.facts['split']}.{sampled}"
+        f"read for {name_of(prepared.task)}, split {rows.facts['split']}.{said}"
     )
     return {
         "summary": summary,

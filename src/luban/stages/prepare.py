@@ -53,7 +53,8 @@ def prepare(data: Any, config: Config, looks: Sequence[checks.Check] = checks.QU
     try:
         rows, schema, store = _encoded(table, test, config, task)
     except UserError as error:  # where the answers cannot be learned, what was doubted of them may be why
-        raise UserError(" ".join([str(error), *(spoken(asdict(each)) for each in doubts if each.column in config.data.target)])) from error
+        about = [spoken(asdict(each)) for each in doubts if each.column in config.data.target]
+        raise UserError(" Beside that, ".join([str(error), *about])) from error
     metrics = task.metrics(schema)
     if config.metric and config.metric not in metrics:
         raise UserError(
