@@ -61,9 +61,9 @@ def contradictions(look: Look) -> list[Finding]:
         if each.kind != "id":
             continue
         y = look.store.columns[key].numpy()
-        pairs, count = np.unique(np.stack([group, y]), axis=1, return_counts=True)
+        pairs, count = np.unique(group * each.size + y, return_counts=True)
         most, total = np.zeros(len(distinct), np.int64), np.bincount(group, minlength=len(distinct))
-        np.maximum.at(most, pairs[0], count)
+        np.maximum.at(most, pairs // each.size, count)
         rows = np.flatnonzero((total - most > 0)[group])
         if len(rows):
             wrong, agreed = int((total - most).sum()), total == most

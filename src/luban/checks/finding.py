@@ -42,9 +42,9 @@ class Finding:
     column: str | None = None
     mend: str = ""
     """The option that mends it, or in words what to do."""
-    rows: Sequence[int] = field(default=())
+    rows: Sequence[int] = field(default_factory=list)
     """Rows of the file, from 1, as messages count them."""
-    test_rows: Sequence[int] = field(default=())
+    test_rows: Sequence[int] = field(default_factory=list)
     """Rows of the test file, where there is one."""
     count: int = 0
     """How many rows it concerns, those beyond LISTED included; 0 where it concerns none in particular."""

@@ -72,8 +72,8 @@ def show_findings(checked: dict[str, Any]) -> None:
     console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 100_000)  # a file wraps nothing
     alike = Counter[tuple[str, str]]()
     for each in checked["findings"]:
-        alike[kind := (each["severity"], each["kind"])] += 1
-        if alike[kind] > MOST_ALIKE:
+        alike[both := (each["severity"], each["kind"])] += 1
+        if alike[both] > MOST_ALIKE:
             continue
         head = f"{each['severity']:<8} {each['kind']}" + (f"  {each['column']}" if each["column"] else "")
         sure = f"certainty {each['certainty']:.2f}: {each['basis']}"
