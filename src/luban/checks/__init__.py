@@ -15,7 +15,7 @@ from luban.checks.copies import contradictions, exact_copies
 from luban.checks.drift import told_apart
 from luban.checks.finding import SEVERITIES, Finding, Look
 from luban.checks.labels import wrong_labels
-from luban.checks.leaks import groups, leaking_columns, time
+from luban.checks.leaks import groups, leaking_columns, time_order
 from luban.checks.near import near_copies
 from luban.checks.spelling import as_read as as_read
 
@@ -23,7 +23,7 @@ Check = Callable[[Look], list[Finding]]
 QUICK: tuple[Check, ...] = (
     exact_copies,
     leaking_columns,
-    time,
+    time_order,
     groups,
     contradictions,
     constant,

@@ -51,8 +51,8 @@ def exact_copies(look: Look) -> list[Finding]:
 def contradictions(look: Look) -> list[Finding]:
     """Rows with equal inputs and different classes: of each such group, all but the commonest answer will be wrong whatever is learned.
 
-    Where inputs are few and coarse that is the nature of the question, and a note; where nearly every row is one of its kind (99 %), two
-    that differ in nothing but the answer are a mistake in one of them.
+    Where inputs are few and coarse that is the nature of the question, and a note; where nearly every row is one of its kind (99 %) and
+    few are contradicted (0.1 to 10 %), two that differ in nothing but the answer are a mistake in one of them.
     """
     found = []
     hashes = row_codes(look)
@@ -68,7 +68,7 @@ def contradictions(look: Look) -> list[Finding]:
         if len(rows):
             wrong, agreed = int((total - most).sum()), total == most
             unique = agreed.sum() / max(1, total[agreed].sum())
-            doubted = unique > 0.99 and wrong >= 0.001 * len(y)
+            doubted = unique > 0.99 and wrong >= 0.001 * len(y) and len(rows) < 0.1 * len(y)
             found.append(
                 Finding(
                     "contradiction",

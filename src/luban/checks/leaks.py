@@ -72,7 +72,7 @@ def leaking_columns(look: Look) -> list[Finding]:
 # ---------------------------------------------------------------- rows that belong together
 
 
-def time(look: Look) -> list[Finding]:
+def time_order(look: Look) -> list[Finding]:
     """Rows are drawn at random from a column of time along which the answer drifts: the test then knows the future.
 
     The answer's rank by tenths of time: eta squared of an analysis of variance, .01 small and .06 medium (Cohen 1988), beside its p.

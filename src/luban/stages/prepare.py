@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from luban import checks, reading, splitting
-from luban.checks.finding import SERIOUS, Look, spoken
+from luban.checks.finding import DOUBT, SERIOUS, Look, spoken
 from luban.core import config as configs
 from luban.core.batch import Examples, Store
 from luban.core.contract import Head, Schema, Table, Task
@@ -64,6 +64,8 @@ def prepare(data: Any, config: Config, looks: Sequence[checks.Check] = checks.QU
     for each in findings:
         if each["severity"] == SERIOUS:
             warn(spoken(each))
+    if number := sum(each["severity"] == DOUBT for each in findings):
+        say(f"doubts about the data: {number}, in report.json; `luban data check` with the same words shows them, and looks further")
     if task.labelled:
         rows.facts["copies_across_parts"] = sum(each["count"] for each in findings if each["kind"] == "copies")
     metric, fingerprint = config.metric or metrics[0], splitting.fingerprint(table, test)
