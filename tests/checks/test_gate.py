@@ -248,18 +248,15 @@ CLEAN = {
     "california": ("california", "MedHouseVal"),
     "adult": ("adult", "income"),
 }
-TRUE = {
-    # the weight fnlwgt is given to people by age group, sex and race, so that 106 test rows (1.1 %) share all cells but one with a training
-    # row: true, and natural there. It is the one alarm that we count as false
-    "adult": 1,
-}
+# What is true of them and stays a note: constant pixels of digits; Adult's columns that are mostly 0 or United-States, its 5 pairs of people
+# with all inputs equal and another income, and 64 test rows (.7 %) that share all cells but one with a training row, because the weight
+# fnlwgt is given by age group, sex and race; rows that models of the others contradict, where classes overlap.
 
 
 @pytest.mark.parametrize("name", CLEAN)
-def test_clean_tables_raise_at_most_one_false_alarm(name):
+def test_clean_tables_raise_no_alarm(name):  # the gate allows one
     data, target = CLEAN[name]
-    raised = alarms(findings(data() if callable(data) else data, target=target))
-    assert len(raised) <= TRUE.get(name, 0) <= 1, [(each["kind"], each["what"]) for each in raised]
+    assert [(each["kind"], each["what"]) for each in alarms(findings(data() if callable(data) else data, target=target))] == []
 
 
 @pytest.mark.parametrize(("name", "target"), [("sms-spam", "label"), ("hotel-reviews", "label")])
