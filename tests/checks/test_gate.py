@@ -249,8 +249,8 @@ CLEAN = {
     "adult": ("adult", "income"),
 }
 # What is true of them and stays a note: constant pixels of digits; Adult's columns that are mostly 0 or United-States, its 5 pairs of
-# people with all inputs equal and another income, and 64 test rows (.7 %) that share all cells but one with a training row, because the weight
-# fnlwgt is given by age group, sex and race; rows that models of the others contradict, where classes overlap.
+# people with all inputs equal and another income, and 64 test rows (.7 %) that share all cells but one with a training row, because
+# the weight fnlwgt is given by age group, sex and race; rows that models of the others contradict, where classes overlap.
 
 
 @pytest.mark.parametrize("name", CLEAN)
