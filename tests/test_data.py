@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 
 import luban
-from luban.checks import report_copies, report_leaks
+from luban.checks.copies import exact_copies
+from luban.checks.finding import Look
+from luban.checks.leaks import leaking_columns
 from luban.columns import describe, fit_schema, sniff_all
 from luban.core.errors import UserError
 from luban.data import DataConfig, Rows, assign, encode
@@ -207,6 +209,10 @@ def held(**columns):
     return Rows(table, part, np.arange(table.height), lambda i: f"row {i + 1}", {"rich": "category"}, {"split": "by hand"})
 
 
+def look(schema, store, rows):
+    return Look(rows, schema, store, DataConfig(), len(rows.part))
+
+
 def test_a_column_that_nothing_reads_is_set_aside_with_the_reason():
     odd_ones = {"bytes": pl.Series([bytes([255, i]) for i in range(100)]), "many": pl.Series([{"a": i} for i in range(100)]),
                 "floats": pl.Series(np.zeros((100, 3)), dtype=pl.Array(pl.Float64, 3)), "x": pl.Series(range(100)) * 1.5}  # fmt: skip
@@ -223,7 +229,7 @@ def test_pixels_pass_and_are_described():
     assert describe(schema)[0] == ("pixels", "picture", "9 x 8, grey", "")
     store = encode(schema, rows)
     assert (store.columns["c0"].numpy()[:, 0] == GRIDS).all()
-    assert report_copies(schema, store, rows) == 0 and report_leaks(schema, store, rows) == []
+    assert exact_copies(look(schema, store, rows)) == [] == leaking_columns(look(schema, store, rows))
 
 
 def test_copies_are_seen_by_content():
@@ -231,7 +237,8 @@ def test_copies_are_seen_by_content():
     grids[5] = grids[2]  # a test row and a training row
     rows = held(pixels=pl.Series(grids, dtype=pl.Array(pl.UInt8, (9, 8))), rich=RICH)
     schema = fit_schema(rows, CONFIG, {}, Classify())
-    assert report_copies(schema, encode(schema, rows), rows) == 1
+    (copies,) = exact_copies(look(schema, encode(schema, rows), rows))
+    assert copies.rows == [6]
 
 
 def test_paths_are_no_ids(filed):
@@ -251,13 +258,14 @@ def checked(table, target="rich", task=None):
 def test_a_leak_is_found_in_a_table_sorted_by_its_target():
     table = people().with_columns(pl.col("pay").cast(pl.Float64)).sort("pay")
     schema, rows = checked(table.with_columns(copy=pl.col("pay") * 2), "pay", Regress())
-    assert "copy" in [found["column"] for found in report_leaks(schema, encode(schema, rows), rows)]
+    assert "copy" in [found.column for found in leaking_columns(look(schema, encode(schema, rows), rows))]
 
 
 def test_copies_are_seen_behind_an_id():
     table = pl.concat([people(200), people(200).head(60)]).with_row_index("id")
     schema, rows = checked(table)
-    assert "id" in schema.ignored and report_copies(schema, encode(schema, rows), rows) > 5
+    (copies,) = exact_copies(look(schema, encode(schema, rows), rows))
+    assert "id" in schema.ignored and copies.count > 5
 
 
 def test_a_prediction_in_chunks_names_the_row_of_the_file(tmp_path, monkeypatch):

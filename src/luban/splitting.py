@@ -49,7 +49,7 @@ def row_hash(table: Table, seed: int = 0) -> np.ndarray:
     """A 64-bit hash a row, (N,) uint64, of all columns of `table` in their order. Equal rows have equal hashes, in any version."""
     shared = {name: prefix for name in table.columns if (prefix := _shared_folder(table, name))}
     hashes = np.concatenate([_row_hash(rows, shared) for _, rows in batches(table)] or [np.zeros(0, np.uint64)])
-    return _finalise(hashes ^ np.uint64(seed * 0x632BE59BD9B4E019 & 0xFFFFFFFFFFFFFFFF))
+    return finalise(hashes ^ np.uint64(seed * 0x632BE59BD9B4E019 & 0xFFFFFFFFFFFFFFFF))
 
 
 def _row_hash(table: pl.DataFrame, shared: dict[str, str]) -> np.ndarray:
@@ -133,7 +133,7 @@ def _powers(base: np.uint64, n: int) -> np.ndarray:
     return made[:n]
 
 
-def _finalise(x: np.ndarray) -> np.ndarray:
+def finalise(x: np.ndarray) -> np.ndarray:
     """splitmix64's finaliser (Steele et al. 2014): every input bit moves every output bit."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -182,7 +182,7 @@ def told_apart(hashes: np.ndarray) -> np.ndarray:
     run = np.arange(len(hashes)) - np.maximum.accumulate(np.where(first, np.arange(len(hashes)), 0))
     copies = np.empty(len(hashes), np.uint64)
     copies[order] = run.astype(np.uint64)
-    return _finalise(hashes + copies * _MULTIPLIER)
+    return finalise(hashes + copies * _MULTIPLIER)
 
 
 # ---------------------------------------------------------------- the parts

@@ -1,12 +1,21 @@
-"""The progress display of a training: one bar a model with loss, metric, speed and time left; plain notes where there is no terminal."""
+"""What is more than a line: the progress display of a training (plain notes where there is no terminal), and findings about data."""
 
 from __future__ import annotations
 
+import sys
 import time
+from collections import Counter
 from typing import Any
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
+
+from luban.checks.finding import where
+
+MOST_ALIKE = 3
+COLOURS = {"serious": "bold red", "doubt": "yellow", "note": "dim"}
 
 
 class Screen:
@@ -56,3 +65,23 @@ class Screen:
     def on_end(self, name: str) -> None:
         if name in self.bars:
             self.progress.remove_task(self.bars.pop(name))
+
+
+def show_findings(checked: dict[str, Any]) -> None:
+    """The findings of `luban data check`, the worst first, a paragraph each; of many alike the first three."""
+    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 100_000)  # a file wraps nothing
+    alike = Counter[tuple[str, str]]()
+    for each in checked["findings"]:
+        alike[both := (each["severity"], each["kind"])] += 1
+        if alike[both] > MOST_ALIKE:
+            continue
+        head = f"{each['severity']:<8} {each['kind']}" + (f"  {each['column']}" if each["column"] else "")
+        sure = f"certainty {each['certainty']:.2f}: {each['basis']}"
+        console.print(Text(head, COLOURS[each["severity"]]))
+        for line, style in ((f"{each['what']}{where(each)}.", ""), (sure, "dim"), (f"-> {each['mend']}", "bold")):
+            console.print(Padding(Text(line, style), (0, 0, 0, 4), expand=False))
+        console.print()
+    for (severity, kind), number in alike.items():
+        if number > MOST_ALIKE:
+            console.print(f"and {number - MOST_ALIKE} more of {kind} ({severity}): --json or -o FILE lists them all.")
+    console.print(Text(checked["summary"]))

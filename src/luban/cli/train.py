@@ -24,10 +24,25 @@ def _names(package: str):
     return complete
 
 
-DATA_OPTIONS = [
+QUESTION = [
     click.argument("data", required=False),
     click.option("--target", "-t", multiple=True, metavar="COLUMN", help="The column to predict; again for several."),
     click.option("--task", metavar="TASK", shell_complete=_names("luban.tasks"), help="classify, regress, ...; found from the target."),
+]
+ROWS = [
+    click.option("--test", metavar="FILE", help="Test rows, used for the final score only."),
+    click.option("--group", metavar="COLUMN", help="Rows with one value here stay together (a patient, a customer)."),
+    click.option("--time", metavar="COLUMN", help="Train on the oldest rows, test on the newest."),
+    click.option("--drop", multiple=True, metavar="COLUMN", help="Leave this column out; again for several."),
+]
+SETTINGS = [
+    click.option("--config", metavar="FILE", help="A YAML file (`luban init` writes one)."),
+    click.option(
+        "--set", "sets", multiple=True, metavar="KEY=VALUE", help="Any setting: train.lr=3e-4, fields.zip=category (`luban list settings`)."
+    ),
+]
+DATA_OPTIONS = [
+    *QUESTION,
     click.option(
         "--model",
         "-m",
@@ -35,24 +50,18 @@ DATA_OPTIONS = [
         shell_complete=_names("luban.models"),
         help="A name (`luban list models`), my.py:Net, or auto, which tries a few and keeps the best on validation. [auto]",
     ),
-    click.option("--test", metavar="FILE", help="Test rows, used for the final score only."),
+    *ROWS,
     click.option("--size", type=click.Choice(["small", "base", "large"]), help="How large a network and how long a training. [base]"),
     click.option("--time-limit", metavar="TIME", help="10m, 90s, 1.5h: for everything, baselines included."),
-    click.option("--group", metavar="COLUMN", help="Rows with one value here stay together (a patient, a customer)."),
-    click.option("--time", metavar="COLUMN", help="Train on the oldest rows, test on the newest."),
-    click.option("--drop", multiple=True, metavar="COLUMN", help="Leave this column out; again for several."),
     click.option("--metric", metavar="METRIC", help="What picks the best checkpoint and model."),
     click.option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps. [the best one here]"),
     click.option("--seed", type=int, metavar="N", help="Fixes weights, order and dropout. [42]"),
-    click.option("--config", metavar="FILE", help="A YAML file (`luban init` writes one)."),
-    click.option(
-        "--set", "sets", multiple=True, metavar="KEY=VALUE", help="Any setting: train.lr=3e-4, fields.zip=category (`luban list settings`)."
-    ),
+    *SETTINGS,
 ]
 """What `train` and `plan` share."""
 
 
-def _with(options: list) -> Any:
+def with_options(options: list) -> Any:
     def add(function: Any) -> Any:
         for option in reversed(options):
             function = option(function)
@@ -69,7 +78,7 @@ def _with(options: list) -> Any:
     "  luban train recipes/adult.yaml\n\n"
     "Ctrl-C saves and stops; the same command with --resume goes on."
 )
-@_with(DATA_OPTIONS)
+@with_options(DATA_OPTIONS)
 @click.option("--out", metavar="DIR", help="The run folder. [runs/<data>-<model>]")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out; start it where there is none.")
 @click.option("--baselines", metavar="NAMES", help="Models to show beside the result, by commas; none for none. [the task's]")
@@ -82,7 +91,7 @@ def train(**options: Any) -> int:
     from luban.stages.clock import Interrupted
 
     global SCREEN
-    as_json, quiet, words = options.pop("as_json"), options.pop("quiet"), _words(options)
+    as_json, quiet, words = options.pop("as_json"), options.pop("quiet"), words_of(options)
     if quiet:
         logging.getLogger("luban").setLevel(logging.ERROR)
     from luban.cli.screen import Screen
@@ -110,7 +119,7 @@ def train(**options: Any) -> int:
     return outcome.exit_code
 
 
-def _words(options: dict[str, Any]) -> dict[str, Any]:
+def words_of(options: dict[str, Any]) -> dict[str, Any]:
     """The command's options as the words of `luban.train`."""
     words: dict[str, Any] = {key: list(value) if isinstance(value, tuple) else value for key, value in options.items()}
     words["set"] = words.pop("sets")
@@ -126,13 +135,13 @@ def _short(path: Path) -> str:
 
 
 @click.command(epilog="\b\nExamples:\n  luban plan data.csv --target label\n  luban plan data.csv -t label --model tabm --size large")
-@_with(DATA_OPTIONS)
+@with_options(DATA_OPTIONS)
 def plan(**options: Any) -> None:
     """Say what `train` would do with DATA: columns, model, FLOPs, memory, time. Trains nothing."""
     from luban.stages.plan import foresee
 
     logging.getLogger("luban").setLevel(logging.WARNING)  # what the notes would say is in the plan
-    for line in foresee(_words(options)):
+    for line in foresee(words_of(options)):
         click.echo(line)
 
 

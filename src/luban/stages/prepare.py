@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from luban import reading, splitting
-from luban.checks import report_copies, report_leaks
+from luban import checks, reading, splitting
+from luban.checks.finding import DOUBT, SERIOUS, Look, spoken
 from luban.columns import describe, fit_schema
 from luban.core import config as configs
 from luban.core.batch import Examples, Store
 from luban.core.contract import Head, Schema, Table, Task
 from luban.core.errors import BadCells, UserError, did_you_mean, listed
-from luban.core.notes import cells_of, padded, say
+from luban.core.notes import cells_of, padded, say, warn
 from luban.core.registry import TASKS
 from luban.core.table import DiskTable
 from luban.data import Rows, assign, encode, examples
@@ -53,8 +54,8 @@ class Prepared:
         return self.known.store
 
 
-def prepare(data: Any, config: Config) -> Prepared:
-    """Reads, splits, infers, encodes: everything before a model."""
+def prepare(data: Any, config: Config, looks: Sequence[checks.Check] = checks.QUICK) -> Prepared:
+    """Reads, splits, infers, encodes, looks for what may be wrong: everything before a model."""
     if data is None:
         raise UserError("no data were given: name a file, a built-in set (`luban data list`), or data.path in the configuration.")
     named = TASKS[config.task["name"]] if config.task.get("name") else None
@@ -65,11 +66,11 @@ def prepare(data: Any, config: Config) -> Prepared:
     test = reading.read(config.data.test, **words) if config.data.test else None
 
     def make(folder: Path | None) -> Known:
-        return _known(table, test, config, task, folder)
+        return _known(table, test, config, task, looks, folder)
 
     if isinstance(table, DiskTable):
-        test_print = splitting.fingerprint(test) if test is not None else None
-        known = kept.known([table.stamp, test_print, config.data, config.fields, type(task), task.config], table, test, make)
+        asked = [table.stamp, splitting.fingerprint(test) if test is not None else "", config.data, config.fields, type(task), task.config]
+        known = kept.known([*asked, *(look.__qualname__ for look in looks)], table, test, make)
     else:
         known = make(None)
     metrics = task.metrics(known.schema)
@@ -86,12 +87,22 @@ def prepare(data: Any, config: Config) -> Prepared:
     return Prepared(config, task, known, parts, task.head(known.schema), config.metric or metrics[0])
 
 
-def _known(table: Table, test: Table | None, config: Config, task: Task, folder: Path | None) -> Known:
-    """The encoded rows in `folder`, where one is given, else in memory."""
-    rows, schema, store = _encoded(table, test, config, task, folder)
+def _known(table: Table, test: Table | None, config: Config, task: Task, looks: Sequence[checks.Check], folder: Path | None) -> Known:
+    """The encoded rows in `folder`, where one is given, else in memory; and what may be wrong with them."""
+    doubts = checks.as_read(table, test, config.data.target, config.data.drop)
+    try:
+        rows, schema, store = _encoded(table, test, config, task, folder)
+    except UserError as error:  # where the answers cannot be learned, what was doubted of them may be why
+        about = [spoken(asdict(each)) for each in doubts if each.column in config.data.target]
+        raise UserError(" Beside that, ".join([str(error), *about])) from error
+    findings = checks.run(Look(rows, schema, store, config.data, table.height), looks if task.labelled else (), doubts)
+    for each in findings:
+        if each["severity"] == SERIOUS:
+            warn(spoken(each))
+    if number := sum(each["severity"] == DOUBT for each in findings):
+        say(f"doubts about the data: {number}, in report.json; `luban data check` with the same words shows them, and looks further")
     if task.labelled:
-        rows.facts["copies_across_parts"] = report_copies(schema, store, rows)
-    findings = report_leaks(schema, store, rows) if task.labelled else []
+        rows.facts["copies_across_parts"] = sum(each["count"] for each in findings if each["kind"] == "copies")
     return Known(rows, schema, store, findings, splitting.fingerprint(table, test))
 
 
