@@ -19,7 +19,7 @@ def findings(data, **words):
     """What `luban data check` finds, by the stage's own path."""
     words["target"] = [words["target"]] if isinstance(words.get("target"), str) else words.get("target")
     config = from_words({"set": ["data.skip_bad=true"], **words, "data": data if isinstance(data, str) else None})
-    return prepare(data, config, checks.DEEP).findings
+    return prepare(data, config, checks.DEEP).known.findings
 
 
 def of(found, kind, column=None):

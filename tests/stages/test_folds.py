@@ -127,12 +127,15 @@ def test_a_row_that_only_a_fold_cannot_read_is_left_out_of_it(tmp_path):
     assert run.report["folds"]["k"] == 4
 
 
+WRITTEN = pl.DataFrame({"line": [str(each) for each in luban.folders.__doc__.split("\n")] * 20})
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         ({"folds": 1}, "2 or more, not 1"),
         ({"folds": 200}, "too few different rows for 200 folds"),
-        ({"folds": 5, "data": "etth1", "target": None}, "rule of its own"),
+        ({"folds": 5, "data": WRITTEN, "target": None, "task": "generate"}, "rule of its own"),
     ],
 )
 def test_folds_that_cannot_be_are_refused_before_time_is_spent(tmp_path, words, message):
