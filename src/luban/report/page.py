@@ -116,6 +116,9 @@ def _metrics(report: Mapping[str, Any], t: Words) -> str:
             note += " " + t("Neighbouring examples overlap, so that runs of {b} are drawn together.").format(b=how["block"])
     else:
         note = t("There are too few examples here to say how sure these figures are.")
+    few = report.get("baselines_judged_on", 0)
+    if report.get("baselines") and how and few < report["judgement"]["examples"]:
+        note += " " + t("The others were judged on {n} of them.").format(n=f"{few:,}")
     picture = f"<h3>{html.escape(report['metric'])}</h3>{plots.whiskers(drawn)}" if len(drawn) > 1 else ""
     if how and len(ours) < len(report["metrics"]):
         note += " " + t("Where none stands, half of the resamples have no value, or to sort each of many classes would take minutes.")

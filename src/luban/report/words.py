@@ -69,6 +69,7 @@ CHINESE = {
     "The cheapest threshold was found on these very rows, so that new rows will cost a little more. "
     "It is applied to the column p_{positive} of the predictions.":
         "最省的阈值是在这些行上选出的，新数据的代价会略高。它用于预测结果的 p_{positive} 列。",
+    "The others were judged on {n} of them.": "其余模型只在其中 {n} 个上评估。",
     "bars: how many rows": "柱：行数", "drawn: {n} of them": "图中取 {n} 个", "and {n} more": "另有 {n} 个",
 }  # fmt: skip
 

@@ -20,6 +20,8 @@ from luban.report.curves import charts
 from luban.stages.draws import DRAWS, LEVEL, Draws, draw
 from luban.stages.slices import slices
 
+BESIDE = 100_000
+"""Examples up to which a baseline is judged on all of them."""
 POINTS = 200
 """Of a learning curve."""
 
@@ -35,6 +37,15 @@ class Assessed:
     """{metric: its value in each draw}, (D,); by which models are compared. Empty where the task or the examples allow none."""
     once: dict[str, np.ndarray]
     """{metric: its value on the examples that are drawn from}, (1,)."""
+    n: int
+    """How many examples were judged."""
+
+
+def beside(scored: Examples, draws: Draws | None) -> Examples:
+    """What a baseline is judged on: of many examples only those that are drawn from."""
+    if draws is None or len(scored) <= BESIDE:
+        return scored
+    return Examples(scored.store, scored.spans[torch.from_numpy(draws.numbers)], scored.batch)
 
 
 def draws_of(task: Task, scored: Examples) -> Draws | None:
@@ -43,19 +54,22 @@ def draws_of(task: Task, scored: Examples) -> Draws | None:
 
 
 def assess(bundle: Bundle, scored: Examples, draws: Draws | None) -> Assessed:
-    """All metrics of the task on these examples, with intervals."""
+    """All metrics of the task on these examples, with intervals; they are those that the draws are of, or only those that are drawn from
+    (see `beside`)."""
+    if draws is not None and len(scored) < draws.n:
+        draws = dataclasses.replace(draws, n=len(scored), numbers=np.arange(len(scored)), shrink=1.0)
     task, schema = bundle.task, bundle.schema
     judged, truth = judge(bundle.model, task, bundle.head, scored)
     measured = task.measure(judged, truth, schema, task.metrics(schema))
     if draws is None or not measured.metrics:
-        return Assessed(measured, judged, truth, {}, {})
+        return Assessed(measured, judged, truth, {}, {}, len(scored))
     some, true = part_of(judged, draws.numbers), part_of(truth, draws.numbers)
     names = tuple(measured.metrics)
     drawn = task.resample(some, true, schema, names, draws.counts)
     once = task.resample(some, true, schema, names, np.ones((len(draws.numbers), 1)))
     found = {name: draws.interval(values, float(once[name][0]), measured.metrics[name]) for name, values in drawn.items()}
     intervals = {name: each for name, each in found.items() if each is not None}
-    return Assessed(dataclasses.replace(measured, intervals=intervals), judged, truth, drawn, once)
+    return Assessed(dataclasses.replace(measured, intervals=intervals), judged, truth, drawn, once, len(scored))
 
 
 def difference(draws: Draws | None, one: Assessed, other: Assessed, metric: str) -> tuple[float, float] | None:
@@ -63,6 +77,8 @@ def difference(draws: Draws | None, one: Assessed, other: Assessed, metric: str)
     if draws is None or metric not in one.drawn or metric not in other.drawn:
         return None
     seen = float(one.once[metric][0] - other.once[metric][0])
+    if one.n != other.n:  # one of them was judged on those that are drawn from alone
+        return dataclasses.replace(draws, shrink=1.0).interval(one.drawn[metric] - other.drawn[metric], seen, seen)
     return draws.interval(one.drawn[metric] - other.drawn[metric], seen, one.measured.metrics[metric] - other.measured.metrics[metric])
 
 

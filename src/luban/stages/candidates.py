@@ -230,7 +230,7 @@ class Workshop:
             "reading": {"encoding": ready.config.data.encoding, "delimiter": ready.config.data.delimiter},
         }
         bundle = Bundle(ready.schema, ready.task, one.model, ready.head, ready.task.context(ready.store), info)
-        scored = measure(bundle, ready.examples[VALID])
+        scored = measure(bundle, ready.examples[VALID].thinned(BESIDE))
         if one.model.solves or one.model.joins:
             self.folder.forget_lines(one.name, after=0)
             self.folder.add_line({"model": one.name, "step": 1, "epoch": 1, ready.metric: scored.metrics.get(ready.metric)})

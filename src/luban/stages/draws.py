@@ -23,6 +23,8 @@ LEVEL = 0.95
 class Draws:
     """The same for every model that is judged on n examples."""
 
+    n: int
+    """Examples in all."""
     numbers: Array
     """(m,): the examples that are drawn from, in order."""
     counts: Array
@@ -54,4 +56,4 @@ def draw(n: int, block: int = 1, seed: int = 0) -> Draws | None:
     if block > 1:
         total = np.cumsum(np.concatenate([np.zeros((1, DRAWS)), counts[-block + 1 :], counts]), 0)
         counts = total[block:] - total[:-block]  # how many runs cover each example
-    return Draws(numbers, np.ascontiguousarray(counts), math.sqrt(m / n) if block == 1 else 1.0)
+    return Draws(n, numbers, np.ascontiguousarray(counts), math.sqrt(m / n) if block == 1 else 1.0)

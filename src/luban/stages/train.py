@@ -30,7 +30,7 @@ from luban.report.card import card
 from luban.report.page import page
 from luban.report.words import verdict as verdict_words
 from luban.splitting import PARTS, TEST, TRAIN, VALID
-from luban.stages.assess import assess, detail, difference, draws_of, learning
+from luban.stages.assess import assess, beside, detail, difference, draws_of, learning
 from luban.stages.candidates import BESIDE, Trained, Workshop, baseline_names, choose, draft, draft_all, name_of
 from luban.stages.clock import RunClock
 from luban.stages.evaluate import verdict
@@ -169,16 +169,19 @@ def _conclude(chosen: Trained, others: dict[str, Trained], workshop: Workshop) -
     scored = prepared.examples[part]
     bundle, metric, draws = chosen.bundle, prepared.metric, draws_of(prepared.task, scored)
     test = assess(bundle, scored, draws)
-    beside, apart = {}, {}
+    baselines, apart = {}, {}
+    few = beside(scored, draws)
+    if others and len(few) < len(scored):
+        say(f"the others are judged on {len(few):,} of the {len(scored):,} {noun}, evenly drawn")
     for name, each in others.items():
         if name != chosen.name:
-            theirs = assess(each.bundle, scored, draws)
-            beside[name], apart[name] = theirs.measured, difference(draws, test, theirs, metric)
+            theirs = assess(each.bundle, few, draws)
+            baselines[name], apart[name] = theirs.measured, difference(draws, test, theirs, metric)
     facts = verdict(
         metric,
         chosen.name,
         test.measured.metrics.get(metric, math.nan),
-        {name: each.metrics.get(metric, math.nan) for name, each in beside.items()},
+        {name: each.metrics.get(metric, math.nan) for name, each in baselines.items()},
         apart,
     ) | {"examples": len(scored), "noun": noun, "part": PARTS[part]}
     words = verdict_words(facts, "en")
@@ -199,8 +202,9 @@ def _conclude(chosen: Trained, others: dict[str, Trained], workshop: Workshop) -
         "judgement": facts,
         "scored": PARTS[part],
         "valid": chosen.valid.metrics,
-        "baselines": {name: each.metrics for name, each in beside.items()},
-        "baseline_intervals": {name: each.intervals for name, each in beside.items()},
+        "baselines": {name: each.metrics for name, each in baselines.items()},
+        "baseline_intervals": {name: each.intervals for name, each in baselines.items()},
+        "baselines_judged_on": len(few),
         "tried": {name: {"valid": each.valid.metrics.get(metric), "seconds": round(each.seconds, 3)} for name, each in others.items()},
         **detail(bundle, scored, draws, test, metric),
         "costs": list(prepared.config.report.costs),
