@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from luban.checks.finding import where
 from luban.report import plots, threshold
 from luban.report.words import Words, language_of, speaker, verdict
 
@@ -236,24 +237,24 @@ def _learning(report: Mapping[str, Any], t: Words) -> str:
 
 
 def _doubts(report: Mapping[str, Any], t: Words) -> str:
-    """Leaks, copies, what was left out, and the doubts that stand with a column."""
+    """What was found before training, the worst first; what was left out; and the doubts that stand with a column."""
     data, said = report.get("data", {}), []
-    leak = t("The column {column} alone gives {target} away (skill {skill} of 1): is it known at the time of the prediction?")
-    for each in report.get("findings", []):
-        said.append(
-            leak.format(**each) if {"column", "target", "skill"} <= each.keys() else "; ".join(f"{k}: {v}" for k, v in each.items())
-        )
+    rows = []
+    for each in report.get("findings", [])[:ROWS]:
+        what, sure = each["what"] + where(each), f"{each['certainty']:.2f}: {each['basis']}"
+        rows.append([t(each["severity"]), *(html.escape(cell) for cell in (what, sure, each["mend"]))])
+    found = _scroll(table(["", t("finding"), t("certainty"), t("remedy")], rows, "words")) if rows else ""
     for key, words in {
-        "copies_across_parts": "{n} validation and test rows are copies of training rows: the score flatters.",
         "rows_without_target": "{n} rows have no target and were left out.",
         "rows_unreadable": "{n} rows could not be read and were left out.",
     }.items():
         if data.get(key):
             said.append(t(words).format(n=f"{data[key]:,}"))
     said += [f"{each['column']}: {each['doubts']}" for each in report.get("columns", [])[:COLUMNS] if each["doubts"]]
-    if not said and "columns" not in report:
+    if not found and not said and "columns" not in report:
         return ""
-    return f"<ul>{''.join(f'<li>{html.escape(each)}</li>' for each in said)}</ul>" if said else f"<p>{t('Nothing was found.')}</p>"
+    listed = f"<ul>{''.join(f'<li>{html.escape(each)}</li>' for each in said)}</ul>" if said else ""
+    return found + listed or f"<p>{t('Nothing was found.')}</p>"
 
 
 def _columns(columns: Sequence[Mapping[str, str]], t: Words) -> str:

@@ -47,9 +47,7 @@ CHINESE = {
         "没有区间的指标：半数以上的重抽没有值，或类别太多、逐类排序要花几分钟。",
     "Neighbouring examples overlap, so that runs of {b} are drawn together.": "相邻样例互相重叠，因此每 {b} 个一组抽取。",
     "There are too few examples here to say how sure these figures are.": "样例太少，无法给出这些数字的区间。",
-    "The column {column} alone gives {target} away (skill {skill} of 1): is it known at the time of the prediction?":
-        "仅凭列 {column} 就几乎能得出 {target}（技能分 {skill}，满分 1）：预测时真的已知吗？",
-    "{n} validation and test rows are copies of training rows: the score flatters.": "验证集和测试集中有 {n} 行与训练行相同：分数偏高。",
+    "finding": "发现", "certainty": "把握", "remedy": "处理办法", "serious": "严重", "doubt": "存疑", "note": "说明",
     "{n} rows have no target and were left out.": "{n} 行没有目标值，未使用。",
     "{n} rows could not be read and were left out.": "{n} 行无法读取，未使用。",
     "Nothing was found.": "没有发现。",
