@@ -78,6 +78,7 @@ def _on_disk(path: Path, asked: bool | None, encoding: str | None, delimiter: st
     if lazy is not None and all(map(_usable, lazy.collect_schema().values())) and not _files_beside(lazy.head(_SOME).collect(), path):
         return _checked(DiskTable(lazy, file=path, stamp=stamp), path.name)
     name = f"{stamp}.table"
+    cache.hold(name)
     if (folder := cache.found(name)) is None:
         say(f"{path.name} is {facts.st_size / 1e6:,.0f} MB: it is read once, into {home()}")
         size = facts.st_size * (5 if path.suffix == ".gz" else 1)

@@ -133,6 +133,11 @@ def test_without_room_it_is_done_in_memory(csv, tmp_path, monkeypatch, caplog):
     assert "stay in memory" in caplog.text
 
 
+def test_the_table_at_hand_is_not_removed_for_its_store(csv, tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "MOST", 1000)
+    assert trained(csv, tmp_path / "run", True).metrics["accuracy"] > 0.8
+
+
 def test_a_damaged_file_leaves_nothing(tmp_path):
     (tmp_path / "t.csv").write_text("a,b\n1,2\n3\n")
     with pytest.raises(UserError, match=r"line 3 of t\.csv has 1 cell"):

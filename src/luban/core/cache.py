@@ -43,6 +43,14 @@ def key_of(parts: Iterable[Any]) -> str:
 # ---------------------------------------------------------------- files and folders
 
 
+_held: set[str] = set()
+
+
+def hold(name: str) -> None:
+    """Keeps `name` from being removed by this process, which will read its files again."""
+    _held.add(name)
+
+
 def found(name: str) -> Path | None:
     """Where `name` is kept; None where it is not. Looking counts as use."""
     path = home() / "cache" / name
@@ -96,7 +104,7 @@ def _make_room(folder: Path, size: int) -> None:
         if entry.name.startswith("."):
             if time.time() - used > _STALE:
                 _remove(entry)
-        else:
+        elif entry.name not in _held:
             kept.append((used, bytes_, entry))
     total = sum(each[1] for each in kept) + size
     for _, each, entry in sorted(kept):
