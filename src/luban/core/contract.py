@@ -463,6 +463,8 @@ class Model(nn.Module):
     Config: ClassVar[type] = NoConfig
     accepts: ClassVar[frozenset[str]] = frozenset({"scalar", "id", "tokens"})
     """The field kinds that it can read."""
+    needs: ClassVar[frozenset[str]] = frozenset()
+    """The field kinds of which there must be a column."""
     gives: ClassVar[frozenset[str]] = frozenset({"classes", "binary", "labels", "value"})
     """The kinds of parts that it can answer."""
     baseline: ClassVar[bool] = False

@@ -83,11 +83,19 @@ def baseline_names(prepared: Prepared) -> list[str]:
 
 def fits(model_class: type[Model], prepared: Prepared) -> bool:
     """Can it read the columns, and answer what is asked?"""
-    return not _unread(model_class, prepared) and not _unanswered(model_class, prepared)
+    return not (_unread(model_class, prepared) or _wanting(model_class, prepared) or _unanswered(model_class, prepared))
 
 
 def _unread(model_class: type[Model], prepared: Prepared) -> list[tuple[str, str]]:
     return [(each.columns[0], each.kind) for each in prepared.schema.inputs.values() if each.kind not in model_class.accepts]
+
+
+def column_kinds(prepared: Prepared) -> list[str]:
+    return [f"{each.columns[0]!r} ({each.kind})" for each in prepared.schema.inputs.values()]
+
+
+def _wanting(model_class: type[Model], prepared: Prepared) -> list[str]:
+    return sorted(model_class.needs - {each.kind for each in prepared.schema.inputs.values()})
 
 
 def _unanswered(model_class: type[Model], prepared: Prepared) -> list[str]:
@@ -109,6 +117,8 @@ def draft(name: str, prepared: Prepared, network: Any, options: dict[str, Any]) 
             f"{name} cannot read the column {column!r} ({kind}); it reads {listed(sorted(model_class.accepts))}. "
             f"Leave the column out (--drop {column!r}) or choose another model."
         )
+    for kind in _wanting(model_class, prepared):
+        raise UserError(f"{name} needs a column of {kind}, and there is none among {listed(column_kinds(prepared))}. Choose another model.")
     n_train, n_valid = len(prepared.examples[TRAIN]), len(prepared.examples[VALID])
     planned = plan(config, model_class, options, schema, head, n_train)
     torch.manual_seed(config.seed)
