@@ -354,10 +354,14 @@ def predict_all(model: Model, task: Task, head: Head, batch: Batch, ask: Any) ->
 def judge(model: Model, task: Task, head: Head, examples: Examples) -> tuple[Batch, Batch]:
     """(task.judge over all examples, the truth beside it), pass by pass; both on the CPU."""
     model.eval()
-    device, pieces = _device(model), []
-    for batch in examples.pieces(_pass(model)):
-        pieces.append((task.judge(model, to_device(batch, device), head), {key: batch[key] for key in head.keys}))
-    return _joined(judged for judged, _ in pieces), _joined(truth for _, truth in pieces)
+    device, judged, truth = _device(model), [], []
+    order = examples.lengths.argsort(stable=True) if model.ragged else torch.arange(len(examples))
+    for numbers in order.split(_pass(model)):
+        batch = examples[numbers]
+        judged.append(task.judge(model, to_device(batch, device), head))
+        truth.append({key: batch[key] for key in head.keys})
+    back = order.argsort()
+    return tuple({key: value[back] for key, value in _joined(made).items()} for made in (judged, truth))
 
 
 def _joined(pieces: Iterable[Batch]) -> Batch:

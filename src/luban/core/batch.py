@@ -119,6 +119,12 @@ class Examples:
         """By number, (B,) int64, in that order."""
         return self.batch(self.store, self.spans[numbers])
 
+    @property
+    def lengths(self) -> Tensor:
+        """(n,) int64: the longest ragged cell of each, where an example is a row."""
+        found = [column.lengths[self.spans.start] for column in self.store.columns.values() if isinstance(column, Ragged)]
+        return torch.stack(found).amax(0)
+
     def pieces(self, most: int) -> Iterator[Batch]:
         """All in order, at most `most` at a time."""
         for start in range(0, len(self), most):

@@ -56,6 +56,8 @@ class Field(ABC):
     """scalar: numbers per row; id and tokens: how many different ids, 0 included."""
     shape: tuple[int, ...] = ()
     """grid: (C, H, W) of each row."""
+    length: int = 1
+    """tokens: how many a row has at most."""
     edges: tuple[float, ...] = ()
     """scalar: increasing quantiles of the training values, in encoded units; models bin and embed by them."""
     has_missing: bool = False
@@ -470,6 +472,8 @@ class Model(nn.Module):
     baseline: ClassVar[bool] = False
     """Is it cheap and honest enough to stand beside every result that it can read and answer?"""
 
+    ragged: ClassVar[bool] = False
+    """Does a row cost as much as the longest in its batch? Then batches are made of rows of about one length."""
     traceable: ClassVar[bool] = False
     """Does a training step take the same operations, whatever the data? Then a long training may run it as a recorded graph."""
     rate: ClassVar[float] = 1.5e10

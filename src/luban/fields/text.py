@@ -75,8 +75,6 @@ class Text(Field):
 
     missing = 0.0
     """Share of the training rows that are empty."""
-    length = 1
-    """Tokens of a row that are read, at most."""
     cut = 0.0
     """Share of the training rows that are longer."""
 
