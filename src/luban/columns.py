@@ -20,9 +20,14 @@ from luban.core.table import Pieces
 from luban.data import DataConfig, Rows, missing
 from luban.splitting import TRAIN
 
+Options = dict[str, dict[str, Any]]
 
-def fit_schema(rows: Rows, config: DataConfig, chosen: dict[str, Any], task: Task) -> Schema:
-    """The fields that the task names, else those that `sniff` best or are `chosen`; fitted on the training rows, and only there."""
+
+def fit_schema(rows: Rows, config: DataConfig, chosen: dict[str, Any], task: Task, usual: Options | None = None) -> Schema:
+    """The fields that the task names, else those that `sniff` best or are `chosen`; fitted on the training rows, and only there.
+
+    usual: {field: its options} where the user leaves them open.
+    """
     for name in chosen:
         splitting.need_column(rows.table, name, "fields")
     train = rows.part == TRAIN
@@ -33,11 +38,11 @@ def fit_schema(rows: Rows, config: DataConfig, chosen: dict[str, Any], task: Tas
             with cells.picked(rows.of(TRAIN)):
                 schema = task.schema(rows.table[rows.of(TRAIN)], config.target)
         else:
-            schema = _sniffed(rows, config, chosen)
+            schema = _sniffed(rows, config, chosen, usual or {})
         return schema.fit(rows.table, lambda name: Pieces(rows.table, name, train))
 
 
-def _sniffed(rows: Rows, config: DataConfig, chosen: dict[str, Any]) -> Schema:
+def _sniffed(rows: Rows, config: DataConfig, chosen: dict[str, Any], usual: Options) -> Schema:
     """Chooses a field for each column by `sniff` on the training rows, or as `chosen` says."""
     train = rows.of(TRAIN)
     sample = rows.table[train[:: max(1, len(train) // 10_000)]]
@@ -59,7 +64,7 @@ def _sniffed(rows: Rows, config: DataConfig, chosen: dict[str, Any]) -> Schema:
         if reason is None and chosen.get(name) == "ignore":
             reason = "left out as asked"
         if reason is None:
-            each, reason = _field(some, chosen.get(name))
+            each, reason = _field(some, chosen.get(name), usual)
             reason = reason or (_names_rows(some, whole, each) if name not in chosen else None)
         if reason:
             ignored[name] = reason
@@ -123,7 +128,7 @@ def sniff_all(table: Table, leave_out: Sequence[str]) -> list[tuple[str, str, st
         some = table.get_column(name).gather_every(max(1, table.height // 10_000))
         reason, each = _unusable(some, table.get_column), None
         if reason is None:
-            each, reason = _field(some, None)
+            each, reason = _field(some, None, {})
         reason = reason or _names_rows(some, table.get_column, each)
         found.append((name, "ignore", reason) if reason else (name, _name_of(each), "; ".join(each.doubts)))
     return found
@@ -133,13 +138,14 @@ def _name_of(each: Field) -> str:
     return type(each).__module__.rpartition(".")[2]
 
 
-def _field(column: pl.Series, chosen: Any) -> tuple[Field, str | None]:
+def _field(column: pl.Series, chosen: Any, usual: Options) -> tuple[Field, str | None]:
     """(the field for a column, None), as chosen ("category", or {field: category, ...options}), else the one that sniffs best; or
     (None, why there is none)."""
     if chosen is not None:
         options = {"field": chosen} if isinstance(chosen, str) else dict(chosen) if isinstance(chosen, dict) else {}
         if "field" not in options:
             raise UserError(f"fields.{column.name} must be a field's name, or a mapping with the key `field`, not {chosen!r}.")
+        options = {**usual.get(options["field"], {}), **options}
         field_class = FIELDS[options.pop("field")]
         return field_class((column.name,), configs.build(field_class.Config, options, f"fields.{column.name}")), None
     column = _light(column)
@@ -147,7 +153,7 @@ def _field(column: pl.Series, chosen: Any) -> tuple[Field, str | None]:
     best, runner_up = scores[0], scores[1]
     if best[0] <= 0:
         return None, f"values of type {column.dtype}, which nothing here reads"
-    made = best[2]((column.name,))
+    made = best[2]((column.name,), configs.build(best[2].Config, usual.get(best[1], {})))
     if runner_up[0] > 0 and best[0] - runner_up[0] < 0.15 and best[0] < 0.97:  # one that is sure is not doubted
         made.doubts.append(f"could be {runner_up[1]}: --set 'fields.{column.name}={runner_up[1]}'")
     return made, None

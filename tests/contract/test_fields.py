@@ -65,7 +65,7 @@ def test_decode_gives_back_the_value(cls, column):
     decoded = field.decode(encoded)
     assert len(decoded) == len(column)
     if not getattr(field, "invertible", True):
-        assert decoded == [None] * len(column)
+        assert all(each is None or isinstance(each, str) for each in decoded)
         return
     again = field.encode(pl.Series(column.name, decoded, strict=False))
     if isinstance(again, Ragged):

@@ -241,8 +241,11 @@ def test_overfits_one_batch(stepped):
 
 def test_every_parameter_gets_a_gradient(stepped):
     model = built(stepped, HEADS["several"]).train()
-    batch = rows(stepped, slice(0, 128))
-    loss_of(model.head, model(batch), batch).backward()
+    batch, optimiser = rows(stepped, slice(0, 128)), torch.optim.SGD(model.parameters(), 0.1)
+    for _ in range(2):  # what starts at zero lets nothing through at first
+        optimiser.zero_grad()
+        loss_of(model.head, model(batch), batch).backward()
+        optimiser.step()
     assert [key for key, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 

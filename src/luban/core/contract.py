@@ -483,6 +483,14 @@ class Model(nn.Module):
         super().__init__()
         self.config, self.head = config, head
 
+    argument: ClassVar[str] = ""
+    """The option that stands behind the colon in `--model NAME:VALUE`, where there is one."""
+
+    @classmethod
+    def reads(cls, options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """{field: {option: value}}: how fields must read for a model with these options, where the user leaves that open."""
+        return {}
+
     @classmethod
     def suits(cls, schema: Schema, head: Head, n_rows: int) -> float:
         """0..1: how promising for n_rows training rows of such data; `--model auto` tries those above 0, the best first. 0: only when asked
@@ -509,6 +517,9 @@ class Model(nn.Module):
     def show(self, batch: Batch) -> dict[str, Tensor]:
         """{caption: uint8 (n, C, h, w)} for people: first filters, the augmented batch as the network sees it."""
         return {}
+
+    def settle(self) -> None:
+        """Called once after the last step: what served training only is folded in or taken away."""
 
     solves: ClassVar[bool] = False
     """Does `solve` replace the loop?"""

@@ -13,7 +13,6 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from luban.core import cells
 from luban.core.batch import Encoded, Ragged
 from luban.core.contract import Field
 from luban.core.errors import UserError
+from luban.core.hub import folder_of
 from luban.core.registry import Later
 
 hf = Later("tokenizers")
@@ -220,10 +220,10 @@ def _batches(texts: pl.Series) -> Iterator[list[str]]:
 
 def _theirs(path: str) -> Any:
     """The tokenizer of a pretrained model in a folder. Raises UserError where it has none."""
-    file = Path(path) / "tokenizer.json"
+    file = folder_of(path) / "tokenizer.json"
     try:
         made = hf.Tokenizer.from_file(str(file))
-    except Exception as error:  # noqa: BLE001 - the library raises nothing more precise
+    except Exception as error:
         raise UserError(f"tokenizer hf:{path}: {file} cannot be read as a tokenizer ({error}).") from error
     made.no_padding()
     made.no_truncation()

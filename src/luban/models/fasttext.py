@@ -40,7 +40,9 @@ class FastText(Model):
         super().__init__(config, schema, head)
         self.key, field = the_tokens(schema)
         self.size = field.size
-        self.bag = nn.EmbeddingBag(field.size + (config.buckets if config.ngrams > 1 else 0), config.width, mode="mean", include_last_offset=True)
+        self.bag = nn.EmbeddingBag(
+            field.size + (config.buckets if config.ngrams > 1 else 0), config.width, mode="mean", include_last_offset=True
+        )
         nn.init.uniform_(self.bag.weight, -1 / config.width, 1 / config.width)  # fastText's
         self.hush = nn.Dropout(config.dropout)
         self.beside = Beside(schema, self.key, config.width)

@@ -33,13 +33,13 @@ class Tfidf(Linear):
         """scikit-learn's C. Hotel reviews, 4 folds: .888 at 1, .907 at 10, .908 at 100; SST-2 .780, .795, .795."""
         iterations: int = 1000
         """Most steps of L-BFGS."""
-        ngrams: int | None = None
-        """Longest run of units. Unset: 2 of words, 3 of characters where most letters are of a script without spaces."""
+        ngrams: int = 0
+        """Longest run of units. 0: 2 of words, 3 of characters where most letters are of a script without spaces."""
         size: int | None = None
         """Ids that n-grams are hashed to. Unset: some 64 for each training row, 32,768 to 1,048,576."""
 
         def __post_init__(self) -> None:
-            within(self, {"strength": (1e-12, 1e12), "iterations": (1, 1_000_000), "ngrams": (1, 10), "size": (1024, 2**26)})
+            within(self, {"strength": (1e-12, 1e12), "iterations": (1, 1_000_000), "ngrams": (0, 10), "size": (1024, 2**26)})
 
     def __init__(self, config: Any, schema: Schema, head: Head):
         self._size = config.size
@@ -62,7 +62,7 @@ class Tfidf(Linear):
 
     def solve(self, train: Examples, valid: Examples | None, clock: Clock) -> None:
         rows = train.whole()
-        if self.config.ngrams is None:
+        if not self.config.ngrams:
             some = torch.arange(min(1000, len(train)))
             written = [text or "" for key, field in self.spelled.items() for text in field.decode(rows[key][some])]
             self.longest.fill_(3 if spaceless(written) > 0.5 else 2)

@@ -210,7 +210,7 @@ class Workshop:
         if self.clock.limit < float("inf"):
             job.config = within(job, max(0.1, self.clock.seconds_left()))
         parameters = sum(p.numel() for p in one.model.parameters())
-        options = ", ".join(f"{key} {value}" for key, value in configs.to_dict(one.plan.model).items())
+        options = ", ".join(f"{key} {value}" for key, value in configs.to_dict(one.plan.model).items() if not isinstance(value, dict))
         how = f"{job.config.steps:,} steps of {c.batch_size} {ready.task.noun}, {c.optimizer} lr {c.lr:g} ({c.schedule}) on {job.device}"
         say(f"training {one.name}: {parameters:,} parameters; {options or 'no settings'}; {how}")
         state = fit(job, self.clock, self.hooks)
@@ -219,7 +219,7 @@ class Workshop:
             f"step {state.best_step:,} of {state.step:,}, {state.seconds:.1f} s"
         )
         torch.set_num_threads(cores())
-        one.model.cpu()
+        one.model.cpu().settle()
         return dataclasses.replace(one, plan=dataclasses.replace(one.plan, train=job.config))
 
     def _join(self, name: str, cls: type[Model], members: list[Trained]) -> Trained:

@@ -28,6 +28,7 @@ from luban.core.notes import say
 from luban.core.table import DiskTable
 from luban.data import Rows, encode, examples
 from luban.folders import RunFolder
+from luban.planning import reads
 from luban.splitting import TEST, TRAIN, VALID
 from luban.stages.candidates import Trained, Workshop, draft
 from luban.stages.clock import Interrupted
@@ -147,7 +148,7 @@ def _prepared(ready: Prepared, part: np.ndarray, place: Path) -> Prepared:
     no cell like its own, is left out of the fold, aloud. place: where the encoded rows of a table on disk are kept for as long."""
     rows, task = dataclasses.replace(ready.rows, part=part), ready.task
     while True:
-        schema = fit_schema(rows, ready.config.data, ready.config.fields, task)
+        schema = fit_schema(rows, ready.config.data, ready.config.fields, task, reads(ready.config))
         try:
             if on_disk := isinstance(rows.table, DiskTable):
                 place.mkdir(parents=True, exist_ok=True)
