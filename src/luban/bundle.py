@@ -361,7 +361,8 @@ def judge(model: Model, task: Task, head: Head, examples: Examples) -> tuple[Bat
         judged.append(task.judge(model, to_device(batch, device), head))
         truth.append({key: batch[key] for key in head.keys})
     back = order.argsort()
-    return tuple({key: value[back] for key, value in _joined(made).items()} for made in (judged, truth))
+    first, second = ({key: value[back] for key, value in _joined(made).items()} for made in (judged, truth))
+    return first, second
 
 
 def _joined(pieces: Iterable[Batch]) -> Batch:

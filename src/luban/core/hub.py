@@ -1,12 +1,13 @@
-"""Pretrained models of Hugging Face's hub: a folder here, or an id that is fetched. JSON and safetensors only; nothing else is looked at."""
+"""Pretrained models of Hugging Face's hub: a folder here, or an id that is fetched. JSON and safetensors only."""
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
+from typing import Any
 
 from luban.core.errors import UserError
-from luban.core.files import read_json
 from luban.core.notes import say
 from luban.core.registry import Later
 
@@ -20,19 +21,26 @@ def folder_of(name: str) -> Path:
     path = Path(name).expanduser()
     if not path.is_dir():
         path = _fetched(name)
-    if not (path / "config.json").is_file():
-        raise UserError(f"{path} is no model of transformers: it has no config.json.")
+    read(path, "config.json")
     if not any(path.glob("*.safetensors")):
         pickles = [file.name for file in path.glob("*.bin")] + [file.name for file in path.glob("*.pt*")]
-        why = f"only {pickles[0]}, which is a pickle: loading it would run whatever is in it" if pickles else "none"
+        why = f"only {pickles[0]}, whose format runs whatever is in it when it is loaded" if pickles else "none"
         raise UserError(f"{path} has no weights in safetensors ({why}). Take a model that has model.safetensors, or convert it where you "
                         "trust it.")  # fmt: skip
     return path
 
 
-def config_of(name: str) -> dict:
-    """config.json of a model."""
-    return read_json(folder_of(name) / "config.json")
+def read(folder: Path, name: str) -> dict[str, Any]:
+    """A JSON file of a model."""
+    try:
+        found = json.loads((folder / name).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{folder} is no model of transformers: it has no {name}.") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder / name} cannot be read: {error}.") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{folder / name} is not what it should be: a JSON object.")
+    return found
 
 
 def _fetched(name: str) -> Path:

@@ -1,8 +1,9 @@
-"""Words of any script as a row of tokens: cleaned, cut into pieces by a tokenizer that was trained on the training rows, an id each, in order.
+"""Words of any script as tokens: cleaned, cut by a tokenizer that was trained on the training rows, an id each, in order.
 
-Cleaning and cutting are Hugging Face's `tokenizers`, and its JSON is what travels. Byte-level BPE (Sennrich et al. 2016, arXiv 1508.07909;
-GPT-2's bytes) knows no unknown character and needs no word segmenter: in Chinese its merges find words by themselves. The id 0 is the unknown
-piece, and what models pad with. With `hf:PATH` the tokenizer is that of a pretrained model, ids and special tokens as they were.
+Cleaning and cutting are Hugging Face's `tokenizers`, and its JSON is what travels. Byte-level BPE (Sennrich et al. 2016, arXiv
+1508.07909; GPT-2's bytes) knows no unknown character and needs no word segmenter: in Chinese its merges find words by themselves. The id
+0 is the unknown piece, and what models pad with. With `hf:PATH` the tokenizer is that of a pretrained model, ids and special tokens as
+they were.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from luban.core import cells
 from luban.core.batch import Encoded, Ragged
 from luban.core.contract import Field
 from luban.core.errors import UserError
-from luban.core.hub import folder_of
+from luban.core.hub import folder_of, read
 from luban.core.registry import Later
 
 hf = Later("tokenizers")
@@ -220,11 +221,10 @@ def _batches(texts: pl.Series) -> Iterator[list[str]]:
 
 def _theirs(path: str) -> Any:
     """The tokenizer of a pretrained model in a folder. Raises UserError where it has none."""
-    file = folder_of(path) / "tokenizer.json"
-    try:
-        made = hf.Tokenizer.from_file(str(file))
-    except Exception as error:
-        raise UserError(f"tokenizer hf:{path}: {file} cannot be read as a tokenizer ({error}).") from error
+    saved = read(folder_of(path), "tokenizer.json")
+    if not {"model", "added_tokens"} <= saved.keys():
+        raise UserError(f"{path} has a tokenizer.json that is none of Hugging Face's `tokenizers`.")
+    made = hf.Tokenizer.from_str(json.dumps(saved))
     made.no_padding()
     made.no_truncation()
     return made

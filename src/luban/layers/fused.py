@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from luban.core.batch import Batch, Examples
 from luban.core.contract import Field, Head, Model, Schema
 from luban.core.errors import UserError, listed
-from luban.layers.beside import Beside
-from luban.layers.columns import of_kind
+from luban.layers.columns import Beside, of_kind
 from luban.layers.heads import output_layer
 from luban.layers.pictures import Pixels, flops
 

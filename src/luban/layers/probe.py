@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -10,8 +12,7 @@ from torch.nn import functional as F
 from luban.core.batch import Examples, to_device
 from luban.core.contract import Clock, Head, Model, Part
 from luban.core.notes import say
-from luban.layers.heads import starting_bias
-from luban.layers.targets import truth
+from luban.layers.heads import starting_bias, truth
 
 
 def probe(model: Model, train: Examples, clock: Clock | None, strength: float, piece: int, name: str) -> None:
@@ -19,7 +20,8 @@ def probe(model: Model, train: Examples, clock: Clock | None, strength: float, p
 
     piece: examples that go through the network at once. Rows of unequal length go together by length.
     """
-    training, device = model.training, model.output.weight.device
+    output: Any = model.output
+    training, device = model.training, output.weight.device
     model.eval()
     found: list[Tensor] = []
     answers = []
@@ -42,8 +44,8 @@ def probe(model: Model, train: Examples, clock: Clock | None, strength: float, p
               for i in range(len(model.head.parts))]  # fmt: skip
     weight, bias = solved(x, truths, model.head, strength)
     with torch.no_grad():
-        model.output.weight.copy_(weight)
-        model.output.bias.copy_(bias)
+        output.weight.copy_(weight)
+        output.bias.copy_(bias)
     model.train(training)
 
 

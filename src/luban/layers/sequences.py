@@ -1,6 +1,6 @@
 """A network that reads one column of tokens in their order, and the other columns beside it: what such models have in common.
 
-    tokens -> Embedding -> (B, T, D) and which of them are there -> the model's own reading -> features (B, F) -> Beside -> output
+    tokens -> Embedding -> (B, T, D) and which of them are there -> trunk (the model's own) -> features (B, F) -> Beside -> output
 
 Letters: B rows, T tokens of the longest row in the batch, D width of an embedding, F width of the features.
 """
@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from luban.core.batch import Batch, Ragged
 from luban.core.contract import Field, Head, Model, Schema
-from luban.layers.beside import Beside
-from luban.layers.columns import of_kind
+from luban.layers.columns import Beside, of_kind
 from luban.layers.heads import output_layer
 
 STEP = 8
@@ -39,7 +38,7 @@ def padded(tokens: Ragged) -> tuple[Tensor, Tensor]:
 
 
 class SequenceModel(Model):
-    """A model gives `read`, which makes features of embedded tokens."""
+    """Embeddings, and a trunk of the subclass's making, made by `network`."""
 
     accepts = frozenset({"tokens", "scalar", "id"})
     needs = frozenset({"tokens"})
@@ -52,30 +51,25 @@ class SequenceModel(Model):
         with torch.no_grad():
             self.embed.weight.mul_(config.embedding**-0.5)
         self.hush = nn.Dropout(config.dropout)
-        width = self.network(config)
+        self.trunk, width = self.network(config)
         self.beside = Beside(schema, self.key, width)
         self.output = output_layer(self.beside.size, head)
 
-    def network(self, config: Any) -> int:
-        """Makes the layers of `read`. Returns the width of its features."""
-        raise NotImplementedError
-
-    def read(self, x: Tensor, there: Tensor) -> Tensor:
-        """x: (B, T, D); there: (B, T) bool. Returns (B, F)."""
+    def network(self, config: Any) -> tuple[nn.Module, int]:
+        """(embedded tokens (B, T, D), which are there (B, T) bool -> features (B, F); F)."""
         raise NotImplementedError
 
     def features(self, batch: Batch) -> Tensor:
         ids, there = padded(batch[self.key])
-        return self.beside(self.hush(self.read(self.hush(self.embed(ids)), there)), batch)
+        return self.beside(self.hush(self.trunk(self.hush(self.embed(ids)), there)), batch)
 
     def forward(self, batch: Batch) -> Tensor:
         return self.output(self.features(batch))
 
     def flops(self) -> float:
-        """Two for each weight of `read` and token, and the rest once; of a row as long as one may be."""
-        tables = self.embed.weight.numel()
+        """Two for each weight of the trunk and token, and the rest once; of a row as long as one may be."""
         rest = sum(p.numel() for part in (self.beside, self.output) for p in part.parameters())
-        return 2.0 * (sum(p.numel() for p in self.parameters()) - tables - rest) * self.field.length + 2.0 * rest
+        return 2.0 * (sum(p.numel() for p in self.trunk.parameters()) * self.field.length + rest)
 
 
 def pooled(h: Tensor, there: Tensor, how: str) -> Tensor:

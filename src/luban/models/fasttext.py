@@ -1,4 +1,7 @@
-"""The mean of the embeddings of all tokens and n-grams of tokens, and a linear answer (Joulin et al. 2017, arXiv 1607.01759): the fastest of all."""
+"""The mean of the embeddings of all tokens and runs of tokens, and a linear answer on it: the fastest of all.
+
+Joulin et al. 2017, arXiv 1607.01759.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from torch import Tensor, nn
 
 from luban.core.batch import Batch, Ragged
 from luban.core.contract import Head, Model, Schema
-from luban.layers.beside import Beside
+from luban.layers.columns import Beside
 from luban.layers.heads import output_layer
 from luban.layers.rules import within
 from luban.layers.sequences import the_tokens
@@ -40,9 +43,8 @@ class FastText(Model):
         super().__init__(config, schema, head)
         self.key, field = the_tokens(schema)
         self.size = field.size
-        self.bag = nn.EmbeddingBag(
-            field.size + (config.buckets if config.ngrams > 1 else 0), config.width, mode="mean", include_last_offset=True
-        )
+        ids = field.size + (config.buckets if config.ngrams > 1 else 0)
+        self.bag = nn.EmbeddingBag(ids, config.width, mode="mean", include_last_offset=True)
         nn.init.uniform_(self.bag.weight, -1 / config.width, 1 / config.width)  # fastText's
         self.hush = nn.Dropout(config.dropout)
         self.beside = Beside(schema, self.key, config.width)

@@ -2,9 +2,10 @@
 
     tokens (its own tokenizer's) -> backbone (frozen, tuned, or tuned by LoRA) -> mean of the last states (B, D) -> Beside -> output
 
-`tune: head` solves the output on frozen features, once. `tune: all` starts from that and moves everything at a low rate (Kumar et al. 2022,
-arXiv 2202.10054). `tune: lora` moves a low-rank part of each matrix (Hu et al. 2021, arXiv 2106.09685; by peft), which is added to it at the
-end: the bundle holds a plain model, whose folder `transformers` opens as well, and needs neither peft nor the weights it came from.
+`tune: head` solves the output on frozen features, once. `tune: all` starts from that and moves everything at a low rate (Kumar et al.
+2022, arXiv 2202.10054). `tune: lora` moves a low-rank part of each matrix (Hu et al. 2021, arXiv 2106.09685; by peft), which is added to
+it at the end: the bundle holds a plain model, whose folder `transformers` opens as well, and needs neither peft nor the weights it came
+from.
 """
 
 from __future__ import annotations
@@ -19,13 +20,12 @@ from torch import Tensor, nn
 from luban.core.batch import Batch, Examples
 from luban.core.contract import Clock, Head, Model, Schema
 from luban.core.errors import UserError
-from luban.core.hub import config_of, folder_of
+from luban.core.hub import folder_of, read
 from luban.core.notes import say
 from luban.core.registry import Later
-from luban.layers.beside import Beside
+from luban.layers.columns import Beside
 from luban.layers.heads import output_layer
 from luban.layers.probe import probe
-from luban.layers.rules import within
 from luban.layers.sequences import padded, pooled, the_tokens
 
 transformers, peft = Later("transformers"), Later("peft")
@@ -58,7 +58,8 @@ class Hf(Model):
         """config.json of the model, found by the plan and kept, so that the bundle is enough."""
 
         def __post_init__(self) -> None:
-            within(self, {"rank": (1, 1024), "strength": (1e-12, 1e12)})
+            if self.rank < 1 or not self.strength > 0:
+                raise UserError(f"model.rank must be 1 or more and model.strength above 0, not {self.rank} and {self.strength:g}.")
 
     @classmethod
     def reads(cls, options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -72,7 +73,7 @@ class Hf(Model):
         if getattr(field.config, "tokenizer", None) != f"hf:{config.path}":
             raise UserError(f"the column {field.columns[0]!r} must be cut by the model's own tokenizer: "
                             f"--set 'fields.{field.columns[0]}={{field: text, tokenizer: hf:{config.path}}}'.")  # fmt: skip
-        planned = replace(config, about=config.about or config_of(config.path))
+        planned = replace(config, about=config.about or read(folder_of(config.path), "config.json"))
         train = {"batch_size": min(32, n_rows), "epochs": 3, "lr": 5e-5 if config.tune == "all" else 5e-4, "optimizer": "adamw", "ema": 0.0,
                  "weight_decay": 0.01, "schedule": "cosine", "warmup": 0.1, "clip": 1.0, "patience": 0}  # fmt: skip
         return planned, train, {"train.lr": "low, so that what was learned before is not lost", "train.epochs": "BERT's"}

@@ -20,8 +20,8 @@ from luban.core.contract import Clock, Head, Model, Part, Schema, log_odds
 from luban.core.notes import say
 from luban.core.registry import Later
 from luban.layers.columns import numbers, of_kind
+from luban.layers.heads import truth
 from luban.layers.rules import within
-from luban.layers.targets import truth
 
 sparse, sk, exceptions = Later("scipy.sparse"), Later("sklearn.linear_model"), Later("sklearn.exceptions")
 

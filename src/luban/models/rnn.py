@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
-from luban.layers.recurrent import Recurrent
+from luban.core.contract import Head, Schema
+from luban.layers import recurrent
+from luban.layers.sequences import SequenceModel
 
 
-class Rnn(Recurrent):
-    cell = nn.RNN
+class Rnn(SequenceModel):
+    Config = recurrent.Config
+
+    @classmethod
+    def plan(cls, config: Any, schema: Schema, head: Head, n_rows: int, size: str) -> tuple[Any, dict[str, Any], dict[str, str]]:
+        return recurrent.planned(config, size)
+
+    def network(self, config: Any) -> tuple[nn.Module, int]:
+        trunk = recurrent.Runs(nn.RNN, config)
+        return trunk, trunk.size

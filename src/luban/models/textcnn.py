@@ -40,18 +40,26 @@ class TextCnn(SequenceModel):
     def plan(cls, config: Any, schema: Schema, head: Head, n_rows: int, size: str) -> tuple[Any, dict[str, Any], dict[str, str]]:
         embedding, filters = SIZES[size]
         planned = replace(config, embedding=config.embedding or embedding, filters=config.filters or filters)
-        train = {"batch_size": 32, "epochs": 8, "lr": 1e-3, "optimizer": "adamw", "weight_decay": 0.01, "schedule": "cosine", "warmup": 0.05,
-                 "clip": 1.0, "ema": 0.0, "patience": 0}  # fmt: skip
+        train = {"batch_size": 32, "epochs": 8, "lr": 1e-3, "optimizer": "adamw", "weight_decay": 0.01, "schedule": "cosine",
+                 "warmup": 0.05, "clip": 1.0, "ema": 0.0, "patience": 0}  # fmt: skip
         return planned, train, {"model.filters": f"by size {size}"}
 
-    def network(self, config: Any) -> int:
-        self.convolutions = nn.ModuleList(nn.Conv1d(config.embedding, config.filters, width) for width in config.widths)
-        return config.filters * len(config.widths)
+    def network(self, config: Any) -> tuple[nn.Module, int]:
+        return Filters(config), config.filters * len(config.widths)
 
-    def read(self, x: Tensor, there: Tensor) -> Tensor:
+
+class Filters(nn.Module):
+    """(B, T, D) -> (B, F), F = filters x widths."""
+
+    def __init__(self, config: Any):
+        super().__init__()
+        self.convolutions = nn.ModuleList(nn.Conv1d(config.embedding, config.filters, width) for width in config.widths)
+        self.widths = config.widths
+
+    def forward(self, x: Tensor, there: Tensor) -> Tensor:
         x = x.masked_fill(~there.unsqueeze(2), 0.0).transpose(1, 2)  # (B, D, T)
         found = []
-        for width, convolution in zip(self.config.widths, self.convolutions, strict=True):
+        for width, convolution in zip(self.widths, self.convolutions, strict=True):
             h = convolution(F.pad(x, (0, width - 1))).relu()  # each place and those after it: one answer a token
             found.append(pooled(h.transpose(1, 2), there, "max"))
         return torch.cat(found, 1)

@@ -23,9 +23,6 @@ HEAD = 32
 
 
 class Transformer(SequenceModel):
-    cos: Tensor
-    sin: Tensor
-
     @dataclass(frozen=True)
     class Config:
         layers: int | None = None
@@ -54,15 +51,26 @@ class Transformer(SequenceModel):
                  "clip": 1.0, "ema": 0.0, "patience": 0}  # fmt: skip
         return planned, train, {"model.embedding": f"by size {size}"}
 
-    def network(self, config: Any) -> int:
+    def network(self, config: Any) -> tuple[nn.Module, int]:
+        return Reader(config, -(-self.field.length // STEP) * STEP), config.embedding
+
+
+class Reader(nn.Module):
+    """(B, T, D) -> (B, D), for rows of up to `most` tokens."""
+
+    cos: Tensor
+    sin: Tensor
+
+    def __init__(self, config: Any, most: int):
+        super().__init__()
+        self.pooling = config.pooling
         self.blocks = nn.ModuleList(Block(config.embedding, config.heads, config.dropout) for _ in range(config.layers))
-        cos, sin = rotations(-(-self.field.length // STEP) * STEP, config.embedding // config.heads)
+        cos, sin = rotations(most, config.embedding // config.heads)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
-        return config.embedding
 
-    def read(self, x: Tensor, there: Tensor) -> Tensor:
+    def forward(self, x: Tensor, there: Tensor) -> Tensor:
         x, T = norm(x), x.shape[1]
         for block in self.blocks:
             x = block(x, self.cos[:T], self.sin[:T], there[:, None, None])
-        return pooled(norm(x), there, self.config.pooling)
+        return pooled(norm(x), there, self.pooling)

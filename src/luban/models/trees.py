@@ -19,8 +19,8 @@ from luban.core.batch import Batch, Examples
 from luban.core.contract import Clock, Head, Model, Part, Schema
 from luban.core.registry import Later
 from luban.layers.columns import BINS, frequencies
+from luban.layers.heads import truth
 from luban.layers.rules import within
-from luban.layers.targets import truth
 
 if TYPE_CHECKING:
     import lightgbm as lgb
