@@ -114,4 +114,10 @@ def test_a_difference_within_the_noise_is_level():
     assert "level" in said("rmse", "mlp", 99.5, {"trees": 100.0}, {"trees": (-1.5, 0.5)})
     assert "was not worth it" in said("price.rmse", "mlp", 102.0, {"trees": 100.0}, {"trees": (1.0, 3.0)})
     assert "level" in said("accuracy", "mlp", 1.0, {"trees": 1.0}, {"trees": None})
-    assert "was worth it" in said("accuracy", "mlp", 1.0, {"trees": 0.5, "linear": 0.4}, {"linear": (-1, 1)})  # the best one decides
+    assert "may be chance" in said("accuracy", "mlp", 1.0, {"trees": 0.5, "linear": 0.4}, {"linear": (-1, 1)})  # the best one decides
+
+
+def test_the_paired_interval_decides_who_is_ahead():
+    """The figure of all rows may lie on the other side of a baseline's on a sample than its own on the sample."""
+    assert "was worth it" in said("accuracy", "mlp", 0.89, {"trees": 0.9}, {"trees": (0.001, 0.004)})
+    assert "was not worth it" in said("rmse", "mlp", 0.89, {"trees": 0.9}, {"trees": (0.001, 0.004)})

@@ -115,14 +115,16 @@ def _metrics(report: Mapping[str, Any], t: Words) -> str:
         ).format(n=how["draws"], m=f"{how['examples']:,}")
         if how.get("block", 1) > 1:
             note += " " + t("Neighbouring examples overlap, so that runs of {b} are drawn together.").format(b=how["block"])
+        if how.get("grouped"):
+            note += " " + t("Rows of one group are drawn together.")
     else:
-        note = t("There are too few examples here to say how sure these figures are.")
+        note = t("There are too few independent examples here to say how sure these figures are.")
     few = report.get("baselines_judged_on", 0)
-    if report.get("baselines") and how and few < report["judgement"]["examples"]:
+    if report.get("baselines") and how and few < report["judgement"].get("of", 0):
         note += " " + t("The others were judged on {n} of them.").format(n=f"{few:,}")
     picture = f"<h3>{html.escape(report['metric'])}</h3>{plots.whiskers(drawn)}" if len(drawn) > 1 else ""
     if how and len(ours) < len(report["metrics"]):
-        note += " " + t("Where none stands, half of the resamples have no value, or to sort each of many classes would take minutes.")
+        note += " " + t("Where none stands, there are too few errors to tell, or to sort each of many classes would take minutes.")
     more = f"<p class=faint>{t('and {n} more').format(n=len(rows) - ROWS)}</p>" if len(rows) > ROWS else ""
     return f"{_scroll(table([t('metric'), *compared], rows[:ROWS]))}{more}{picture}<p class=faint>{html.escape(note)}</p>"
 
@@ -170,6 +172,8 @@ def _slices(found: Mapping[str, Any] | None, t: Words) -> str:
         "{tested} values of {of} columns were held against the rest by {what} (Welch's t-test); marked are those that stay worse "
         "after Holm's correction for so many looks."
     ).format(**what)
+    if found.get("sample"):
+        note = t("Of a sample of {n} rows.").format(n=f"{found['sample']:,}") + " " + note
     levels = [each for column in found["columns"] for each in column["levels"]]
     if not any(each["worse"] for each in levels):
         note += " " + t("None is truly worse than the rest.")
@@ -210,7 +214,8 @@ def _details(details: Mapping[str, Any], t: Words) -> str:
         rows = list(of.items())
         inner = [each for _, each in rows if isinstance(each, Mapping)]
         if len(inner) == len(rows) and not any(isinstance(value, (Mapping, list)) for each in inner for value in each.values()):
-            rows.sort(key=lambda row: row[1].get("f1", 0.0))  # the worst class first; the order stays where there is no such figure
+            # the worst class first, those without a row last; the order stays where there is no such figure
+            rows.sort(key=lambda row: (row[1].get("support") == 0, row[1].get("f1", 0.0)))
             head, cells = list(inner[0]), [[html.escape(str(name)), *(_number(value) for value in each.values())] for name, each in rows]
         elif not inner and not any(isinstance(value, list) for value in of.values()):
             head, cells = [""], [[html.escape(str(name)), _number(value)] for name, value in rows]

@@ -43,10 +43,11 @@ CHINESE = {
     # sentences
     "In brackets, and drawn as bars: where 95 % of the values of {n} resamples of {m} examples lie (bootstrap percentiles).":
         "括号中（图中为横线）是对 {m} 个样例重抽 {n} 次后 95% 的值所在的区间（自助法百分位）。",
-    "Where none stands, half of the resamples have no value, or to sort each of many classes would take minutes.":
-        "没有区间的指标：半数以上的重抽没有值，或类别太多、逐类排序要花几分钟。",
+    "Where none stands, there are too few errors to tell, or to sort each of many classes would take minutes.":
+        "没有区间的指标：错误太少、无从判断，或类别太多、逐类排序要花几分钟。",
     "Neighbouring examples overlap, so that runs of {b} are drawn together.": "相邻样例互相重叠，因此每 {b} 个一组抽取。",
-    "There are too few examples here to say how sure these figures are.": "样例太少，无法给出这些数字的区间。",
+    "Rows of one group are drawn together.": "同组的行一起抽取。", "Of a sample of {n} rows.": "取自 {n} 行的抽样。",
+    "There are too few independent examples here to say how sure these figures are.": "互相独立的样例太少，无法给出这些数字的区间。",
     "finding": "发现", "certainty": "把握", "remedy": "处理办法", "serious": "严重", "doubt": "存疑", "note": "说明",
     "{n} rows have no target and were left out.": "{n} 行没有目标值，未使用。",
     "{n} rows could not be read and were left out.": "{n} 行无法读取，未使用。",
@@ -89,6 +90,8 @@ def verdict(facts: Mapping[str, Any], language: str) -> str:
     metric, model, zh = facts["metric"], facts["model"], language == "zh"
     n = f"{facts['examples']:,}"
     part = "test" if facts["part"] == "test" else "validation"
+    if (every := facts.get("of", facts["examples"])) > facts["examples"]:
+        n = f"{every:,} 个中的 {n}" if zh else f"{n} of the {every:,}"
     rows = f"{n} 个{'测试' if part == 'test' else '验证'}样例" if zh else f"{n} {part} {facts['noun']}"
     if facts["outcome"] == "none":
         if zh:
@@ -113,6 +116,8 @@ def _compared(facts: Mapping[str, Any], zh: bool, of: tuple[str, str, str]) -> s
     if facts["difference"]:
         low, high = facts["difference"]
         apart = f"（配对之差的 95% 区间：{low:+.4f} 至 {high:+.4f}）" if zh else f" (paired difference {low:+.4f} to {high:+.4f}, 95 %)"
+    elif facts["outcome"] != "level":
+        apart = "（没有区间，可能只是偶然）" if zh else " (no interval says how sure that is: it may be chance)"
     if facts["outcome"] == "level":
         if zh:
             return f"{model} 与 {best} 不相上下：{rows}上 {metric} 为 {value} 和 {theirs}{apart}。用更简单的那个即可。"
