@@ -16,7 +16,7 @@ from torch import Tensor
 
 from luban.checks.finding import where
 from luban.report import plots, threshold
-from luban.report.words import Words, language_of, speaker, verdict
+from luban.report.words import Words, folds, language_of, speaker, verdict
 
 STYLE = """body{font:15px/1.5 system-ui,"PingFang SC","Microsoft YaHei","Noto Sans CJK SC",sans-serif;max-width:62rem;margin:2rem auto;
 padding:0 1rem;color:#222}h1{font-size:1.5rem;overflow-wrap:anywhere}h2{font-size:1.15rem;margin-top:2.2rem;border-bottom:1px solid #ccc}
@@ -52,6 +52,8 @@ def page(report: Mapping[str, Any], figures: Mapping[str, str], language: str = 
     about = ", ".join(report.get("target", [])) or report["task"]
     title = html.escape(f"{about} · {report['model']}")
     told = f"<p class=verdict>{html.escape(verdict(report['judgement'], language))}</p>" if report.get("judgement") else ""
+    if report.get("folds"):
+        told += f"<p>{html.escape(folds(report['folds'], report['metric'], language))}</p>"
     sections = {
         "What was asked": _asked(report, t),
         "How good it is": _metrics(report, t),
@@ -105,7 +107,11 @@ def _metrics(report: Mapping[str, Any], t: Words) -> str:
     compared = {report["model"]: (report["metrics"], ours)}
     compared |= {name: (values, beside.get(name, {})) for name, values in report.get("baselines", {}).items()}
     names = list(dict.fromkeys([report["metric"], *report["metrics"]]))
-    rows = [[html.escape(name), *(_with_interval(values.get(name), low.get(name)) for values, low in compared.values())] for name in names]
+    called = {name: report.get("called", {}).get(name, name) for name in names}
+    rows = [
+        [html.escape(called[name]), *(_with_interval(values.get(name), low.get(name)) for values, low in compared.values())]
+        for name in names
+    ]
     drawn = [(name, values[report["metric"]], low.get(report["metric"])) for name, (values, low) in compared.items()
              if values.get(report["metric"]) is not None]  # fmt: skip
     how = report.get("resampling")
@@ -122,7 +128,7 @@ def _metrics(report: Mapping[str, Any], t: Words) -> str:
     few = report.get("baselines_judged_on", 0)
     if report.get("baselines") and how and few < report["judgement"].get("of", 0):
         note += " " + t("The others were judged on {n} of them.").format(n=f"{few:,}")
-    picture = f"<h3>{html.escape(report['metric'])}</h3>{plots.whiskers(drawn)}" if len(drawn) > 1 else ""
+    picture = f"<h3>{html.escape(called[report['metric']])}</h3>{plots.whiskers(drawn)}" if len(drawn) > 1 else ""
     if how and len(ours) < len(report["metrics"]):
         note += " " + t("Where none stands, there are too few errors to tell, or to sort each of many classes would take minutes.")
     more = f"<p class=faint>{t('and {n} more').format(n=len(rows) - ROWS)}</p>" if len(rows) > ROWS else ""
@@ -130,17 +136,16 @@ def _metrics(report: Mapping[str, Any], t: Words) -> str:
 
 
 def _folds(folds: Mapping[str, Any] | None, t: Words) -> str:
-    """{"metric": {name: [a value a fold]}, "k": k}."""
+    """{"metrics": {name: [a value a fold]}, "done": [the number of each]}."""
     if not folds:
         return ""
-    k = folds["k"]
     rows = []
     for name, values in list(folds["metrics"].items())[:ROWS]:
         known = [each for each in values if each is not None]
         spread = float(np.std(known, ddof=1)) if len(known) > 1 else None
         mean = float(np.mean(known)) if known else None
         rows.append([html.escape(str(name)), *(_number(each) for each in (mean, spread, *values))])
-    return _scroll(table([t("metric"), t("mean"), t("standard deviation"), *(f"{t('fold')} {i + 1}" for i in range(k))], rows))
+    return _scroll(table([t("metric"), t("mean"), t("standard deviation"), *(f"{t('fold')} {i}" for i in folds["done"])], rows))
 
 
 def _drawings(report: Mapping[str, Any], t: Words) -> str:
