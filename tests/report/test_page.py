@@ -114,7 +114,7 @@ def test_a_run_is_repeated_by_its_configuration(run, luban_in, tmp_path):
 
 
 def test_folds_are_shown(run):
-    folds = {"k": 3, "metrics": {"accuracy": [0.9, 0.95, 1.0], "roc_auc": [0.5, None, 0.7]}}
+    folds = {"k": 3, "model": "mlp", "done": [1, 2, 3], "metrics": {"accuracy": [0.9, 0.95, 1.0], "roc_auc": [0.5, None, 0.7]}}
     written = page({**run.report, "folds": folds}, {}, "en")
     assert "<td>accuracy</td><td>0.9500</td><td>0.0500</td><td>0.9000</td><td>0.9500</td><td>1.0000</td>" in written
     assert "<td>roc_auc</td><td>0.6000</td><td>0.1414</td><td>0.5000</td><td></td><td>0.7000</td>" in written

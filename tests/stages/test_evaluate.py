@@ -1,6 +1,7 @@
 """Scoring: training rows are known again and left out, doubts are said, and the words about a difference are honest."""
 
 import math
+import shutil
 
 import numpy as np
 import polars as pl
@@ -62,6 +63,15 @@ def test_the_test_file_may_be_gone_when_new_rows_are_scored(data, tmp_path, capl
     (tmp_path / "test.csv").unlink()
     luban.evaluate(run.path, table.tail(100))
     assert "flatter" not in caplog.text
+
+
+def test_a_run_that_has_not_finished_is_told_how_to_go_on(run, data, tmp_path):
+    shutil.copytree(run.path, tmp_path / "半 成", ignore=shutil.ignore_patterns("model", "report*"))
+    for call in (luban.evaluate, luban.predict):
+        with pytest.raises(
+            UserError, match=r"has not finished\. Go on with it by the same `luban train` command and --resume --out '/.*半 成'"
+        ):
+            call(tmp_path / "半 成", data)
 
 
 def test_a_bad_row_is_named_by_its_number_in_the_given_table(run, data):

@@ -36,8 +36,10 @@ def asked(example: dict[str, Any]) -> str:
 def card(report: dict[str, Any], schema: Schema) -> str:
     """Markdown with the hub's front matter."""
     target = ", ".join(f"`{_flat(each.columns[0])}`" for each in schema.targets.values())
-    intervals, beside = report.get("intervals", {}), report["baselines"]
-    metrics = "\n".join(f"| {_flat(name)} | {_figure(value, intervals.get(name))} |" for name, value in report["metrics"].items())
+    intervals, beside, called = report.get("intervals", {}), report["baselines"], report.get("called", {})
+    metrics = "\n".join(
+        f"| {_flat(called.get(name, name))} | {_figure(value, intervals.get(name))} |" for name, value in report["metrics"].items()
+    )
     inputs = "\n".join(f"- `{_flat(each.columns[0])}`: {_kind(each)}" for each in schema.inputs.values())
     sure = "with 95 % bootstrap intervals" if report.get("resampling") else "without intervals: there are too few independent examples"
     low = report.get("baseline_intervals", {})
@@ -74,7 +76,7 @@ or `luban predict this/folder {asked(report["example"])}`. It reads these column
 |---|---|
 {metrics}
 
-## Baselines on the same examples ({_flat(report["metric"])})
+## Baselines on the same examples ({_flat(called.get(report["metric"], report["metric"]))})
 
 | model | value |
 |---|---|

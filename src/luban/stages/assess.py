@@ -72,6 +72,8 @@ def assess(bundle: Bundle, scored: Examples, draws: Draws | None) -> Assessed:
     task, schema = bundle.task, bundle.schema
     judged, truth = judge(bundle.model, task, bundle.head, scored)
     measured = task.measure(judged, truth, schema, task.metrics(schema))
+    called = {name: words for name in measured.metrics if (words := task.called(name, schema)) != name}
+    measured = dataclasses.replace(measured, called=called)
     if draws is None or not measured.metrics:
         return Assessed(measured, judged, truth, {}, {}, len(scored))
     some, true = part_of(judged, draws.numbers), part_of(truth, draws.numbers)
@@ -98,6 +100,7 @@ def detail(bundle: Bundle, scored: Examples, draws: Draws | None, one: Assessed,
     found: dict[str, Any] = {
         "details": one.measured.details,
         "intervals": {name: list(each) for name, each in one.measured.intervals.items()},
+        "called": one.measured.called,
         "resampling": {
             "examples": len(draws.numbers),
             "draws": DRAWS,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import collections
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -145,7 +146,7 @@ def _read(run: Any) -> _Found:
     report = folder.report if folder.report.exists() else folder.model / "report.json"  # a bundle alone has a copy of it
     if not report.exists() or not (folder.model / "luban.json").exists():
         raise UserError(f"{folder.path} has not finished, so there are no figures of it yet; go on with it by the same `luban train` "
-                        f"command and --resume --out {folder.path}.")  # fmt: skip
+                        f"command and --resume --out {shlex.quote(str(folder.path))}.")  # fmt: skip
     schema = read_json(folder.model / "schema.json")
     targets = tuple(each["columns"][0] for each in (schema["targets"] or schema["inputs"]).values())
     config = read_yaml(folder.config) if folder.config.exists() else {}

@@ -31,7 +31,7 @@ from luban.report.page import page
 from luban.report.words import verdict as verdict_words
 from luban.splitting import PARTS, TEST, TRAIN, VALID
 from luban.stages.assess import assess, beside, detail, difference, draws_of, groups_of, learning
-from luban.stages.candidates import BESIDE, Trained, Workshop, baseline_names, choose, draft, draft_all, name_of
+from luban.stages.candidates import BESIDE, Trained, Workshop, baseline_names, choose, draft, draft_all, name_of, promise
 from luban.stages.clock import RunClock
 from luban.stages.evaluate import verdict
 from luban.stages.fit import Hooks
@@ -187,7 +187,14 @@ def _conclude(chosen: Trained, others: dict[str, Trained], workshop: Workshop) -
         ours,
         {name: each.metrics.get(metric, math.nan) for name, each in baselines.items()},
         apart,
-    ) | {"examples": len(few), "of": len(scored), "noun": noun, "part": PARTS[part]}
+    ) | {
+        "examples": len(few),
+        "of": len(scored),
+        "noun": noun,
+        "part": PARTS[part],
+        "called": prepared.task.called(metric, prepared.schema),
+        "simple": type(bundle.model).baseline and not promise(type(bundle.model), prepared),
+    }
     words = verdict_words(facts, "en")
     say(words)
     resolved = dataclasses.replace(
