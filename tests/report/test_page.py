@@ -136,6 +136,24 @@ def test_the_cheapest_threshold_is_the_cheapest(run):
     assert of["tp"][at] == confusion[1][1] and of["fp"][at] == confusion[0][1] and len(p) > 0
 
 
+def test_of_equal_thresholds_the_usual_one_is_kept():
+    of = {"threshold": [0.0, 0.3, 0.5, 0.7], "tp": [5, 5, 5, 4], "fp": [9, 1, 1, 1], "positives": 5, "negatives": 9}
+    assert threshold.best(of, (1, 1)) == 2 and threshold.best({**of, "fp": [9, 0, 1, 1]}, (1, 1)) == 1
+
+
+def test_figures_say_of_which_class_they_are(run):
+    assert run.report["called"]["precision"] == "precision of 'malignant'" and "accuracy" not in run.report["called"]
+    assert "<td>f1 of &#x27;malignant&#x27;</td>" in text_of(run)
+    assert "| recall of 'malignant' |" in (run.path / "model/README.md").read_text(encoding="utf-8")
+
+
+def test_a_class_without_a_row_stands_last(run):
+    of = {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0}
+    by_class = {"none": of, "some": {**of, "f1": 0.5, "support": 9}}
+    written = page({**run.report, "details": {"by_class": by_class}}, {}, "en")
+    assert written.index("<td>some</td>") < written.index("<td>none</td>")
+
+
 def test_the_costs_of_the_configuration_are_shown(run):
     assert "cost of a false malignant: 1; cost of a missed malignant: 5" in text_of(run)
 
@@ -239,6 +257,7 @@ def test_questions_without_a_target_column(task, model, chart, tmp_path):
     assert all(low <= run.metrics[name] <= high for name, (low, high) in run.report["intervals"].items())
     enough = run.report["judgement"]["examples"] >= 10
     assert run.report["intervals"].keys() == (run.metrics.keys() if enough else set()) and enough == (task == "forecast")
+    assert ("mse (z-scored)" in text_of(run)) == (task == "forecast")
     read(text_of(run))
 
 
