@@ -8,7 +8,7 @@ import pytest
 
 import luban
 from luban.metrics import family, resampled
-from luban.stages import draws
+from luban.stages import assess, draws
 from luban.stages.draws import MOST, draw
 from luban.stages.slices import holm
 
@@ -126,6 +126,19 @@ def test_slices_of_a_sample_are_as_sure_as_the_sample(tmp_path, monkeypatch):
         low, high = each["interval"]
         assert high - low == pytest.approx(2 * 1.96 * 0.5 / np.sqrt(each["rows"]), rel=0.25)
     assert found["sample"] == 500 and "Of a sample of 500 rows." in (run.path / "report.html").read_text(encoding="utf-8")
+
+
+def test_beside_a_baseline_on_a_sample_the_model_is_judged_on_it_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(draws, "MOST", 500)
+    monkeypatch.setattr(assess, "BESIDE", 600)
+    x = np.random.default_rng(0).normal(size=(6_000, 2))
+    words = {"model": "linear", "baselines": ["constant"], "set": {"data.shares": [0.4, 0.1, 0.5]}}
+    run = luban.train({"a": x[:, 0], "y": np.where(x.sum(1) > 0, "是", "否")}, target="y", out=tmp_path / "run", **words)
+    facts = run.report["judgement"]
+    assert (facts["examples"], facts["of"]) == (500, 3_000) and "on 500 of the 3,000 test rows" in run.report["verdict"]
+    low, high = facts["difference"]
+    assert low <= facts["value"] - facts["theirs"] <= high and facts["value"] != run.metrics["accuracy"]
+    assert "The others were judged on 500 of them." in (run.path / "report.html").read_text(encoding="utf-8")
 
 
 def test_rows_of_one_group_make_an_interval_wider(tmp_path):

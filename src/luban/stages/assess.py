@@ -43,9 +43,9 @@ class Assessed:
     """How many examples were judged."""
 
 
-def beside(scored: Examples, draws: Draws | None, most: int = BESIDE) -> Examples:
-    """What a baseline is judged on: of more than `most` examples only those that are drawn from."""
-    if draws is None or len(scored) <= most:
+def beside(scored: Examples, draws: Draws | None, most: int | None = None) -> Examples:
+    """What a baseline is judged on: of more than `most` examples (BESIDE) only those that are drawn from."""
+    if draws is None or len(scored) <= (BESIDE if most is None else most):
         return scored
     return Examples(scored.store, scored.spans[torch.from_numpy(draws.numbers)], scored.batch)
 
@@ -54,7 +54,9 @@ def draws_of(task: Task, scored: Examples, groups: np.ndarray | None = None) -> 
     """What every model that is judged on these examples is resampled by; None where there are too few, aloud. groups: see `groups_of`."""
     draws = draw(len(scored), task.block, groups if groups is None else groups[scored.spans.start.numpy()])
     if draws is None:
-        together = f", of which runs of {task.block:,} overlap," if task.block > 1 else " of so few groups" if groups is not None else ""
+        together = f", of which runs of {task.block:,} overlap," if task.block > 1 else ""
+        if groups is not None:
+            together = f" of {len(np.unique(groups[scored.spans.start.numpy()])):,} groups"
         say(f"no intervals: {len(scored):,} {task.noun}{together} are too few independent ones to say how sure a figure is")
     return draws
 
