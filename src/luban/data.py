@@ -41,7 +41,7 @@ class DataConfig:
     train_rows: int | None = None
     """Train on about so many rows only, drawn by their hash within each class: a quick try, or how much more data would buy."""
     split: str | None = None
-    """The column that says train, valid or test; a column called `split` that holds such words is found by itself."""
+    """The column that says train, valid or test; a column called `split` that holds such words is found by itself. "": no column does."""
     split_seed: int = 0
     """Another number draws another split. Apart from `seed`, so that runs of several seeds are tested on the same rows."""
     group: str | None = None
@@ -183,7 +183,8 @@ def used(table: Table, targets: Sequence[str], task: Task) -> tuple[np.ndarray, 
 def _parts(table: Table, part: np.ndarray, config: DataConfig, task: Task, fields: dict[str, str]) -> tuple[np.ndarray, str]:
     """The part of each row, and in words what decided it. `part`: TEST where the user said so, else TRAIN."""
     shares = _shares(config.shares)
-    named = table.get_column(config.split or "split") if (config.split or "split") in table.columns else None
+    name = "split" if config.split is None else config.split
+    named = table.get_column(name) if name and name in table.columns else None
     from_column = splitting.by_column(named) if named is not None else None
     if config.split and from_column is None:
         splitting.need_column(table, config.split, "data.split")
@@ -191,7 +192,7 @@ def _parts(table: Table, part: np.ndarray, config: DataConfig, task: Task, field
     given = (part == TEST).any()
     if from_column is None and not given and (own := task.split(table, shares)) is not None:
         return own
-    inputs = table.drop([name for name in (*config.target, *config.drop, config.split or "split") if name in table.columns])
+    inputs = table.drop([each for each in (*config.target, *config.drop, name) if each in table.columns])
     if config.group:
         hashes = splitting.row_hash(splitting.need_column(table, config.group, "--group").to_frame(), config.split_seed)
     else:

@@ -317,3 +317,10 @@ def test_help_is_quick():
     assert (time.perf_counter() - began) / 3 < 0.6  # 0.12 s on a free machine; the promise is 0.3
     assert done.stdout.index("train") < done.stdout.index("evaluate") < done.stdout.index("predict")
     assert set(main.luban.commands) == set(re.findall(r"^  ([a-z]+) ", done.stdout.partition("Commands:")[2], re.MULTILINE))
+
+
+def test_what_to_do_next_can_be_pasted(tmp_path, luban_in):
+    table().write_csv(tmp_path / "d.csv")
+    told = luban_in(tmp_path, "train", "d.csv", "-t", "y", *QUICK, "--out", "我的 运行")
+    assert "next: luban predict '我的 运行' rows.csv" in told.stderr and "luban serve '我的 运行'" in told.stderr
+    assert any(line.startswith("f1 ") and line.endswith(" of 'yes'") for line in told.stdout.splitlines())

@@ -91,7 +91,8 @@ def test_every_part_of_a_run_is_there(run):
 def test_the_same_is_in_the_json(run):
     for path in (run.path / "report.json", run.path / "model" / "report.json"):
         report = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda word: pytest.fail(word))
-        assert report["intervals"].keys() == report["metrics"].keys() == report["baseline_intervals"]["linear"].keys()
+        assert {"accuracy", "log_loss"} < report["intervals"].keys() <= report["metrics"].keys()
+        assert "recall" not in report["intervals"] and report["metrics"]["recall"] == 1  # without an error there is none
         for name, (low, high) in report["intervals"].items():
             assert low <= high and (name == "ece" or low <= report["metrics"][name] <= high), name
         for chart in report["curves"].values():
@@ -113,7 +114,7 @@ def test_a_run_is_repeated_by_its_configuration(run, luban_in, tmp_path):
 
 
 def test_folds_are_shown(run):
-    folds = {"k": 3, "metrics": {"accuracy": [0.9, 0.95, 1.0], "roc_auc": [0.5, None, 0.7]}}
+    folds = {"k": 3, "model": "mlp", "done": [1, 2, 3], "metrics": {"accuracy": [0.9, 0.95, 1.0], "roc_auc": [0.5, None, 0.7]}}
     written = page({**run.report, "folds": folds}, {}, "en")
     assert "<td>accuracy</td><td>0.9500</td><td>0.0500</td><td>0.9000</td><td>0.9500</td><td>1.0000</td>" in written
     assert "<td>roc_auc</td><td>0.6000</td><td>0.1414</td><td>0.5000</td><td></td><td>0.7000</td>" in written
@@ -133,6 +134,24 @@ def test_the_cheapest_threshold_is_the_cheapest(run):
     at = of["threshold"].index(0.5)
     confusion = run.report["details"]["confusion"]
     assert of["tp"][at] == confusion[1][1] and of["fp"][at] == confusion[0][1] and len(p) > 0
+
+
+def test_of_equal_thresholds_the_usual_one_is_kept():
+    of = {"threshold": [0.0, 0.3, 0.5, 0.7], "tp": [5, 5, 5, 4], "fp": [9, 1, 1, 1], "positives": 5, "negatives": 9}
+    assert threshold.best(of, (1, 1)) == 2 and threshold.best({**of, "fp": [9, 0, 1, 1]}, (1, 1)) == 1
+
+
+def test_figures_say_of_which_class_they_are(run):
+    assert run.report["called"]["precision"] == "precision of 'malignant'" and "accuracy" not in run.report["called"]
+    assert "<td>f1 of &#x27;malignant&#x27;</td>" in text_of(run)
+    assert "| recall of 'malignant' |" in (run.path / "model/README.md").read_text(encoding="utf-8")
+
+
+def test_a_class_without_a_row_stands_last(run):
+    of = {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0}
+    by_class = {"none": of, "some": {**of, "f1": 0.5, "support": 9}}
+    written = page({**run.report, "details": {"by_class": by_class}}, {}, "en")
+    assert written.index("<td>some</td>") < written.index("<td>none</td>")
 
 
 def test_the_costs_of_the_configuration_are_shown(run):
@@ -232,11 +251,13 @@ def test_each_question_gets_its_drawings(data, words, charts, tmp_path):
     ("generate", "ngram", "Loss by what was seen"),
 ])  # fmt: skip
 def test_questions_without_a_target_column(task, model, chart, tmp_path):
-    run = luban.train(TASKS[task].samples()[0], task=task, model=model, out=tmp_path / "run")
+    short = {"task.horizon": 5} if task == "forecast" else {}
+    run = luban.train(TASKS[task].samples()[0], task=task, model=model, set=short, out=tmp_path / "run")
     assert chart in run.report["curves"] and run.report["slices"] is None
     assert all(low <= run.metrics[name] <= high for name, (low, high) in run.report["intervals"].items())
     enough = run.report["judgement"]["examples"] >= 10
     assert run.report["intervals"].keys() == (run.metrics.keys() if enough else set()) and enough == (task == "forecast")
+    assert ("mse (z-scored)" in text_of(run)) == (task == "forecast")
     read(text_of(run))
 
 
@@ -268,7 +289,7 @@ def rows():
 def test_one_row_to_test(rows, tmp_path):
     run = odd(rows, tmp_path / "run", rows[:1])
     assert run.report["intervals"] == {} and run.report["slices"] is None and run.report["resampling"] is None
-    assert "too few examples" in text_of(run)
+    assert "too few independent examples" in text_of(run)
     read(text_of(run))
 
 

@@ -117,6 +117,7 @@ def test_a_test_file_beside_it(csv, tmp_path):
         for on in (True, False)
     ]  # fmt: skip
     assert runs[0].metrics == runs[1].metrics and "test 100" in runs[0].report["split"]
+    assert len(list((home() / "cache").glob("*.table"))) == 2  # the test file, too, stays on disk
     again = luban.evaluate(runs[0].path, csv)
     assert again.metrics["accuracy"] == runs[0].metrics["accuracy"]
 
@@ -126,6 +127,8 @@ def test_without_room_it_is_done_in_memory(csv, tmp_path, monkeypatch, caplog):
     assert trained(csv, tmp_path / "run", True).metrics["accuracy"] > 0.8
     assert "there is no room" in caplog.text and "read into memory" in caplog.text
     monkeypatch.setattr(cache, "_SPARE", 0)
+    luban.evaluate(tmp_path / "run", csv)  # now there is room: the data are known all the same
+    assert "has changed" not in caplog.text
     reading.read(csv, on_disk=True)
     monkeypatch.setattr(cache, "_SPARE", 10**18)
     caplog.clear()

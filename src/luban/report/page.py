@@ -16,7 +16,7 @@ from torch import Tensor
 
 from luban.checks.finding import where
 from luban.report import plots, threshold
-from luban.report.words import Words, language_of, speaker, verdict
+from luban.report.words import Words, folds, language_of, speaker, verdict
 
 STYLE = """body{font:15px/1.5 system-ui,"PingFang SC","Microsoft YaHei","Noto Sans CJK SC",sans-serif;max-width:62rem;margin:2rem auto;
 padding:0 1rem;color:#222}h1{font-size:1.5rem;overflow-wrap:anywhere}h2{font-size:1.15rem;margin-top:2.2rem;border-bottom:1px solid #ccc}
@@ -52,6 +52,8 @@ def page(report: Mapping[str, Any], figures: Mapping[str, str], language: str = 
     about = ", ".join(report.get("target", [])) or report["task"]
     title = html.escape(f"{about} · {report['model']}")
     told = f"<p class=verdict>{html.escape(verdict(report['judgement'], language))}</p>" if report.get("judgement") else ""
+    if report.get("folds"):
+        told += f"<p>{html.escape(folds(report['folds'], report['metric'], language))}</p>"
     sections = {
         "What was asked": _asked(report, t),
         "How good it is": _metrics(report, t),
@@ -105,7 +107,11 @@ def _metrics(report: Mapping[str, Any], t: Words) -> str:
     compared = {report["model"]: (report["metrics"], ours)}
     compared |= {name: (values, beside.get(name, {})) for name, values in report.get("baselines", {}).items()}
     names = list(dict.fromkeys([report["metric"], *report["metrics"]]))
-    rows = [[html.escape(name), *(_with_interval(values.get(name), low.get(name)) for values, low in compared.values())] for name in names]
+    called = {name: report.get("called", {}).get(name, name) for name in names}
+    rows = [
+        [html.escape(called[name]), *(_with_interval(values.get(name), low.get(name)) for values, low in compared.values())]
+        for name in names
+    ]
     drawn = [(name, values[report["metric"]], low.get(report["metric"])) for name, (values, low) in compared.items()
              if values.get(report["metric"]) is not None]  # fmt: skip
     how = report.get("resampling")
@@ -115,30 +121,31 @@ def _metrics(report: Mapping[str, Any], t: Words) -> str:
         ).format(n=how["draws"], m=f"{how['examples']:,}")
         if how.get("block", 1) > 1:
             note += " " + t("Neighbouring examples overlap, so that runs of {b} are drawn together.").format(b=how["block"])
+        if how.get("grouped"):
+            note += " " + t("Rows of one group are drawn together.")
     else:
-        note = t("There are too few examples here to say how sure these figures are.")
+        note = t("There are too few independent examples here to say how sure these figures are.")
     few = report.get("baselines_judged_on", 0)
-    if report.get("baselines") and how and few < report["judgement"]["examples"]:
+    if report.get("baselines") and how and few < report["judgement"].get("of", 0):
         note += " " + t("The others were judged on {n} of them.").format(n=f"{few:,}")
-    picture = f"<h3>{html.escape(report['metric'])}</h3>{plots.whiskers(drawn)}" if len(drawn) > 1 else ""
+    picture = f"<h3>{html.escape(called[report['metric']])}</h3>{plots.whiskers(drawn)}" if len(drawn) > 1 else ""
     if how and len(ours) < len(report["metrics"]):
-        note += " " + t("Where none stands, half of the resamples have no value, or to sort each of many classes would take minutes.")
+        note += " " + t("Where none stands, there are too few errors to tell, or to sort each of many classes would take minutes.")
     more = f"<p class=faint>{t('and {n} more').format(n=len(rows) - ROWS)}</p>" if len(rows) > ROWS else ""
     return f"{_scroll(table([t('metric'), *compared], rows[:ROWS]))}{more}{picture}<p class=faint>{html.escape(note)}</p>"
 
 
 def _folds(folds: Mapping[str, Any] | None, t: Words) -> str:
-    """{"metric": {name: [a value a fold]}, "k": k}."""
+    """{"metrics": {name: [a value a fold]}, "done": [the number of each]}."""
     if not folds:
         return ""
-    k = folds["k"]
     rows = []
     for name, values in list(folds["metrics"].items())[:ROWS]:
         known = [each for each in values if each is not None]
         spread = float(np.std(known, ddof=1)) if len(known) > 1 else None
         mean = float(np.mean(known)) if known else None
         rows.append([html.escape(str(name)), *(_number(each) for each in (mean, spread, *values))])
-    return _scroll(table([t("metric"), t("mean"), t("standard deviation"), *(f"{t('fold')} {i + 1}" for i in range(k))], rows))
+    return _scroll(table([t("metric"), t("mean"), t("standard deviation"), *(f"{t('fold')} {i}" for i in folds["done"])], rows))
 
 
 def _drawings(report: Mapping[str, Any], t: Words) -> str:
@@ -170,6 +177,8 @@ def _slices(found: Mapping[str, Any] | None, t: Words) -> str:
         "{tested} values of {of} columns were held against the rest by {what} (Welch's t-test); marked are those that stay worse "
         "after Holm's correction for so many looks."
     ).format(**what)
+    if found.get("sample"):
+        note = t("Of a sample of {n} rows.").format(n=f"{found['sample']:,}") + " " + note
     levels = [each for column in found["columns"] for each in column["levels"]]
     if not any(each["worse"] for each in levels):
         note += " " + t("None is truly worse than the rest.")
@@ -210,7 +219,8 @@ def _details(details: Mapping[str, Any], t: Words) -> str:
         rows = list(of.items())
         inner = [each for _, each in rows if isinstance(each, Mapping)]
         if len(inner) == len(rows) and not any(isinstance(value, (Mapping, list)) for each in inner for value in each.values()):
-            rows.sort(key=lambda row: row[1].get("f1", 0.0))  # the worst class first; the order stays where there is no such figure
+            # the worst class first, those without a row last; the order stays where there is no such figure
+            rows.sort(key=lambda row: (row[1].get("support") == 0, row[1].get("f1", 0.0)))
             head, cells = list(inner[0]), [[html.escape(str(name)), *(_number(value) for value in each.values())] for name, each in rows]
         elif not inner and not any(isinstance(value, list) for value in of.values()):
             head, cells = [""], [[html.escape(str(name)), _number(value)] for name, value in rows]

@@ -18,7 +18,7 @@ q=k=>box.querySelector(k),form=q('.inputs'),fp=q('.fp'),fn=q('.fn'),at=q('.at'),
 form.hidden=false;q('svg.live').style.display='block';const still=q('.still');if(still)still.hidden=true;
 const num=x=>x.toLocaleString(undefined,{maximumFractionDigits:2});
 function draw(best){const a=Math.max(0,+fp.value||0),b=Math.max(0,+fn.value||0),c=d.tp.map((tp,i)=>a*d.fp[i]+b*(d.positives-tp)),
-top=Math.max(...c,1e-9);let low=0;c.forEach((v,i)=>{if(v<c[low])low=i});if(best)at.value=low;const i=+at.value;
+top=Math.max(...c,1e-9);let low=d.threshold.indexOf(.5);c.forEach((v,i)=>{if(v<c[low])low=i});if(best)at.value=low;const i=+at.value;
 line.setAttribute('points',d.threshold.map((t,j)=>`${60+t*520},${150-c[j]/top*140}`).join(' '));
 mark.setAttribute('x1',60+d.threshold[i]*520);mark.setAttribute('x2',60+d.threshold[i]*520);
 [d.threshold[i],d.tp[i],d.fp[i],d.positives-d.tp[i],d.negatives-d.fp[i],num(c[i])].forEach((v,j)=>{
@@ -27,9 +27,10 @@ fp.oninput=fn.oninput=()=>draw(true);at.oninput=()=>draw(false);draw(true)})"""
 
 
 def best(of: Mapping[str, Any], costs: Sequence[float]) -> int:
-    """The number of the cheapest threshold; of equals the first. costs: of a false positive, of a false negative."""
-    total = _costs(of, costs)
-    return total.index(min(total))
+    """The number of the cheapest threshold; the usual one, where none is cheaper, else of equals the first. costs: of a false positive, of
+    a false negative."""
+    total, usual = _costs(of, costs), of["threshold"].index(0.5)
+    return usual if total[usual] == min(total) else total.index(min(total))
 
 
 def _costs(of: Mapping[str, Any], costs: Sequence[float]) -> list[float]:

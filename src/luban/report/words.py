@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import statistics
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -43,10 +44,11 @@ CHINESE = {
     # sentences
     "In brackets, and drawn as bars: where 95 % of the values of {n} resamples of {m} examples lie (bootstrap percentiles).":
         "括号中（图中为横线）是对 {m} 个样例重抽 {n} 次后 95% 的值所在的区间（自助法百分位）。",
-    "Where none stands, half of the resamples have no value, or to sort each of many classes would take minutes.":
-        "没有区间的指标：半数以上的重抽没有值，或类别太多、逐类排序要花几分钟。",
+    "Where none stands, there are too few errors to tell, or to sort each of many classes would take minutes.":
+        "没有区间的指标：错误太少、无从判断，或类别太多、逐类排序要花几分钟。",
     "Neighbouring examples overlap, so that runs of {b} are drawn together.": "相邻样例互相重叠，因此每 {b} 个一组抽取。",
-    "There are too few examples here to say how sure these figures are.": "样例太少，无法给出这些数字的区间。",
+    "Rows of one group are drawn together.": "同组的行一起抽取。", "Of a sample of {n} rows.": "取自 {n} 行的抽样。",
+    "There are too few independent examples here to say how sure these figures are.": "互相独立的样例太少，无法给出这些数字的区间。",
     "finding": "发现", "certainty": "把握", "remedy": "处理办法", "serious": "严重", "doubt": "存疑", "note": "说明",
     "{n} rows have no target and were left out.": "{n} 行没有目标值，未使用。",
     "{n} rows could not be read and were left out.": "{n} 行无法读取，未使用。",
@@ -86,9 +88,11 @@ def speaker(language: str) -> Words:
 
 def verdict(facts: Mapping[str, Any], language: str) -> str:
     """In words: was the model worth it? facts: stages.evaluate.verdict's, with how many `examples` of which `noun` and `part`."""
-    metric, model, zh = facts["metric"], facts["model"], language == "zh"
+    metric, model, zh = facts.get("called", facts["metric"]), facts["model"], language == "zh"
     n = f"{facts['examples']:,}"
     part = "test" if facts["part"] == "test" else "validation"
+    if (every := facts.get("of", facts["examples"])) > facts["examples"]:
+        n = f"{every:,} 个中的 {n}" if zh else f"{n} of the {every:,}"
     rows = f"{n} 个{'测试' if part == 'test' else '验证'}样例" if zh else f"{n} {part} {facts['noun']}"
     if facts["outcome"] == "none":
         if zh:
@@ -107,12 +111,37 @@ def verdict(facts: Mapping[str, Any], language: str) -> str:
     return _compared(facts, zh, (value, f"{facts['theirs']:.4f}", rows)) + left_out
 
 
+def folds(of: Mapping[str, Any], metric: str, language: str) -> str:
+    """In words: how far a metric spreads over the folds. of: stages.folds.judge_folds's."""
+    k, model, done, values = of["k"], of["model"], len(of["done"]), of["metrics"].get(metric)
+    zh = language == "zh"
+    if not done:
+        return (
+            f"{k} 折中没有一折训练成功：没有交叉验证的数字。"
+            if zh
+            else f"not one of the {k} folds could be trained: there are no figures of folds."
+        )
+    which = f"{k}" if done == k else f"{k} 折中的 {done}" if zh else f"{done} of {k}"
+    if values is None:
+        return f"{model} 的 {metric} 在 {which} 折上没有值。" if zh else f"{which} folds of {model}: {metric} has no value on some of them."
+    mean, how = f"{statistics.mean(values):.4f}", f" ± {statistics.stdev(values):.4f}" if done > 1 else ""
+    if zh:
+        return f"{which} 折交叉验证（{model}）：{metric} {mean}{how}（均值 ± 标准差；每折的模型都未见过所评的行）。"
+    return f"{which} folds of {model}: {metric} {mean}{how} (mean ± standard deviation; no model saw the rows it is judged by)"
+
+
 def _compared(facts: Mapping[str, Any], zh: bool, of: tuple[str, str, str]) -> str:
-    (value, theirs, rows), model, best, metric = of, facts["model"], facts["best"], facts["metric"]
+    (value, theirs, rows), model, best, metric = of, facts["model"], facts["best"], facts.get("called", facts["metric"])
     apart = ""
     if facts["difference"]:
         low, high = facts["difference"]
         apart = f"（配对之差的 95% 区间：{low:+.4f} 至 {high:+.4f}）" if zh else f" (paired difference {low:+.4f} to {high:+.4f}, 95 %)"
+    elif facts["outcome"] != "level":
+        apart = "（没有区间，可能只是偶然）" if zh else " (no interval says how sure that is: it may be chance)"
+    if facts.get("simple") and facts["outcome"] != "worse":
+        if zh:
+            return f"这里简单的规则就够了：{rows}上 {model} 的 {metric} 为 {value}，其余中最好的（{best}）为 {theirs}{apart}。"
+        return f"A simple rule does best here: {model} reaches {metric} {value} on {rows}, the best of the others ({best}) {theirs}{apart}."
     if facts["outcome"] == "level":
         if zh:
             return f"{model} 与 {best} 不相上下：{rows}上 {metric} 为 {value} 和 {theirs}{apart}。用更简单的那个即可。"

@@ -19,7 +19,7 @@ from luban.core.errors import BadCells, UserError, did_you_mean, listed
 from luban.core.notes import cells_of, padded, say, warn
 from luban.core.registry import TASKS
 from luban.core.table import DiskTable
-from luban.data import Rows, assign, encode, examples
+from luban.data import DataConfig, Rows, assign, encode, examples
 from luban.planning import Config
 from luban.splitting import PARTS, TEST, TRAIN, VALID
 from luban.stages import kept
@@ -63,7 +63,7 @@ def prepare(data: Any, config: Config, looks: Sequence[checks.Check] = checks.QU
     table = reading.read(data, **words, on_disk=config.data.on_disk if named is None or named.labelled else False)
     task = _task(table, named, config)
     task.settle(table if task.labelled else table.drop(config.data.drop), config.data.target, config.data.time)
-    test = reading.read(config.data.test, **words) if config.data.test else None
+    test = read_test(table, config.data, words)
 
     def make(folder: Path | None) -> Known:
         return _known(table, test, config, task, looks, folder)
@@ -85,6 +85,11 @@ def prepare(data: Any, config: Config, looks: Sequence[checks.Check] = checks.QU
     if not task.labelled:
         say(f"{task.noun}: " + ", ".join(f"{name} {len(each):,}" for name, each in zip(PARTS, parts, strict=True)))
     return Prepared(config, task, known, parts, task.head(known.schema), config.metric or metrics[0])
+
+
+def read_test(table: Table, config: DataConfig, words: dict[str, Any]) -> Table | None:
+    """The test file beside the table: on disk where that is, too, for memory must not grow with either."""
+    return reading.read(config.test, **words, on_disk=config.on_disk if isinstance(table, DiskTable) else False) if config.test else None
 
 
 def _known(table: Table, test: Table | None, config: Config, task: Task, looks: Sequence[checks.Check], folder: Path | None) -> Known:

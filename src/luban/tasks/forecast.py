@@ -256,6 +256,9 @@ class Forecast(Task):
         """MSE first, or MAE where that is what is minimised."""
         return tuple(dict.fromkeys([self.config.loss, *family("forecasting")]))
 
+    def called(self, metric: str, schema: Schema) -> str:
+        return f"{metric} (z-scored)"
+
     def measure(self, judged: Batch, truth: Batch, schema: Schema, names: Sequence[str]) -> Measured:
         y, v = self._stacked(truth), self._stacked(judged)
         found = compute("forecasting", names, y, v)
