@@ -14,6 +14,7 @@ from luban.checks.columns import constant, ids, missing, outliers, sentinels
 from luban.checks.copies import contradictions, exact_copies
 from luban.checks.drift import told_apart
 from luban.checks.finding import SEVERITIES, Finding, Look
+from luban.checks.gaps import gaps
 from luban.checks.labels import wrong_labels
 from luban.checks.leaks import groups, leaking_columns, time_order
 from luban.checks.near import near_copies
@@ -36,6 +37,8 @@ QUICK: tuple[Check, ...] = (
     size,
 )
 DEEP: tuple[Check, ...] = (*QUICK, near_copies, wrong_labels, told_apart)
+ORDERED: tuple[Check, ...] = (gaps,)
+"""Where an example is no row with an answer, but a window or a history."""
 
 
 def run(look: Look, checks: Sequence[Check], before: Sequence[Finding] = ()) -> list[dict[str, Any]]:
