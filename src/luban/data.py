@@ -181,7 +181,7 @@ def used(table: Table, targets: Sequence[str], task: Task) -> tuple[np.ndarray, 
 
 
 def _parts(table: Table, part: np.ndarray, config: DataConfig, task: Task, fields: dict[str, str]) -> tuple[np.ndarray, str, bool]:
-    """The part of each row, in words what decided it, and were test rows drawn by a hash? `part`: TEST where the user said so, else TRAIN."""
+    """The part of each row, in words what decided it, and were test rows drawn by a hash? part: TEST where the user said so, else TRAIN."""
     shares = _shares(config.shares)
     named = table.get_column(config.split or "split") if (config.split or "split") in table.columns else None
     from_column = splitting.by_column(named) if named is not None else None

@@ -1,9 +1,11 @@
 """The page and its numbers: whole runs on real and odd data, read back as a person would and as a program would."""
 
+import ast
 import html.parser
 import json
 import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -136,7 +138,9 @@ def test_the_cheapest_threshold_is_the_cheapest(run):
 
 
 def test_the_costs_of_the_configuration_are_shown(run):
-    assert "cost of a false malignant: 1; cost of a missed malignant: 5" in text_of(run)
+    written = text_of(run)
+    assert "Here a false malignant costs 1, a missed one 5; where they cost something else, train with --set report.costs=[1,5]" in written
+    assert ">threshold</text>" in written and ">cost</text>" in written  # the axes of what can be moved, too
 
 
 @pytest.mark.parametrize("costs", ["[1]", "[1,-2]", "[1,2,3]", "cheap", "[.nan,1]"])
@@ -169,6 +173,40 @@ def test_a_chinese_sentence_has_the_places_of_the_english_one():
     for english, chinese in CHINESE.items():
         assert set(re.findall(r"{\w+}", english)) >= set(re.findall(r"{\w+}", chinese)), english
     assert speaker("zh")("no such word") == "no such word"
+
+
+def said_in_code():
+    """(all strings of the code that speaks of a run; those that are translated: the first of a call of t or say, the axes, titles and
+    notes of charts)."""
+    root, every, worded = Path(luban.__file__).parent, set(), set()
+    rooms = ("report", "tasks", "models", "stages", "checks")
+    files = [*(file for room in rooms for file in root.glob(f"{room}/*.py")), root / "data.py", root / "columns.py"]
+    for file in files:
+        if file.name != "words.py":
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                text = isinstance(node, ast.Constant) and isinstance(node.value, str)
+                every |= {node.value} if text else set()
+                if (
+                    isinstance(node, ast.Call)
+                    and isinstance(node.func, ast.Name)
+                    and node.func.id in ("t", "say")
+                    and "report" in file.parts
+                ):
+                    worded |= {node.args[0].value} if isinstance(node.args[0], ast.Constant) else set()
+                if isinstance(node, ast.List) and len(node.elts) == 2 and isinstance(node.elts[1], ast.Dict):  # a chart's note
+                    worded |= {node.elts[0].value}
+                if isinstance(node, ast.Dict):
+                    pairs = {key.value: value for key, value in zip(node.keys, node.values, strict=True) if isinstance(key, ast.Constant)}
+                    if {"x", "y"} <= pairs.keys():
+                        worded |= {each.value for each in (pairs["x"], pairs["y"]) if isinstance(each, ast.Constant)}
+    return every, worded
+
+
+def test_every_fixed_word_has_a_translation_and_every_translation_a_use():
+    every, worded = said_in_code()
+    assert len(worded) > 80 and worded <= CHINESE.keys(), worded - CHINESE.keys()
+    loose = "\n".join(each.replace("_", " ") for each in every)  # the keys of details, and what stands inside of a sentence
+    assert [word for word in CHINESE if word not in every and word not in loose] == []
 
 
 # ---------------------------------------------------------------- words of the user's

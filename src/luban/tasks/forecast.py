@@ -288,7 +288,7 @@ class Forecast(Task):
         drawn = {"before": (np.arange(1 - len(past), 1), past), "true": (steps, y[usual, 0]), "forecast": (steps, v[usual, 0])}
         window = {name: (x, z * series.std + series.mean) for name, (x, z) in drawn.items()}
         return {"Error by step": {"x": "step", "y": "mean squared error, z-scored", "lines": lines},
-                f"A usual forecast: {self.config.columns[0]}": {"x": "step", "y": "value", "lines": window}}  # fmt: skip
+                f"{self.config.columns[0]}: A usual forecast": {"x": "step", "y": "value", "lines": window, "fixed": True}}  # fmt: skip
 
     def _stacked(self, batch: Batch) -> np.ndarray:
         """(B, C, H), z-scored."""
