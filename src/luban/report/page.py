@@ -29,7 +29,7 @@ word-break:keep-all;overflow-wrap:break-word}th:first-child,td:first-child,.word
 .serious{background:#fbeaec;border-color:#cc6677}
 img{image-rendering:pixelated;min-width:56px;max-width:100%}svg{max-width:100%;height:auto}
 .heat td{text-align:center;min-width:2rem}.heat th{font-weight:normal;max-width:8rem}
-.rows{font-size:.85rem}.chooser{margin-top:1rem}.dark{color:#fff}
+.rows{font-size:.85rem}.chooser{margin-top:1rem}.whole,.whole td{white-space:nowrap}.dark{color:#fff}
 .scroll{overflow-x:auto}.faint{color:#777}td small{color:#777;white-space:nowrap;margin-left:.3rem}.worse td{background:#fbeaec}
 .charts{margin-top:1rem;display:flex;flex-wrap:wrap;gap:1rem}.chart{margin:0;width:29rem;max-width:100%}
 figcaption{font-weight:600;overflow-wrap:anywhere}.key{margin-right:.8rem;font-size:.85rem;overflow-wrap:anywhere}
@@ -62,7 +62,7 @@ def page(report: Mapping[str, Any], figures: Mapping[str, str], language: str = 
     told = f"<p class=verdict>{html.escape(verdict(report['judgement'], language))}</p>" if report.get("judgement") else ""
     for each in report.get("findings", [])[:ROWS]:  # the worst first
         if each["severity"] == SERIOUS:
-            told += f'<p class="verdict serious">{html.escape(spoken(each))}</p>'
+            told += f'<p class="verdict serious">{t("serious")}: {html.escape(spoken(each))}</p>'
     sections = {
         t("How good it is"): _metrics(report, t),
         t("Doubts about the data"): _doubts(report, t),
@@ -156,7 +156,7 @@ def _metrics(report: Mapping[str, Any], t: Words) -> str:
     if how and len(ours) < len(report["metrics"]):
         note += " " + t("Where none stands, half of the resamples have no value, or to sort each of many classes would take minutes.")
     more = f"<p class=faint>{t('and {n} more').format(n=len(rows) - ROWS)}</p>" if len(rows) > ROWS else ""
-    return f"{picture}{_scroll(table([t('metric'), *compared], rows[:ROWS]))}{more}<p class=faint>{html.escape(note)}</p>"
+    return f"{picture}{_scroll(table([t('metric'), *compared], rows[:ROWS], 'whole'))}{more}<p class=faint>{html.escape(note)}</p>"
 
 
 def _folds(folds: Mapping[str, Any] | None, t: Words) -> str:
@@ -285,7 +285,7 @@ def _doubts(report: Mapping[str, Any], t: Words) -> str:
     rows: dict[bool, list[list[str]]] = {True: [], False: []}  # is it but a note?
     for each in report.get("findings", [])[:ROWS]:
         what, sure = each["what"] + where(each), f"{each['certainty']:.2f}: {each['basis']}"
-        cells = [t(each["severity"]), *(html.escape(cell) for cell in (what, each["mend"], sure))]
+        cells = [f"<span class=whole>{t(each['severity'])}</span>", *(html.escape(cell) for cell in (what, each["mend"], sure))]
         rows[each["severity"] == NOTE].append(cells)
     head = ["", t("finding"), t("remedy"), t("certainty")]
     found, notes = (_scroll(table(head, each, "words")) if each else "" for each in (rows[False], rows[True]))
