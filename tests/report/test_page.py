@@ -328,6 +328,12 @@ def test_a_chart_says_what_it_leaves_out():
     assert made["ROC curve"]["notes"] == [["Drawn are the {n} most frequent of {of}.", {"n": 8, "of": "12"}]]
 
 
+def test_of_many_series_the_page_says_which_are_drawn(tmp_path):
+    hours = {f"s{i}": np.sin(np.arange(300) / (i + 1)) for i in range(9)}
+    run = luban.train(hours, task="forecast", model="naive", baselines=[], out=tmp_path / "run", set={"task.horizon": 8})
+    assert "Drawn are the first 8 of 9 series." in text_of(run)
+
+
 def test_dark_cells_have_light_letters():
     assert heat(["a", "b"], [[98, 2], [40, 60]]).count("class=dark") == 1
 

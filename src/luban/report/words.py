@@ -88,6 +88,7 @@ CHINESE = {
     "The others were judged on {n} of them.": "其余模型只在其中 {n} 个上评估。",
     "bars: how many rows": "柱：行数", "and {n} more": "另有 {n} 个",
     "Drawn are the {n} most frequent of {of}.": "只画出 {of} 个中最常见的 {n} 个。",
+    "Drawn are the first {n} of {of} series.": "只画出 {of} 个序列中的前 {n} 个。",
     "Drawn are {n} of {of} rows, by chance.": "从 {of} 行中随机画出 {n} 行。",
     "{n} of {of} bars have fewer than {few} rows, and no point.": "{of} 个柱中有 {n} 个不足 {few} 行，没有画点。",
     "The {n} rows below the 1st and above the 99th percentile are not drawn.": "低于第 1、高于第 99 百分位的 {n} 行没有画出。",
