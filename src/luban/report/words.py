@@ -29,6 +29,7 @@ CHINESE = {
     "by time, the oldest rows train": "按时间，最早的用于训练", "in the order of the rows, the first train": "按行的顺序，最前的用于训练",
     "by user, the last event validates": "按用户，最后一次用于验证",
     "by user, the last event is tested, the one before validates": "按用户，最后一次用于测试，倒数第二次用于验证",
+    "error over its mean": "误差与其均值之比",
     "by class": "各类", "by events before": "按此前的事件数", "mse by column": "各序列的均方误差", "mse by step": "各步的均方误差",
     "rmse in units": "均方根误差（原单位）", "support": "样例数", "users": "用户数",
     "(target)": "（目标列）", "values": "个取值", "some missing": "有缺失", "empty": "全空", "decides the split": "决定划分",
