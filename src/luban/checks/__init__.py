@@ -11,7 +11,7 @@ from typing import Any
 
 from luban.checks.answers import imbalance, size, target
 from luban.checks.columns import constant, ids, missing, outliers, sentinels
-from luban.checks.copies import contradictions, exact_copies
+from luban.checks.copies import contradictions, duplicates, exact_copies
 from luban.checks.drift import told_apart
 from luban.checks.finding import SEVERITIES, Finding, Look
 from luban.checks.gaps import gaps
@@ -23,6 +23,7 @@ from luban.checks.spelling import as_read as as_read
 Check = Callable[[Look], list[Finding]]
 QUICK: tuple[Check, ...] = (
     exact_copies,
+    duplicates,
     leaking_columns,
     time_order,
     groups,

@@ -15,7 +15,7 @@ FLATTERS = 0.01
 
 
 def exact_copies(look: Look) -> list[Finding]:
-    """How many rows repeat an earlier one, and how many validation and test rows have a twin with the same inputs among the training rows.
+    """How many validation and test rows have a twin with the same inputs among the training rows.
 
     Only columns that the model reads count: with its id, or its patient, no row would be a copy. A grid counts by what the model sees
     of it, so that one file under two names is a copy.
@@ -25,28 +25,11 @@ def exact_copies(look: Look) -> list[Finding]:
     trained = np.sort(hashes[part == TRAIN])
     at = np.searchsorted(trained, hashes[others]).clip(max=len(trained) - 1)
     known = others[trained[at] == hashes[others]]
-    repeats = len(hashes) - 1 - np.count_nonzero(np.diff(np.sort(hashes)))
-    coarse = repeats >= 0.5 * len(hashes)  # whole patterns come back, and will in new data; splitting.told_apart says so
-    found = []
-    if repeats >= FLATTERS * len(hashes):
-        order = np.argsort(hashes, kind="stable")
-        found.append(
-            Finding(
-                "duplicates",
-                NOTE,
-                f"{repeats:,} of {len(hashes):,} rows ({repeats / len(hashes):.1%}) have the same inputs as an earlier row",
-                1.0,
-                "all inputs are equal",
-                None,
-                "Usual where columns are few and coarse. If the same thing was entered twice, keep one row of it",
-                **look.places(np.sort(order[1:][np.diff(hashes[order]) == 0])),
-            )
-        )
     if not len(known):
-        return found
+        return []
     share = len(known) / len(others)
+    coarse = _repeats(hashes) > 0.5 * len(hashes)  # whole patterns come back, and will in new data; splitting.told_apart says so
     return [
-        *found,
         Finding(
             "copies",
             SERIOUS if share >= FLATTERS and not coarse else NOTE,
@@ -56,8 +39,33 @@ def exact_copies(look: Look) -> list[Finding]:
             None,
             "The score will flatter by as much. Remove the copies, or split by --group",
             **look.places(known),
-        ),
+        )
     ]
+
+
+def duplicates(look: Look) -> list[Finding]:
+    """Rows with the inputs of an earlier one, wherever they stand, from 1 % on. A note: a drawn split keeps them in one part."""
+    hashes, repeats = look.codes, _repeats(look.codes)
+    if repeats < FLATTERS * len(hashes):
+        return []
+    order = np.argsort(hashes, kind="stable")
+    return [
+        Finding(
+            "duplicates",
+            NOTE,
+            f"{repeats:,} of {len(hashes):,} rows ({repeats / len(hashes):.1%}) have the same inputs as an earlier row",
+            1.0,
+            "all inputs are equal",
+            None,
+            "Usual where columns are few and coarse. If the same thing was entered twice, keep one row of it",
+            **look.places(np.sort(order[1:][np.diff(hashes[order]) == 0])),
+        )
+    ]
+
+
+def _repeats(hashes: np.ndarray) -> int:
+    """How many of them are equal to another one before."""
+    return len(hashes) - 1 - int(np.count_nonzero(np.diff(np.sort(hashes))))
 
 
 def contradictions(look: Look) -> list[Finding]:
