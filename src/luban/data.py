@@ -132,7 +132,7 @@ def assign(table: Table, test: Table | None, config: DataConfig, task: Task, bad
             raise UserError(f"none of the given test rows has a {' and '.join(fields)}: there is nothing to test on.")
         table, part = picked(table, kept), part[kept]
         with cells.picked(kept):
-            part, facts["split"] = _parts(table, part, config, task, fields)
+            part, facts["split"], facts["drawn"] = _parts(table, part, config, task, fields)
             if config.train_rows is not None:
                 part = _fewer(table, part, config, task, fields)
     if beyond := int((part > TEST).sum()):  # they stay, for a forecast goes on from the end of the data
@@ -180,8 +180,8 @@ def used(table: Table, targets: Sequence[str], task: Task) -> tuple[np.ndarray, 
     return np.arange(table.height) if order is None else order, {}
 
 
-def _parts(table: Table, part: np.ndarray, config: DataConfig, task: Task, fields: dict[str, str]) -> tuple[np.ndarray, str]:
-    """The part of each row, and in words what decided it. `part`: TEST where the user said so, else TRAIN."""
+def _parts(table: Table, part: np.ndarray, config: DataConfig, task: Task, fields: dict[str, str]) -> tuple[np.ndarray, str, bool]:
+    """The part of each row, in words what decided it, and were test rows drawn by a hash? part: TEST where the user said so, else TRAIN."""
     shares = _shares(config.shares)
     name = "split" if config.split is None else config.split
     named = table.get_column(name) if name and name in table.columns else None
@@ -191,7 +191,7 @@ def _parts(table: Table, part: np.ndarray, config: DataConfig, task: Task, field
         raise UserError(f"the split column {config.split!r} must say train, valid or test (or 0, 1, 2) in every row.")
     given = (part == TEST).any()
     if from_column is None and not given and (own := task.split(table, shares)) is not None:
-        return own
+        return *own, False
     inputs = table.drop([each for each in (*config.target, *config.drop, name) if each in table.columns])
     if config.group:
         hashes = splitting.row_hash(splitting.need_column(table, config.group, "--group").to_frame(), config.split_seed)
@@ -218,7 +218,7 @@ def _parts(table: Table, part: np.ndarray, config: DataConfig, task: Task, field
             part = splitting.carve_valid(part, hashes, classes, time, fraction)
         else:
             part[train] = own[0]
-    return part, how
+    return part, how, from_column is None and not given and time is None
 
 
 def _classes(table: Table, config: DataConfig, fields: dict[str, str]) -> np.ndarray:

@@ -109,3 +109,14 @@ def test_a_training_says_what_is_serious_and_keeps_the_rest(tmp_path, caplog):
         ("constant", "note"),
     ]
     assert "alone gives 'diagnosis' away" in caplog.text and "says nothing" not in caplog.text
+
+
+def test_a_training_says_its_doubts_with_their_remedies(tmp_path, luban_in):
+    table = reading.read("breast-cancer")
+    area = {"mean area": table["mean area"].scatter([3, 50, 99, 200], -999.0)}
+    table.with_columns(**area).write_csv(tmp_path / "x.csv")
+    done = luban_in(tmp_path, "train", "x.csv", "-t", "diagnosis", "-m", "constant", "--baselines", "none", "--out", "run")
+    told = [line for line in done.stderr.splitlines() if line.startswith("doubt: ")]
+    assert told[-1] == (
+        "doubt: -999 in the column 'mean area' seems to mean that nothing is known (rows 4, 51, 100, 201). If so, empty these cells"
+    )

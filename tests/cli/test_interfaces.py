@@ -283,6 +283,7 @@ def test_lists_env_and_data(tmp_path, luban_in):
     assert {"linear", "mlp", "tabm", "trees", "constant"} <= {line.split()[0] for line in says("list", "models").splitlines()}
     assert "classify" in says("list", "tasks") and "category" in says("list", "fields") and "parquet" in says("list", "sources")
     assert re.search(r"rmse +min", says("list", "metrics")) and "train.lr" in says("list", "settings")
+    assert re.search(r"report.costs +Of a false positive", says("list", "settings")) and "report.language" in says("list", "settings")
     assert "model.hidden" in says("list", "models", "mlp") and "task.class_weights" in says("list", "tasks", "classify")
     assert {"python", "torch", "cores"} <= {line.split()[0] for line in says("env").splitlines()}
     assert "48,842 rows" in says("data", "list")

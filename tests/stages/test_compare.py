@@ -12,7 +12,7 @@ import luban
 from luban import reading
 from luban.core.errors import UserError
 from luban.planning import from_words
-from luban.report.compare import page
+from luban.report.compare import facts, page
 from luban.splitting import TEST
 from luban.stages import compare as stage
 from luban.stages import draws
@@ -161,7 +161,7 @@ def test_the_command_prints_tables_json_and_a_page(runs, luban_in):
     done = luban_in(runs, "compare", "常数", "线性", "网络", "-o", "比较.html")
     assert "线性 is better than 常数" in done.stdout and "model.name" in done.stdout and " *" in done.stdout
     words = (runs / "比较.html").read_text(encoding="utf-8")
-    assert "<svg" in words and ">网络</text>" in words.replace("\n", "") and "http://www.w3.org" in words and "src=" not in words
+    assert "<svg" in words and ">网络</span>" in words and "http://www.w3.org" in words and "src=" not in words
     answer = json.loads(luban_in(runs, "compare", "常数", "线性", "--json").stdout)
     assert answer["rows"] == 57 and answer["runs"][1]["differences"]["accuracy"]["low"] > 0
     assert "ends in .html" in luban_in(runs, "compare", "常数", "线性", "-o", "x.csv", code=2).stderr
@@ -173,3 +173,12 @@ def test_the_page_is_the_same_each_time_and_escapes_what_users_wrote(runs):
     evil = dataclasses.replace(made.runs[1], name="<script>$x$")
     shown = page(dataclasses.replace(made, runs=(made.runs[0], evil), targets=("<b>",)))
     assert "<script>" not in shown and "<b>;" not in shown and page(made) == page(made)
+    assert made.verdicts[0].split(":")[0] in page(made)
+    chinese = page(made, "zh")
+    for word in ('lang="zh"', "网络 与 线性 分不出高下", "学习曲线", "整个运行，秒", ">轮<", "不同的设置"):
+        assert word in chinese, word
+
+
+def test_parameters_of_what_took_no_steps_are_not_zero(runs):
+    shown = facts(luban.compare(runs / "线性", runs / "网络"))
+    assert shown["parameters"][0] == "-" and shown["parameters"][1] != "-" and "whole run, seconds" in shown

@@ -27,7 +27,9 @@ def check(words: dict[str, Any]) -> dict[str, Any]:
     n, width = len(rows.part), len(prepared.schema.inputs)
     said = f" Columns were judged by {MOST_ROWS:,} rows at most, evenly spaced." if n > MOST_ROWS else ""
     if not prepared.task.labelled:
-        said += " Only how cells are written was looked at: the other checks are about rows with an answer."
+        said += (
+            " Only how cells are written and, of a series, its time axis were looked at: the other checks are about rows with an answer."
+        )
     summary = (
         f"{len(findings)} finding{'s' * (len(findings) != 1)}{f' ({number})' if number else ''} in {n:,} rows and {width:,} columns "
         f"read for {name_of(prepared.task)}, split {rows.facts['split']}.{said}"

@@ -27,6 +27,8 @@ from luban.stages.kept import Known
 
 _SOME = 100_000
 """Rows by which a question is guessed from the target."""
+_TOLD = 3
+"""Doubts that a training says, the surest; what is serious it says whatever the number."""
 
 
 @dataclass(frozen=True)
@@ -100,12 +102,16 @@ def _known(table: Table, test: Table | None, config: Config, task: Task, looks: 
     except UserError as error:  # where the answers cannot be learned, what was doubted of them may be why
         about = [spoken(asdict(each)) for each in doubts if each.column in config.data.target]
         raise UserError(" Beside that, ".join([str(error), *about])) from error
-    findings = checks.run(Look(rows, schema, store, config.data, table.height), looks if task.labelled else (), doubts)
+    findings = checks.run(Look(rows, schema, store, config.data, table.height), looks if task.labelled else checks.ORDERED, doubts)
     for each in findings:
         if each["severity"] == SERIOUS:
             warn(spoken(each))
-    if number := sum(each["severity"] == DOUBT for each in findings):
-        say(f"doubts about the data: {number}, in report.json; `luban data check` with the same words shows them, and looks further")
+    doubted = [each for each in findings if each["severity"] == DOUBT]
+    for each in doubted[:_TOLD]:
+        say(f"doubt: {spoken(each)}")
+    if doubted:
+        more = f"{len(doubted) - _TOLD} more doubts are in report.json; " if len(doubted) > _TOLD else ""
+        say(f"{more}`luban data check` with the same words looks further")
     if task.labelled:
         rows.facts["copies_across_parts"] = sum(each["count"] for each in findings if each["kind"] == "copies")
     return Known(rows, schema, store, findings, splitting.fingerprint(table, test))
