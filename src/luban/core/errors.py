@@ -13,12 +13,12 @@ class UserError(Exception):
 class BadCells(UserError):
     """Some cells of a column cannot be read; the rest can. `rows`: their numbers in the column at hand, from 0.
 
-    A run may leave these rows out and go on; where nobody says so, it is the error that it is.
+    A run may leave these rows out and go on; where nobody says so, it is the error that it is. column: its name.
     """
 
-    def __init__(self, message: str, rows: Iterable[int]):
+    def __init__(self, message: str, rows: Iterable[int], column: str = ""):
         super().__init__(message)
-        self.rows = [int(row) for row in rows]
+        self.rows, self.column = [int(row) for row in rows], column
 
 
 def did_you_mean(name: str, options: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from luban import checks, reading, splitting
-from luban.checks.finding import DOUBT, SERIOUS, Look, spoken
+from luban.checks.finding import DOUBT, NOTE, SERIOUS, Finding, Look, places, spoken
 from luban.columns import describe, fit_schema
 from luban.core import config as configs
 from luban.core.batch import Examples, Store
@@ -95,6 +95,12 @@ def _known(table: Table, test: Table | None, config: Config, task: Task, looks: 
     except UserError as error:  # where the answers cannot be learned, what was doubted of them may be why
         about = [spoken(asdict(each)) for each in doubts if each.column in config.data.target]
         raise UserError(" Beside that, ".join([str(error), *about])) from error
+    if len(left := np.array(rows.facts.get("unreadable", ()), np.int64)):
+        what, mend = (
+            f"rows with cells that cannot be read: {len(left):,}",
+            "Without data.skip_bad a training stops at them: correct the cells",
+        )
+        doubts.append(Finding("unreadable", NOTE, what, 1.0, "they were left out", mend=mend, **places(left, table.height)))
     findings = checks.run(Look(rows, schema, store, config.data, table.height), looks if task.labelled else (), doubts)
     for each in findings:
         if each["severity"] == SERIOUS:
