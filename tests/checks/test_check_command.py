@@ -102,7 +102,9 @@ def test_check_and_train_say_the_same_of_a_cell_that_training_rows_have_not(luba
     table.with_columns(table["petal width (cm)"].scatter(149, "三十")).write_csv(tmp_path / "x.csv")
     words = ("x.csv", "-t", "species", "--set", "data.test_rows=[100,150]")
     told = luban_in(tmp_path, "data", "check", *words).stdout
-    assert "serious  unreadable" in told and "rows with cells that cannot be read: 1 (row 150)" in told and "a training stops at them" in told
+    assert (
+        "serious  unreadable" in told and "rows with cells that cannot be read: 1 (row 150)" in told and "a training stops at them" in told
+    )
     stopped = luban_in(tmp_path, "train", *words, "--model", "linear", code=2).stderr
     assert "row 150 has '三十'" in stopped and "--set 'fields.petal width (cm)=category'" in stopped
     skipped = (*words, "--set", "data.skip_bad=true")

@@ -24,7 +24,8 @@ class BadCells(UserError):
 def did_you_mean(name: str, options: Iterable[str]) -> str:
     """Returns " Did you mean 'x'?" for the nearest of `options`, or "" where nothing is near."""
     by_lower = {option.lower(): option for option in options}
-    near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
+    # a Chinese name has two characters as often as not: one of them is half of it
+    near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6 if name.isascii() else 0.5)
     return f" Did you mean {by_lower[near[0]]!r}?" if near else ""
 
 
