@@ -16,12 +16,13 @@ _LOG.addHandler(logging.NullHandler())
 
 def padded(text: str, width: int) -> str:
     """`text` cut and filled to `width` cells of a terminal, where a Chinese character takes two."""
-    while (cells := cells_of(text)) > width:
+    while (cells := width_of(text)) > width:
         text = text[:-1]
     return text + " " * (width - cells)
 
 
-def cells_of(text: str) -> int:
+def width_of(text: str) -> int:
+    """Cells of a terminal."""
     return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
 
 

@@ -16,7 +16,7 @@ from luban.core import config as configs
 from luban.core.batch import Examples, Store
 from luban.core.contract import Head, Schema, Table, Task
 from luban.core.errors import BadCells, UserError, did_you_mean, listed
-from luban.core.notes import cells_of, padded, say, warn
+from luban.core.notes import padded, say, warn, width_of
 from luban.core.registry import TASKS
 from luban.core.table import DiskTable
 from luban.data import Rows, assign, encode, examples
@@ -163,7 +163,7 @@ def _task(table: Table, named: type[Task] | None, config: Config) -> Task:
 
 def _print_schema(schema: Schema) -> None:
     lines = describe(schema)
-    width = min(32, max(cells_of(line[0]) for line in lines))
+    width = min(32, max(width_of(line[0]) for line in lines))
     for name, field, facts, doubts in lines[:40]:
         say(f"  {padded(name, width)}  {field:<18} {facts}" + (f"  [{doubts}]" if doubts else ""))
     if len(lines) > 40:
