@@ -181,6 +181,18 @@ def picked(rows: Sequence[int] | np.ndarray) -> AbstractContextManager[None]:
     return numbered(lambda i: outer(int(rows[i])))
 
 
+_names: dict[int, str] = {}
+
+
+def name_bytes(content: bytes, name: str) -> None:
+    """Remembers what the user calls a cell of bytes: a name in an archive, where the cell cannot hold one."""
+    _names[hash(content)] = name
+
+
+def name_of(content: bytes) -> str | None:
+    return _names.get(hash(content))
+
+
 _files: ContextVar[bool] = ContextVar("files", default=True)
 
 
