@@ -1,10 +1,16 @@
 """A table that stays on disk gives the same model to the bit, is found again by the next run, and doubted as before."""
 
 import contextlib
+import json
 import logging
 import os
+import re
 import resource
 import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -213,6 +219,27 @@ def test_evaluate_makes_its_own_folder(csv, tmp_path, monkeypatch):
 def test_the_table_at_hand_is_not_removed_for_its_store(csv, tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "MOST", 1000)
     assert trained(csv, tmp_path / "run", True).metrics["accuracy"] > 0.8
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+def test_a_store_is_larger_than_the_memory_it_takes(tmp_path):
+    """Of memory that is the process's own; RLIMIT_DATA cannot be the judge, for what is mapped to be written privately counts in it."""
+    rng, rows, width = np.random.default_rng(0), 4_000_000, 60
+    columns = {f"x{i}": rng.standard_normal(rows, np.float32) for i in range(width)}
+    columns["y"] = np.where(columns["x0"] + columns["x1"] > 0, "a", "b")
+    pl.DataFrame(columns).write_parquet(tmp_path / "t.parquet", compression="uncompressed", row_group_size=100_000)
+    words = ["--target", "y", "--model", "mlp", "--baselines", "none", "--set", "train.steps=200", "--set", "train.shuffle=100000"]
+    command = [sys.executable, "-m", "luban", "train", tmp_path / "t.parquet", *words, "--out", tmp_path / "run"]
+    process, most = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL), 0
+    while process.poll() is None:
+        found = re.search(r"RssAnon:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text())
+        most = max(most, 1024 * int(found[1]) if found else 0)
+        time.sleep(0.02)
+    (store,) = (home() / "cache").glob("*.store")
+    taken = sum(file.stat().st_size for file in store.iterdir())
+    assert process.returncode == 0 and taken > rows * width * 4 and most < 0.75 * taken, (most / 1e6, taken / 1e6)
+    assert json.loads((tmp_path / "run" / "report.json").read_text())["metrics"]["accuracy"] > 0.95
 
 
 def test_a_damaged_file_leaves_nothing(tmp_path):
