@@ -265,8 +265,18 @@ def encode(schema: Schema, rows: Rows, folder: Path | None = None) -> Store:
         with cells.numbered(rows.names):
             columns = encode_columns(schema, rows.table, folder)
     except BadCells as bad:
-        raise BadCells(f"{bad} Or leave such rows out: --set data.skip_bad=true.", rows.numbers[bad.rows]) from bad
+        raise BadCells(
+            f"{bad} Or leave such rows out: --set data.skip_bad=true.{_otherwise(schema, rows, bad)}", rows.numbers[bad.rows]
+        ) from bad
     return Store(columns, torch.from_numpy(rows.part))
+
+
+def _otherwise(schema: Schema, rows: Rows, bad: BadCells) -> str:
+    """Which field can read the column, where it is for the user to say."""
+    if not rows.fields or not any(each.columns[0] == bad.column and each.kind == "scalar" for each in schema.inputs.values()):
+        return ""
+    numbers = not cells.numbers(rows.table.get_column(bad.column).gather(bad.rows)).null_count()
+    return f" Or read the column as {'numbers' if numbers else 'words'}: --set 'fields.{bad.column}={'number' if numbers else 'category'}'."
 
 
 def encode_columns(schema: Schema, table: Table, folder: Path | None) -> Batch:
@@ -288,7 +298,7 @@ def _encoded(table: Table, each: Field, folder: Path | None, key: str) -> Encode
                 refused.append(BadCells(str(bad), [start + row for row in bad.rows]))
             start += len(piece)
         if refused:
-            raise BadCells(str(refused[0]), np.concatenate([bad.rows for bad in refused]))
+            raise BadCells(str(refused[0]), np.concatenate([bad.rows for bad in refused]), each.columns[0])
 
     return stores.column(pieces(), folder, key)
 

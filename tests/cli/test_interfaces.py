@@ -259,7 +259,7 @@ def test_init_then_train_then_plan(tmp_path, train, luban_in):
     assert json.loads(luban_in(tmp_path, "evaluate", "last", "d.csv", "--json").stdout)["metrics"] == report["metrics"]
     before = sorted(tmp_path.rglob("*"))
     plan = luban_in(tmp_path, "plan", "d.csv", "-t", "y", "--model", "mlp").stdout
-    for words in ("train 320, valid 40, test 40", "model mlp", "parameters", "FLOPs", "MB", "steps of", "train.lr", "when", "date"):
+    for words in ("train 320, valid 40, test 40", "model mlp", "parameters", "FLOPs", "kB", "steps of", "train.lr", "when", "date"):
         assert words in plan
     assert sorted(tmp_path.rglob("*")) == before
 

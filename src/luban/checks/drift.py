@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from luban.checks.finding import DOUBT, NOTE, SERIOUS, Finding, Look
-from luban.checks.folds import FOLDS, inputs_of, out_of_fold, sample
+from luban.checks.unseen import FOLDS, inputs_of, out_of_fold, sample
 from luban.core.contract import Part
 from luban.core.registry import Later
 from luban.splitting import TEST, TRAIN

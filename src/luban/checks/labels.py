@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from luban.checks.finding import DOUBT, NOTE, Finding, Look, used
-from luban.checks.folds import FOLDS, inputs_of, out_of_fold, sample
+from luban.checks.unseen import FOLDS, inputs_of, out_of_fold, sample
 from luban.core.contract import Part
 
 EASY = 0.01

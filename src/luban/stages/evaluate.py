@@ -99,6 +99,7 @@ def _place(table: Table) -> Iterator[Path | None]:
     if not isinstance(table, DiskTable):
         yield None
         return
+    (home() / "cache").mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=home() / "cache", prefix=".scored.") as folder:
         yield Path(folder)
 

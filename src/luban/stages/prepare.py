@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from luban import checks, reading, splitting
-from luban.checks.finding import DOUBT, SERIOUS, Look, spoken
+from luban.checks.finding import DOUBT, NOTE, SERIOUS, Finding, Look, places, spoken
 from luban.columns import describe, fit_schema
 from luban.core import config as configs
 from luban.core.batch import Examples, Store
 from luban.core.contract import Head, Schema, Table, Task
 from luban.core.errors import BadCells, UserError, did_you_mean, listed
-from luban.core.notes import cells_of, padded, say, warn
+from luban.core.notes import padded, say, warn, width_of
 from luban.core.registry import TASKS
 from luban.core.table import DiskTable
 from luban.data import DataConfig, Rows, assign, encode, examples
@@ -102,6 +102,12 @@ def _known(table: Table, test: Table | None, config: Config, task: Task, looks: 
     except UserError as error:  # where the answers cannot be learned, what was doubted of them may be why
         about = [spoken(asdict(each)) for each in doubts if each.column in config.data.target]
         raise UserError(" Beside that, ".join([str(error), *about])) from error
+    if len(left := np.array(rows.facts.get("unreadable", ()), np.int64)):
+        what, mend = (
+            f"rows with cells that cannot be read: {len(left):,}",
+            "Without data.skip_bad a training stops at them: correct the cells",
+        )
+        doubts.append(Finding("unreadable", NOTE, what, 1.0, "they were left out", mend=mend, **places(left, table.height)))
     findings = checks.run(Look(rows, schema, store, config.data, table.height), looks if task.labelled else checks.ORDERED, doubts)
     for each in findings:
         if each["severity"] == SERIOUS:
@@ -168,7 +174,7 @@ def _task(table: Table, named: type[Task] | None, config: Config) -> Task:
 
 def _print_schema(schema: Schema) -> None:
     lines = describe(schema)
-    width = min(32, max(cells_of(line[0]) for line in lines))
+    width = min(32, max(width_of(line[0]) for line in lines))
     for name, field, facts, doubts in lines[:40]:
         say(f"  {padded(name, width)}  {field:<18} {facts}" + (f"  [{doubts}]" if doubts else ""))
     if len(lines) > 40:

@@ -173,7 +173,7 @@ def _conclude(chosen: Trained, others: dict[str, Trained], workshop: Workshop) -
     baselines, apart = {}, {}
     few = beside(scored, draws)
     if others and len(few) < len(scored):
-        say(f"the others are judged on {len(few):,} of the {len(scored):,} {noun}, evenly drawn")
+        say(f"the others are judged on {len(few):,} of the {len(scored):,} {noun}, drawn at random")
     for name, each in others.items():
         if name != chosen.name:
             theirs = assess(each.bundle, few, draws)
