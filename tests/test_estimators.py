@@ -106,6 +106,16 @@ def test_copies_answer_alike_and_a_saved_one_is_a_bundle(tmp_path):
         model.save(path)
 
 
+def test_a_feature_called_split_is_a_feature(tmp_path):
+    X, y = mixed()
+    X["split"] = np.where(np.arange(len(X)) % 5 == 0, "test", np.where(np.arange(len(X)) % 2 == 0, "train", "valid"))
+    model = LubanClassifier("linear").fit(X, y)
+    assert "split" in {each.columns[0] for each in model.bundle_.schema.inputs.values()}
+    found = luban.evaluate(model.bundle_, X.assign(label=y).rename(columns={"label": model.bundle_.schema.targets["y0"].columns[0]}))
+    right = float((model.predict(X) == y).mean())
+    assert found.metrics["accuracy"] == pytest.approx(right)  # of all rows, not of those that `split` calls test
+
+
 def test_bad_bytes_in_a_copy_are_refused():
     X, y = load_iris(return_X_y=True)
     state = LubanClassifier("linear").fit(X, y).__getstate__()

@@ -34,3 +34,8 @@ def test_what_is_written_to_a_mapped_column_stays_here(tmp_path):
     column = stores.column([torch.ones(5000)], tmp_path / "store", "c0")
     column.zero_()
     assert stores.opened(tmp_path / "store", "c0").sum() == 5000
+
+
+def test_another_field_leaves_no_offsets_of_the_first(tmp_path):
+    stores.column([Ragged(torch.arange(9), torch.tensor([0, 4, 9]))], tmp_path / "store", "c0")
+    assert torch.equal(stores.column([torch.ones(2)], tmp_path / "store", "c0"), torch.ones(2))

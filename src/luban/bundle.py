@@ -16,6 +16,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import shlex
 import shutil
 from collections.abc import Iterable, Iterator
 from importlib import metadata
@@ -259,7 +260,8 @@ def read_info(path: Path) -> dict[str, Any]:
     """luban.json of the bundle in `path`, held against its own sha256."""
     if not path.is_dir():
         raise UserError(
-            f"the run {path.parent} has no model yet: it has not finished. Go on with it by the same `luban train` and --resume."
+            f"the run {path.parent} has no model yet: it has not finished. Go on with it by the same `luban train` command and "
+            f"--resume --out {shlex.quote(str(path.parent))}."
         )
     if not (path / "luban.json").is_file():
         raise UserError(f"{path} is not a model: its luban.json is missing. The folder is not complete: copy it again as a whole.")

@@ -64,7 +64,7 @@ def _sniffed(rows: Rows, config: DataConfig, chosen: dict[str, Any], usual: Opti
         if reason is None and chosen.get(name) == "ignore":
             reason = "left out as asked"
         if reason is None:
-            each, reason = _field(some, chosen.get(name), usual)
+            each, reason = _field(some if name in chosen else _with_rare(some, Pieces(rows.table, name)), chosen.get(name), usual)
             reason = reason or (_names_rows(some, whole, each) if name not in chosen else None)
         if reason:
             ignored[name] = reason
@@ -115,6 +115,18 @@ def _names_rows(some: pl.Series, whole: Whole, each: Field) -> str | None:
     return None
 
 
+def _with_rare(some: pl.Series, column: Pieces) -> pl.Series:
+    """The sample; of few different values, with each that stands elsewhere in the rows: a third one may be rare, and 0, 1 and 2 are no yes
+    and no."""
+    if some.dtype.is_nested() or some.dtype in (pl.Binary, pl.Object) or some.n_unique() > _FEW:
+        return some
+    there = pl.concat([piece.unique() for piece in column]).unique().drop_nulls().sort()
+    return pl.concat([some, there.filter(~there.is_in(some.unique().implode()))])
+
+
+_FEW = 4
+
+
 def _distinct(values: pl.Series) -> bool:
     return len(values) >= 20 and values.n_unique() >= 0.98 * len(values)
 
@@ -128,7 +140,7 @@ def sniff_all(table: Table, leave_out: Sequence[str]) -> list[tuple[str, str, st
         some = table.get_column(name).gather_every(max(1, table.height // 10_000))
         reason, each = _unusable(some, table.get_column), None
         if reason is None:
-            each, reason = _field(some, None, {})
+            each, reason = _field(_with_rare(some, Pieces(table, name)), None, {})
         reason = reason or _names_rows(some, table.get_column, each)
         found.append((name, "ignore", reason) if reason else (name, _name_of(each), "; ".join(each.doubts)))
     return found

@@ -41,7 +41,7 @@ class DataConfig:
     train_rows: int | None = None
     """Train on about so many rows only, drawn by their hash within each class: a quick try, or how much more data would buy."""
     split: str | None = None
-    """The column that says train, valid or test; a column called `split` that holds such words is found by itself."""
+    """The column that says train, valid or test; a column called `split` that holds such words is found by itself. "": no column does."""
     split_seed: int = 0
     """Another number draws another split. Apart from `seed`, so that runs of several seeds are tested on the same rows."""
     group: str | None = None
@@ -132,7 +132,7 @@ def assign(table: Table, test: Table | None, config: DataConfig, task: Task, bad
             raise UserError(f"none of the given test rows has a {' and '.join(fields)}: there is nothing to test on.")
         table, part = picked(table, kept), part[kept]
         with cells.picked(kept):
-            part, facts["split"] = _parts(table, part, config, task, fields)
+            part, facts["split"], facts["drawn"] = _parts(table, part, config, task, fields)
             if config.train_rows is not None:
                 part = _fewer(table, part, config, task, fields)
     if beyond := int((part > TEST).sum()):  # they stay, for a forecast goes on from the end of the data
@@ -180,18 +180,19 @@ def used(table: Table, targets: Sequence[str], task: Task) -> tuple[np.ndarray, 
     return np.arange(table.height) if order is None else order, {}
 
 
-def _parts(table: Table, part: np.ndarray, config: DataConfig, task: Task, fields: dict[str, str]) -> tuple[np.ndarray, str]:
-    """The part of each row, and in words what decided it. `part`: TEST where the user said so, else TRAIN."""
+def _parts(table: Table, part: np.ndarray, config: DataConfig, task: Task, fields: dict[str, str]) -> tuple[np.ndarray, str, bool]:
+    """The part of each row, in words what decided it, and were test rows drawn by a hash? part: TEST where the user said so, else TRAIN."""
     shares = _shares(config.shares)
-    named = table.get_column(config.split or "split") if (config.split or "split") in table.columns else None
+    name = "split" if config.split is None else config.split
+    named = table.get_column(name) if name and name in table.columns else None
     from_column = splitting.by_column(named) if named is not None else None
     if config.split and from_column is None:
         splitting.need_column(table, config.split, "data.split")
         raise UserError(f"the split column {config.split!r} must say train, valid or test (or 0, 1, 2) in every row.")
     given = (part == TEST).any()
     if from_column is None and not given and (own := task.split(table, shares)) is not None:
-        return own
-    inputs = table.drop([name for name in (*config.target, *config.drop, config.split or "split") if name in table.columns])
+        return *own, False
+    inputs = table.drop([each for each in (*config.target, *config.drop, name) if each in table.columns])
     if config.group:
         hashes = splitting.row_hash(splitting.need_column(table, config.group, "--group").to_frame(), config.split_seed)
     else:
@@ -217,7 +218,7 @@ def _parts(table: Table, part: np.ndarray, config: DataConfig, task: Task, field
             part = splitting.carve_valid(part, hashes, classes, time, fraction)
         else:
             part[train] = own[0]
-    return part, how
+    return part, how, from_column is None and not given and time is None
 
 
 def _classes(table: Table, config: DataConfig, fields: dict[str, str]) -> np.ndarray:
@@ -264,8 +265,18 @@ def encode(schema: Schema, rows: Rows, folder: Path | None = None) -> Store:
         with cells.numbered(rows.names):
             columns = encode_columns(schema, rows.table, folder)
     except BadCells as bad:
-        raise BadCells(f"{bad} Or leave such rows out: --set data.skip_bad=true.", rows.numbers[bad.rows]) from bad
+        raise BadCells(
+            f"{bad} Or leave such rows out: --set data.skip_bad=true.{_otherwise(schema, rows, bad)}", rows.numbers[bad.rows]
+        ) from bad
     return Store(columns, torch.from_numpy(rows.part))
+
+
+def _otherwise(schema: Schema, rows: Rows, bad: BadCells) -> str:
+    """Which field can read the column, where it is for the user to say."""
+    if not rows.fields or not any(each.columns[0] == bad.column and each.kind == "scalar" for each in schema.inputs.values()):
+        return ""
+    numbers = not cells.numbers(rows.table.get_column(bad.column).gather(bad.rows)).null_count()
+    return f" Or read the column as {'numbers' if numbers else 'words'}: --set 'fields.{bad.column}={'number' if numbers else 'category'}'."
 
 
 def encode_columns(schema: Schema, table: Table, folder: Path | None) -> Batch:
@@ -287,7 +298,7 @@ def _encoded(table: Table, each: Field, folder: Path | None, key: str) -> Encode
                 refused.append(BadCells(str(bad), [start + row for row in bad.rows]))
             start += len(piece)
         if refused:
-            raise BadCells(str(refused[0]), np.concatenate([bad.rows for bad in refused]))
+            raise BadCells(str(refused[0]), np.concatenate([bad.rows for bad in refused]), each.columns[0])
 
     return stores.column(pieces(), folder, key)
 

@@ -84,7 +84,8 @@ class _Estimator(BaseEstimator):
 
     def _fit(self, table: Table, target: str, fields: dict[str, str]) -> None:
         network = None if isinstance(self.model, str) else copy.deepcopy(self.model)  # it is trained where it stands
-        usual = {"data.shares": [0.8, 0.2, 0] if table.height < 1000 else [0.9, 0.1, 0], **fields}
+        # data.split: all columns are features, whatever they are called
+        usual = {"data.shares": [0.8, 0.2, 0] if table.height < 1000 else [0.9, 0.1, 0], "data.split": "", **fields}
         given = [f"{key}={json.dumps(value)}" for key, value in self.set.items()] if isinstance(self.set, dict) else self.set or []
         config = from_words({
             "target": [target], "task": self._task, "model": self.model if network is None else f"python:{type(network).__name__}",

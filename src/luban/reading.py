@@ -22,7 +22,7 @@ from luban import catalogue
 from luban.core import cache
 from luban.core.contract import Source, Table
 from luban.core.errors import UserError, did_you_mean, listed
-from luban.core.files import home
+from luban.core.files import amount, home
 from luban.core.notes import say, warn
 from luban.core.registry import SOURCES
 from luban.core.table import DiskTable
@@ -63,32 +63,46 @@ def read(
     return _checked(_flat(from_python(data), set()), "the table")
 
 
-def _on_disk(path: Path, asked: bool | None, encoding: str | None, delimiter: str | None, endings: Mapping[str, str]) -> Any:
+def _on_disk(path: Path, wanted: bool | None, encoding: str | None, delimiter: str | None, endings: Mapping[str, str]) -> Any:
     """The file as a table on disk: Parquet as it is, where all of its columns can be used so, else a copy under home(), made once."""
-    if not path.is_file() or not (asked or path.stat().st_size >= LARGE):
+    if not path.is_file() or not (wanted or path.stat().st_size >= LARGE):
         return None
     source = _source(path, encoding, delimiter, endings)
     if not source.steady:
-        if asked:
+        if wanted:
             warn(f"data.on_disk has no meaning for {path.name}: only CSV and Parquet files can be kept there.")
         return None
     facts = path.stat()
-    stamp = cache.key_of(["table", pl.__version__, path.resolve(), facts.st_size, facts.st_mtime_ns, encoding, delimiter, type(source)])
+    # the path as it is asked for: other files lie beside a link than beside what it names
+    asked = [path.absolute(), facts.st_ino, facts.st_size, facts.st_mtime_ns, encoding, delimiter, type(source)]
+    stamp = cache.key_of(["table", *asked, cache.code()])
     lazy = source.scan(path)
     if lazy is not None and all(map(_usable, lazy.collect_schema().values())) and not _files_beside(lazy.head(_SOME).collect(), path):
         return _checked(DiskTable(lazy, file=path, stamp=stamp), path.name)
     name = f"{stamp}.table"
-    cache.hold(name)
-    if (folder := cache.found(name)) is None:
-        say(f"{path.name} is {facts.st_size / 1e6:,.0f} MB: it is read once, into {home()}")
+    if (folder := cache.held(name)) is None:
+        say(f"{path.name} has {amount(facts.st_size)}: it is read once, into {home()}")
         size = facts.st_size * (5 if path.suffix == ".gz" else 1)
-        with cache.making(name, size) as place:
-            if place is None:
-                warn(f"there is no room for about {size / 1e6:,.0f} MB in {home()}: {path.name} is read into memory.")
-                return None
-            _write_parts(chunks(path, _PART, encoding=encoding, delimiter=delimiter, endings=endings), place / name)
-        folder = home() / "cache" / name
-    return DiskTable(pl.scan_parquet(sorted(folder.iterdir()), glob=False), file=path, stamp=stamp)
+        try:
+            with cache.making(name, size) as place:
+                if place is None:
+                    warn(f"there is no room for about {amount(size)} in {home()}.")
+                else:
+                    _write_parts(chunks(path, _PART, encoding=encoding, delimiter=delimiter, endings=endings), place / name)
+        except OSError as error:
+            cache.useless(error)
+        if (folder := cache.held(name)) is None:
+            warn(f"{path.name} is read into memory.")
+            return None
+    return DiskTable(_scanned(sorted(folder.glob("*.parquet"))), file=path, stamp=stamp)
+
+
+def _scanned(files: list[Path]) -> pl.LazyFrame:
+    """As one; a column that is bytes in some of them is bytes in all, as it would be in memory."""
+    parts = [pl.scan_parquet(file, glob=False) for file in files]
+    if all(part.collect_schema() == parts[0].collect_schema() for part in parts):
+        return pl.scan_parquet(files, glob=False)
+    return pl.concat(parts, how="vertical_relaxed")
 
 
 def _write_parts(tables: Iterator[Any], folder: Path) -> None:
@@ -96,7 +110,9 @@ def _write_parts(tables: Iterator[Any], folder: Path) -> None:
     held: list[Any] = []
     for table in itertools.chain(tables, [None]):  # None: the end
         if held and (table is None or sum(map(len, held)) >= _PART):
-            pl.concat(held).write_parquet(folder / f"{len(list(folder.iterdir())):06d}.parquet", compression="lz4", statistics=False)
+            whole = io.BytesIO()  # polars' own writing would hide a full disk in an error of its own
+            pl.concat(held, how="vertical_relaxed").write_parquet(whole, compression="lz4", statistics=False)
+            (folder / f"{len(list(folder.iterdir())):06d}.parquet").write_bytes(whole.getbuffer())
             held = []
         held.append(table)
 

@@ -145,11 +145,11 @@ def fingerprint(table: Table, test: Table | None = None) -> str:
 
     EXACT changes with anything that a run or a split could notice: a cell, the order of rows or columns, text become numbers, the test
     file. CONTENT is the same for the same rows of `table` in any order and from any format ("3.0", 3), so it knows training rows again.
-    Of a table on disk both are those of its file's bytes.
+    Of a table on disk both are those of its file's bytes, and "/file" follows: it can be told again only of one that is read so.
     """
     if isinstance(table, DiskTable):
         exact = hashlib.sha256(table.digest.encode() + (row_hash(test).tobytes() if test is not None else b"none"))
-        return f"{exact.hexdigest()[:16]}/{table.digest[:16]}"
+        return f"{exact.hexdigest()[:16]}/{table.digest[:16]}/file"
     exact = hashlib.sha256(repr(table.columns).encode())
     for each in (table, test):
         exact.update(row_hash(each).tobytes() if each is not None else b"none")

@@ -35,6 +35,8 @@ def column(pieces: Iterable[Encoded], folder: Path | None, key: str) -> Encoded:
 
 def _on_disk(pieces: Iterable[Encoded], folder: Path, key: str) -> Encoded:
     folder.mkdir(exist_ok=True)
+    for old in (f"{key}.npy", f"{key}.offsets.npy"):  # of an earlier encoding, by another field
+        (folder / old).unlink(missing_ok=True)
     values, offsets = Grown(folder / f"{key}.npy"), Grown(folder / f"{key}.offsets.npy")
     with values, offsets:
         for piece in pieces:

@@ -97,6 +97,21 @@ def test_cells_at_which_a_training_stops_are_findings(luban_in, tmp_path):
     assert "such as 'wide' (row 150)" in done.stdout
 
 
+def test_check_and_train_say_the_same_of_a_cell_that_training_rows_have_not(luban_in, tmp_path):
+    table = reading.read("iris").with_columns(pl.col("petal width (cm)").cast(pl.String))
+    table.with_columns(table["petal width (cm)"].scatter(149, "三十")).write_csv(tmp_path / "x.csv")
+    words = ("x.csv", "-t", "species", "--set", "data.test_rows=[100,150]")
+    told = luban_in(tmp_path, "data", "check", *words).stdout
+    assert (
+        "serious  unreadable" in told and "rows with cells that cannot be read: 1 (row 150)" in told and "a training stops at them" in told
+    )
+    stopped = luban_in(tmp_path, "train", *words, "--model", "linear", code=2).stderr
+    assert "row 150 has '三十'" in stopped and "--set 'fields.petal width (cm)=category'" in stopped
+    skipped = (*words, "--set", "data.skip_bad=true")
+    assert "note     unreadable" in luban_in(tmp_path, "data", "check", *skipped).stdout
+    luban_in(tmp_path, "train", *skipped, "--model", "linear", "--baselines", "none")
+
+
 def test_a_training_says_what_is_serious_and_keeps_the_rest(tmp_path, caplog):
     table = reading.read("breast-cancer")
     leak = pl.Series("paid", np.where(table["diagnosis"] == "benign", 1.0, 2.0))
@@ -109,3 +124,14 @@ def test_a_training_says_what_is_serious_and_keeps_the_rest(tmp_path, caplog):
         ("constant", "note"),
     ]
     assert "alone gives 'diagnosis' away" in caplog.text and "says nothing" not in caplog.text
+
+
+def test_a_training_says_its_doubts_with_their_remedies(tmp_path, luban_in):
+    table = reading.read("breast-cancer")
+    area = {"mean area": table["mean area"].scatter([3, 50, 99, 200], -999.0)}
+    table.with_columns(**area).write_csv(tmp_path / "x.csv")
+    done = luban_in(tmp_path, "train", "x.csv", "-t", "diagnosis", "-m", "constant", "--baselines", "none", "--out", "run")
+    told = [line for line in done.stderr.splitlines() if line.startswith("doubt: ")]
+    assert told[-1] == (
+        "doubt: -999 in the column 'mean area' seems to mean that nothing is known (rows 4, 51, 100, 201). If so, empty these cells"
+    )

@@ -3,12 +3,19 @@
 An alarm is a finding above "note". What is true of a table is no false alarm; each such judgement is written beside the table.
 """
 
+import ast
+import dataclasses
+import re
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
 from sklearn import datasets
 
-from luban import checks, reading
+from luban import checks, metrics, reading
+from luban.cli.train import train as train_command
+from luban.core.registry import TASKS
 from luban.planning import from_words
 from luban.stages.prepare import prepare
 
@@ -173,6 +180,17 @@ def test_8_wrong_labels(name, rng):
     assert doubt["rows"][0] - 1 in flipped
 
 
+def test_8_a_tiny_class_hides_no_wrong_labels(cells_, rng):
+    flipped = rng.choice(500, 17, replace=False)
+    words = cells_["diagnosis"].to_list()
+    for i in flipped:
+        words[i] = "benign" if words[i] == "malignant" else "malignant"
+    words[568] = "unclear"
+    (doubt,) = of(findings(cells_.with_columns(diagnosis=pl.Series(words)), target="diagnosis"), "labels")
+    assert len(set(doubt["rows"]) & set((flipped + 1).tolist())) >= 10 and 569 not in doubt["rows"]
+    assert "labels in 'diagnosis' are probably wrong" in doubt["what"]
+
+
 def test_8_wrong_amounts(california, rng):
     wrong = rng.choice(len(california), 20, replace=False)
     value = california["MedHouseVal"].cast(pl.Float64)
@@ -198,6 +216,14 @@ def test_10_drift(cells_, tmp_path, rng):
     (drift,) = of(findings(train, target="diagnosis", test=str(tmp_path / "other.csv")), "drift")
     assert drift["severity"] in ("doubt", "serious") and "'mean radius'" in drift["what"]
 
+    # told apart wherever the test rows were not drawn, whatever the column is called
+    hashed = {"hash id": pl.Series(["train"] * 320 + ["valid"] * 80 + ["test"] * 169)}
+    shifted = pl.concat([train, test.with_columns(pl.col("mean radius") * 1.3 + 2)])
+    assert of(findings(shifted.with_columns(**hashed), target="diagnosis", set=["data.split=hash id", "data.skip_bad=true"]), "drift")
+    day = {"hash day": pl.Series(range(569))}
+    assert of(findings(shifted.with_columns(**day), target="diagnosis", time="hash day"), "drift")
+    assert of(findings(shifted.with_columns(**{"site": day["hash day"] // 10}), target="diagnosis", group="site"), "drift") == []
+
 
 def test_11_size(cells_, rng):
     wide = cells_.head(100).with_columns(**{f"x{i}": pl.Series(rng.normal(size=100)) for i in range(200)})
@@ -222,6 +248,50 @@ def test_12_contradictions_outliers_and_the_target(cells_, california, rng):
     assert "task.loss=huber" in heavy["mend"]
     (classes,) = of(findings(california.with_columns(floors=pl.Series(rng.integers(1, 19, len(california)))), target="floors"), "target")
     assert "--task regress" in classes["mend"]
+
+
+def test_13_rows_entered_twice(cells_):
+    twice = pl.concat([cells_, cells_.head(57)])
+    (copies,) = of(findings(twice, target="diagnosis"), "duplicates")
+    assert copies["severity"] == "note" and copies["rows"] == list(range(570, 627)) and "57 of 626 rows (9.1%)" in copies["what"]
+    assert of(findings(cells_, target="diagnosis"), "duplicates") == []
+
+
+def test_14_gaps_in_time():
+    hours = (pl.Series("time", range(400)) * 3_600_000).cast(pl.Datetime("ms"))
+    table = pl.DataFrame([hours, pl.Series("load", np.sin(np.arange(400) / 4))])
+    assert findings(table, task="forecast") == []
+    (gaps,) = findings(pl.concat([table[:100], table[105:300], table[301:]]), task="forecast")
+    assert (
+        gaps["severity"] == "doubt" and "6 moments are missing from 'time' (1 hour apart), the first after 1970-01-05 03:00" in gaps["what"]
+    )
+    assert gaps["rows"] == [100, 295]
+
+
+def test_mostly_zero_is_no_code_for_missing(california, rng):
+    rain = rng.integers(20, 99, california.height) * (rng.random(california.height) < 0.3)
+    rain[:4] = 99
+    assert of(findings(california.with_columns(rain=pl.Series(rain)), target="MedHouseVal"), "missing", "rain") == []
+    gone = rain.copy()
+    gone[10:50] = -999
+    (code,) = of(findings(california.with_columns(rain=pl.Series(gone)), target="MedHouseVal"), "missing", "rain")
+    assert code["rows"] == list(range(11, 51))
+
+
+def test_what_a_finding_names_as_its_remedy_is_accepted():
+    """Every option is one of `luban train`, every setting and metric there is."""
+    words = [node.value for file in Path(checks.__file__).parent.glob("*.py") for node in ast.walk(ast.parse(file.read_text("utf-8")))
+             if isinstance(node, ast.Constant) and isinstance(node.value, str)]  # fmt: skip
+    told = " \n".join(words)
+    options = {name for each in train_command.params for name in each.opts}
+    assert set(re.findall(r"--[a-z][a-z-]*", told)) <= options
+    assert set(re.findall(r"--metric (\w+)", told)) <= set(metrics.names()) and set(re.findall(r"--task (\w+)", told)) <= set(TASKS.names())
+    settings = re.findall(r"--set '?([\w.]+)=(\[[^]]*\]|[^\s,;:)'\"]*)", told)
+    assert len(settings) > 4
+    for key, value in settings:
+        config = from_words({"set": [f"{key}={value or 10}"]})
+        options = {name: each for name, each in config.task.items() if name != "name"}
+        assert not options or any(set(options) <= {each.name for each in dataclasses.fields(task.Config)} for _, task in TASKS.items()), key
 
 
 # ---------------------------------------------------------------- clean tables

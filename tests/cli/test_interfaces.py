@@ -259,7 +259,7 @@ def test_init_then_train_then_plan(tmp_path, train, luban_in):
     assert json.loads(luban_in(tmp_path, "evaluate", "last", "d.csv", "--json").stdout)["metrics"] == report["metrics"]
     before = sorted(tmp_path.rglob("*"))
     plan = luban_in(tmp_path, "plan", "d.csv", "-t", "y", "--model", "mlp").stdout
-    for words in ("train 320, valid 40, test 40", "model mlp", "parameters", "FLOPs", "MB", "steps of", "train.lr", "when", "date"):
+    for words in ("train 320, valid 40, test 40", "model mlp", "parameters", "FLOPs", "kB", "steps of", "train.lr", "when", "date"):
         assert words in plan
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -283,6 +283,7 @@ def test_lists_env_and_data(tmp_path, luban_in):
     assert {"linear", "mlp", "tabm", "trees", "constant"} <= {line.split()[0] for line in says("list", "models").splitlines()}
     assert "classify" in says("list", "tasks") and "category" in says("list", "fields") and "parquet" in says("list", "sources")
     assert re.search(r"rmse +min", says("list", "metrics")) and "train.lr" in says("list", "settings")
+    assert re.search(r"report.costs +Of a false positive", says("list", "settings")) and "report.language" in says("list", "settings")
     assert "model.hidden" in says("list", "models", "mlp") and "task.class_weights" in says("list", "tasks", "classify")
     assert {"python", "torch", "cores"} <= {line.split()[0] for line in says("env").splitlines()}
     assert "48,842 rows" in says("data", "list")
@@ -317,3 +318,10 @@ def test_help_is_quick():
     assert (time.perf_counter() - began) / 3 < 0.6  # 0.12 s on a free machine; the promise is 0.3
     assert done.stdout.index("train") < done.stdout.index("evaluate") < done.stdout.index("predict")
     assert set(main.luban.commands) == set(re.findall(r"^  ([a-z]+) ", done.stdout.partition("Commands:")[2], re.MULTILINE))
+
+
+def test_what_to_do_next_can_be_pasted(tmp_path, luban_in):
+    table().write_csv(tmp_path / "d.csv")
+    told = luban_in(tmp_path, "train", "d.csv", "-t", "y", *QUICK, "--out", "我的 运行")
+    assert "next: luban predict '我的 运行' rows.csv" in told.stderr and "luban serve '我的 运行'" in told.stderr
+    assert any(line.startswith("f1 ") and line.endswith(" of 'yes'") for line in told.stdout.splitlines())

@@ -108,6 +108,37 @@ def test_a_folder_is_whole_or_absent():
     assert (cache.found("things") / "a").read_text() == "first" and files() == ["things"]
 
 
+def folder_of(name, size=100):
+    with cache.making(name, size) as place:
+        (place / name).mkdir()
+        (place / name / "a").write_bytes(bytes(size))
+
+
+SPOILS = [lambda kept: (kept / "a").unlink(), lambda kept: os.truncate(kept / "a", 50), lambda kept: (kept / "whole.json").unlink(),
+          lambda kept: (kept / "whole.json").write_text("{")]  # fmt: skip
+
+
+@pytest.mark.parametrize("spoil", SPOILS)
+def test_a_folder_with_a_file_lost_or_cut_is_absent(spoil):
+    folder_of("things")
+    spoil(cache.found("things"))
+    assert cache.found("things") is None and files() == []
+    folder_of("things")
+    assert cache.found("things")
+
+
+def test_another_process_does_not_remove_what_one_holds(monkeypatch):
+    folder_of("mine")
+    assert cache.held("absent") is None and cache.held("mine")
+    code = ("from luban.core import cache\ncache.MOST = 10\n"
+            "with cache.making('theirs', 5) as place:\n    (place / 'theirs').write_text('short')\n")  # fmt: skip
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert files() == ["mine", "theirs"]
+    os.close(cache._held.pop(home() / "cache" / "mine"))  # as the end of this process does
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert files() == ["theirs"]
+
+
 def test_a_full_disk_is_no_hindrance(monkeypatch, caplog):
     monkeypatch.setattr(cache, "_SPARE", 10**18)
     assert (cache.array("key", SHAPE, filler()) == content()).all() and files() == []

@@ -6,7 +6,8 @@ from typing import Any, Literal
 import pytest
 
 from luban.core import config as configs
-from luban.core.errors import UserError
+from luban.core.errors import UserError, did_you_mean
+from luban.core.files import amount
 from luban.core.registry import FIELDS, MODELS, TASKS
 from luban.data import DataConfig
 from luban.planning import Config, TrainConfig, from_words, seconds
@@ -73,3 +74,15 @@ def test_time_limits():
     for wrong in ("soon", "-5m", "0", ""):
         with pytest.raises(UserError, match="10m"):
             seconds(wrong)
+
+
+@pytest.mark.parametrize("name, near", [("收人", "收入"), ("性別", "性别"), ("Age", "age"), ("ig", "")])
+def test_a_name_of_two_characters_has_a_near_one(name, near):
+    assert did_you_mean(name, ["年龄", "收入", "性别", "age", "id"]) == (f" Did you mean {near!r}?" if near else "")
+
+
+@pytest.mark.parametrize(
+    "size, words", [(0, "0 bytes"), (999, "999 bytes"), (5_130, "5.1 kB"), (999_700, "1.0 MB"), (64e6, "64 MB"), (3e12, "3,000 GB")]
+)
+def test_an_amount_is_never_nothing(size, words):
+    assert amount(size) == words

@@ -34,6 +34,11 @@ def test_it_is_the_same_table(both):
     assert kept.drop(whole.columns[:2]).columns == whole.columns[2:]
 
 
+def test_a_wide_table_goes_by_fewer_rows(both, monkeypatch):
+    monkeypatch.setattr(table, "CELLS", 7 * both[0].width)
+    assert [[len(frame) for _, frame in batches(each)] for each in both] == [[7] * 25 + [3]] * 2
+
+
 def test_rows_by_number(both):
     whole, kept = both
     few = np.array([170, 3, 3, 90])
@@ -41,7 +46,7 @@ def test_rows_by_number(both):
     many = np.flatnonzero(np.arange(whole.height) % 3 > 0)
     chosen = kept[many]
     assert isinstance(chosen, DiskTable) and chosen.height == len(many)
-    assert pl.concat([frame for _, frame in chosen.batches()]).equals(whole[many])
+    assert pl.concat([frame for _, frame in batches(chosen)]).equals(whole[many])
     assert chosen.get_column("alcohol").equals(whole[many]["alcohol"])
     again = chosen[np.arange(1, 60)]
     assert again.get_column("alcohol").equals(whole[many][1:60]["alcohol"])

@@ -7,6 +7,8 @@ import pytest
 
 from luban.core.errors import UserError
 from luban.fields.boolean import PAIRS, Boolean
+from luban.planning import from_words
+from luban.stages.prepare import prepare
 
 
 def fit(values) -> Boolean:
@@ -41,3 +43,15 @@ def test_a_third_word():
 @pytest.mark.parametrize("values", [["yes", "no", "maybe"], ["m", "f"], ["yes", "0"], ["yes", "yes"], [1, 2], [0.5, 1.0], ["2024-01-01"]])
 def test_not_sniffed(values):
     assert Boolean.sniff(pl.Series(values)) == 0
+
+
+def test_a_rare_third_value_outside_of_training_makes_it_numbers():
+    flag = [str(i % 2) for i in range(200)]
+    table = pl.DataFrame({"flag": flag, "other": [(i * 7) % 50 + 0.5 for i in range(200)], "y": ["ab"[i // 3 % 2] for i in range(200)]})
+    third = table.with_columns(table["flag"].scatter(150, "2.0"))
+    words = {"target": ["y"], "set": ["data.test_rows=[150,200]"]}
+    for data, field in ((table, "Boolean"), (third, "Number")):
+        assert type(prepare(data, from_words(words)).schema.inputs["c0"]).__name__ == field
+    words["set"].append("fields.flag=boolean")
+    with pytest.raises(UserError, match=r"row 151 has '2\.0'.* Or read the column as numbers: --set 'fields\.flag=number'"):
+        prepare(third, from_words(words))

@@ -162,6 +162,13 @@ def test_mean_and_deviation_are_those_of_the_pixels():
     assert black.std == (1 / 255,)
 
 
+def test_cells_without_a_picture_are_counted_aloud(caplog):
+    caplog.set_level("INFO")
+    field = fitted(coded(COLOUR))
+    field.encode(pl.Series("p", [coded(COLOUR), None, None]))
+    assert caplog.messages == ["p: 2 of 3 cells hold no picture (the first: row 2) and are read as the mean colour"]
+
+
 def test_a_missing_picture_is_the_mean():
     field = fitted(coded(COLOUR), None)
     made = field.encode(pl.Series("p", [None, coded(COLOUR)]))

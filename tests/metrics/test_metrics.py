@@ -129,6 +129,15 @@ def test_mean_skill_is_one_for_perfect_and_zero_for_constant():
     assert math.isnan(skill({"a.accuracy": 1.0}, {"a.accuracy": 1.0}))
 
 
+def test_mean_skill_is_added_up_in_the_order_of_the_targets():
+    """Of numbers of all sizes another order gives another sum, and that of a set changes from process to process."""
+    reached = {f"t{i}.rmse": np.array([10.0 ** (i * 7 % 20)]) for i in range(40)}
+    total = np.zeros(1)
+    for value in reached.values():
+        total = total + (value - 1.0) / (0.0 - 1.0)
+    assert mean_skill(dict.fromkeys(reached, np.ones(1)), reached)[0] == total[0] / 40
+
+
 @pytest.mark.parametrize("of", ["classification", "regression", "labels"])
 def test_a_sample_counts_like_its_rows_written_out(of):
     """A row that counts twice is that row twice: each metric on each of the draws, against the metric of the rows drawn."""

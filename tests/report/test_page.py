@@ -1,9 +1,11 @@
 """The page and its numbers: whole runs on real and odd data, read back as a person would and as a program would."""
 
+import ast
 import html.parser
 import json
 import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -16,7 +18,8 @@ from luban import reading
 from luban.core.errors import UserError
 from luban.core.registry import TASKS
 from luban.report import threshold
-from luban.report.page import page
+from luban.report.curves import charts
+from luban.report.page import heat, page
 from luban.report.words import CHINESE, speaker
 
 QUICK = {"model": "linear", "baselines": ["constant"]}
@@ -91,7 +94,8 @@ def test_every_part_of_a_run_is_there(run):
 def test_the_same_is_in_the_json(run):
     for path in (run.path / "report.json", run.path / "model" / "report.json"):
         report = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda word: pytest.fail(word))
-        assert report["intervals"].keys() == report["metrics"].keys() == report["baseline_intervals"]["linear"].keys()
+        assert {"accuracy", "log_loss"} < report["intervals"].keys() <= report["metrics"].keys()
+        assert "recall" not in report["intervals"] and report["metrics"]["recall"] == 1  # without an error there is none
         for name, (low, high) in report["intervals"].items():
             assert low <= high and (name == "ece" or low <= report["metrics"][name] <= high), name
         for chart in report["curves"].values():
@@ -113,7 +117,7 @@ def test_a_run_is_repeated_by_its_configuration(run, luban_in, tmp_path):
 
 
 def test_folds_are_shown(run):
-    folds = {"k": 3, "metrics": {"accuracy": [0.9, 0.95, 1.0], "roc_auc": [0.5, None, 0.7]}}
+    folds = {"k": 3, "model": "mlp", "done": [1, 2, 3], "metrics": {"accuracy": [0.9, 0.95, 1.0], "roc_auc": [0.5, None, 0.7]}}
     written = page({**run.report, "folds": folds}, {}, "en")
     assert "<td>accuracy</td><td>0.9500</td><td>0.0500</td><td>0.9000</td><td>0.9500</td><td>1.0000</td>" in written
     assert "<td>roc_auc</td><td>0.6000</td><td>0.1414</td><td>0.5000</td><td></td><td>0.7000</td>" in written
@@ -135,8 +139,28 @@ def test_the_cheapest_threshold_is_the_cheapest(run):
     assert of["tp"][at] == confusion[1][1] and of["fp"][at] == confusion[0][1] and len(p) > 0
 
 
+def test_of_equal_thresholds_the_usual_one_is_kept():
+    of = {"threshold": [0.0, 0.3, 0.5, 0.7], "tp": [5, 5, 5, 4], "fp": [9, 1, 1, 1], "positives": 5, "negatives": 9}
+    assert threshold.best(of, (1, 1)) == 2 and threshold.best({**of, "fp": [9, 0, 1, 1]}, (1, 1)) == 1
+
+
+def test_figures_say_of_which_class_they_are(run):
+    assert run.report["called"]["precision"] == "precision of 'malignant'" and "accuracy" not in run.report["called"]
+    assert "<td>f1 of &#x27;malignant&#x27;</td>" in text_of(run)
+    assert "| recall of 'malignant' |" in (run.path / "model/README.md").read_text(encoding="utf-8")
+
+
+def test_a_class_without_a_row_stands_last(run):
+    of = {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0}
+    by_class = {"none": of, "some": {**of, "f1": 0.5, "support": 9}}
+    written = page({**run.report, "details": {"by_class": by_class}}, {}, "en")
+    assert written.index("<td>some</td>") < written.index("<td>none</td>")
+
+
 def test_the_costs_of_the_configuration_are_shown(run):
-    assert "cost of a false malignant: 1; cost of a missed malignant: 5" in text_of(run)
+    written = text_of(run)
+    assert "Here a false malignant costs 1, a missed one 5; where they cost something else, train with --set report.costs=[1,5]" in written
+    assert ">threshold</text>" in written and ">cost</text>" in written  # the axes of what can be moved, too
 
 
 @pytest.mark.parametrize("costs", ["[1]", "[1,-2]", "[1,2,3]", "cheap", "[.nan,1]"])
@@ -171,7 +195,66 @@ def test_a_chinese_sentence_has_the_places_of_the_english_one():
     assert speaker("zh")("no such word") == "no such word"
 
 
+def said_in_code():
+    """(all strings of the code that speaks of a run; those that are translated: the first of a call of t or say, the axes, titles and
+    notes of charts)."""
+    root, every, worded = Path(luban.__file__).parent, set(), set()
+    rooms = ("report", "tasks", "models", "stages", "checks")
+    files = [*(file for room in rooms for file in root.glob(f"{room}/*.py")), root / "data.py", root / "columns.py"]
+    for file in files:
+        if file.name != "words.py":
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                text = isinstance(node, ast.Constant) and isinstance(node.value, str)
+                every |= {node.value} if text else set()
+                if (
+                    isinstance(node, ast.Call)
+                    and isinstance(node.func, ast.Name)
+                    and node.func.id in ("t", "say")
+                    and "report" in file.parts
+                ):
+                    worded |= {node.args[0].value} if isinstance(node.args[0], ast.Constant) else set()
+                if isinstance(node, ast.List) and len(node.elts) == 2 and isinstance(node.elts[1], ast.Dict):  # a chart's note
+                    worded |= {node.elts[0].value}
+                if isinstance(node, ast.Dict):
+                    pairs = {key.value: value for key, value in zip(node.keys, node.values, strict=True) if isinstance(key, ast.Constant)}
+                    if {"x", "y"} <= pairs.keys():
+                        worded |= {each.value for each in (pairs["x"], pairs["y"]) if isinstance(each, ast.Constant)}
+    return every, worded
+
+
+def test_every_fixed_word_has_a_translation_and_every_translation_a_use():
+    every, worded = said_in_code()
+    assert len(worded) > 80 and worded <= CHINESE.keys(), worded - CHINESE.keys()
+    loose = "\n".join(each.replace("_", " ") for each in every)  # the keys of details, and what stands inside of a sentence
+    assert [word for word in CHINESE if word not in every and word not in loose] == []
+
+
 # ---------------------------------------------------------------- words of the user's
+
+
+def test_what_a_user_names_by_one_of_our_words_is_not_translated(tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=600)
+    table = {
+        "x": x,
+        "train": rng.choice(["(missing)", "true", "rows"], 600),
+        "by": np.where(x > 0.5, "value", np.where(x > -0.5, "test", "true")),
+    }
+    table["by"][:300] = "step"
+    run = luban.train(table, target="by", out=tmp_path / "run", set={"report.language": "zh", "data.shares": [0.4, 0.1, 0.5]}, **QUICK)
+    written = text_of(run)
+    for word in ("value", "test", "true", "step"):
+        assert re.search(rf"<span class=key[^>]*>{word}</span>", written) and f"<td>{word}</td>" in written, word
+    for word in ("取值", "测试集", "真值", "步"):
+        assert not re.search(rf"<span class=key[^>]*>{word}</span>", written), word
+    table["by"] = x  # a series by the name of a chart, a group by the name of a part
+    run = luban.train(
+        {**table, "test": np.arange(600) // 4}, target="by", group="test", out=tmp_path / "b", set={"report.language": "zh"}, **QUICK
+    )
+    assert "<td>按 test，同一值的行在一起</td>" in text_of(run)
+    hours = {"Residuals": np.sin(np.arange(600))}
+    run = luban.train(hours, task="forecast", model="naive", out=tmp_path / "c", set={"report.language": "zh", "task.horizon": 8})
+    assert "<figcaption>Residuals: 一个典型的预测</figcaption>" in text_of(run) and ">预测</span>" in text_of(run)
 
 
 def test_whatever_a_user_names_is_escaped(tmp_path):
@@ -232,11 +315,13 @@ def test_each_question_gets_its_drawings(data, words, charts, tmp_path):
     ("generate", "ngram", "Loss by what was seen"),
 ])  # fmt: skip
 def test_questions_without_a_target_column(task, model, chart, tmp_path):
-    run = luban.train(TASKS[task].samples()[0], task=task, model=model, out=tmp_path / "run")
+    short = {"task.horizon": 5} if task == "forecast" else {}
+    run = luban.train(TASKS[task].samples()[0], task=task, model=model, set=short, out=tmp_path / "run")
     assert chart in run.report["curves"] and run.report["slices"] is None
     assert all(low <= run.metrics[name] <= high for name, (low, high) in run.report["intervals"].items())
     enough = run.report["judgement"]["examples"] >= 10
     assert run.report["intervals"].keys() == (run.metrics.keys() if enough else set()) and enough == (task == "forecast")
+    assert ("mse (z-scored)" in text_of(run)) == (task == "forecast")
     read(text_of(run))
 
 
@@ -247,6 +332,40 @@ def test_labels_have_curves_and_slices(tmp_path):
     run = luban.train(table, target=["热", "冷"], out=tmp_path / "run", **QUICK)
     assert run.report["task"] == "multilabel" and set(run.report["curves"]["ROC curve"]["lines"]) == {"热", "冷"}
     assert "f1_冷" in run.report["intervals"] and {each["column"] for each in run.report["slices"]["columns"]} == {"x", "组"}
+
+
+def test_a_chart_says_what_it_leaves_out():
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=1000)
+    residuals = charts({"": {"amounts": True, "truth": y, "said": y + np.where(np.arange(1000), rng.normal(size=1000), 1e6)}})
+    x, heights = residuals["How residuals are spread"]["bars"]
+    assert min(x) > -4 and max(x) < 4 and sum(heights) == 980
+    assert residuals["How residuals are spread"]["notes"][0][1] == {"n": "20"}
+    p = np.append(rng.random(300) * 0.3, 0.95)  # a single row in the last tenth
+    made = charts({"": {"classes": ["a", "b"], "truth": (rng.random(301) < p).astype(int), "said": np.stack([1 - p, p], 1)}})["Calibration"]
+    assert max(made["dots"]["b"][0]) < 0.4 and made["notes"][0][1] == {"n": 1, "of": 10, "few": 10}
+    p = rng.dirichlet(np.ones(12), 500)
+    made = charts({"": {"classes": [f"c{i}" for i in range(12)], "truth": rng.integers(0, 12, 500), "said": p}})
+    assert made["ROC curve"]["notes"] == [["Drawn are the {n} most frequent of {of}.", {"n": 8, "of": "12"}]]
+
+
+def test_of_many_series_the_page_says_which_are_drawn(tmp_path):
+    hours = {f"s{i}": np.sin(np.arange(300) / (i + 1)) for i in range(9)}
+    run = luban.train(hours, task="forecast", model="naive", baselines=[], out=tmp_path / "run", set={"task.horizon": 8})
+    assert "Drawn are the first 8 of 9 series." in text_of(run)
+
+
+def test_dark_cells_have_light_letters():
+    assert heat(["a", "b"], [[98, 2], [40, 60]]).count("class=dark") == 1
+
+
+def test_serious_findings_stand_beside_the_verdict(tmp_path):
+    table = reading.read("breast-cancer")
+    leak = pl.Series("paid", np.where(table["diagnosis"] == "benign", 1.0, 2.0))
+    run = luban.train(table.with_columns(leak), target="diagnosis", out=tmp_path / "run", **QUICK)
+    top, _, _ = text_of(run).partition("<h2>")
+    assert "serious: the column &#x27;paid&#x27; alone gives &#x27;diagnosis&#x27; away" in top and "--drop &#x27;paid&#x27;" in top
+    assert "time of the whole run" in text_of(run) and "<td>parameters</td>" not in text_of(run)  # linear has none that steps would move
 
 
 # ---------------------------------------------------------------- odd rows
@@ -268,7 +387,7 @@ def rows():
 def test_one_row_to_test(rows, tmp_path):
     run = odd(rows, tmp_path / "run", rows[:1])
     assert run.report["intervals"] == {} and run.report["slices"] is None and run.report["resampling"] is None
-    assert "too few examples" in text_of(run)
+    assert "too few independent examples" in text_of(run)
     read(text_of(run))
 
 

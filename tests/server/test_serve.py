@@ -101,6 +101,23 @@ def test_a_cell_may_be_spelt_in_many_ways(url):
 def test_what_is_no_column_is_ignored(url, caplog):
     odd = {"结果": "是", "更多": [1, {"a": None}], "": 10**50, "n": 10**400}
     assert predicted(url, [{**odd, **ROW}, ROW]) == predicted(url, [ROW, ROW])
+    assert "said" not in call(url, {"rows": [ROW]})[1]
+    assert call(url, {"rows": [{**ROW, "多": 1}]})[1]["said"] == ["ignored: '多', which the model was not trained with."]
+
+
+def test_a_user_that_training_had_not_is_told_and_errors_speak_of_the_body(tmp_path):
+    log = pl.DataFrame({"user": [f"u{i % 8}" for i in range(48)], "item": [i * 5 % 7 for i in range(48)]})
+    words = {"task": "recommend", "model": "popular", "baselines": []}
+    with served(luban.load(luban.train(log, out=tmp_path / "run", **words))) as url:
+        assert "said" not in call(url, {"user": "u1"})[1]
+        assert "users that were not in training: 1 of 1" in call(url, {"user": "nobody"})[1]["said"][0]
+        assert "users that were not in training: 1 of 2" in call(url, {"rows": [{"user": "nobody"}, {"user": "u1"}]})[1]["said"][0]
+        for body, said in (
+            ({}, 'send {"rows": [{...}]}, or {"user": ...}'),
+            ({"user": "u1", "rows": [{"user": "u1"}]}, "Send one of them"),
+        ):
+            status, answer = call(url, body)
+            assert status == 422 and said in answer["error"] and "--" not in answer["error"] and "file" not in answer["error"]
 
 
 def test_a_reply_holds_nothing_that_json_lacks():

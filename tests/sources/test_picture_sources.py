@@ -20,6 +20,7 @@ from luban import catalogue, data, pixels, reading, splitting
 from luban.core.errors import UserError
 from luban.core.registry import TASKS
 from luban.data import DataConfig
+from luban.fields.picture import Picture
 from luban.sources import archive
 
 PNG = pixels.png(np.zeros((2, 3), np.uint8))
@@ -252,6 +253,15 @@ def test_archives(tmp_path, end, kind, caplog):
     assert table.schema == {"picture": pl.Binary, "split": pl.String, "label": pl.String}
     assert table.rows() == [(PNG, "test", "b"), (PNG, "train", "b"), (PNG, "train", "猫")]
     assert "'train/c'" in caplog.text
+
+
+def test_a_damaged_picture_in_an_archive_is_called_by_its_name(tmp_path):
+    with zipfile.ZipFile(tmp_path / "t.zip", "w") as file:
+        for name, content in (("a/1.png", PNG), ("b/坏.png", PNG[:-30]), ("b/2.png", PNG)):
+            file.writestr(name, content)
+    column = reading.read(tmp_path / "t.zip")["picture"]
+    with pytest.raises(UserError, match=r"row 3 'b/坏\.png' \("):
+        Picture(("picture",)).fit([column], {}).encode(column)
 
 
 def test_archives_with_a_list_or_without_an_ending(tmp_path):

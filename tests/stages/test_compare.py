@@ -11,8 +11,12 @@ import pytest
 import luban
 from luban import reading
 from luban.core.errors import UserError
-from luban.report.compare import page
+from luban.planning import from_words
+from luban.report.compare import facts, page
+from luban.splitting import TEST
 from luban.stages import compare as stage
+from luban.stages import draws
+from luban.stages.prepare import prepare
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +45,7 @@ def test_the_interval_is_that_of_the_right_and_wrong_answers_drawn_in_pairs(runs
     """Accuracy is a mean over rows, so the interval follows from the rows themselves: by plain numpy, with more draws."""
     made = luban.compare(runs / "线性", runs / "网络")
     table = reading.read(runs / "乳腺癌.csv")
-    rows = stage._answer(stage._read(runs / "线性"), None, stage._Data()).numbers
+    rows = prepare(runs / "乳腺癌.csv", from_words({"target": ["diagnosis"]})).rows.of(TEST)
     right = [luban.predict(runs / name, table[rows])["prediction"].cast(pl.String).to_numpy() == table["diagnosis"].to_numpy()[rows]
              for name in ("线性", "网络")]  # fmt: skip
     draws = np.random.default_rng(5).integers(0, len(rows), (4000, len(rows)))
@@ -104,6 +108,37 @@ def test_other_rows_or_a_bundle_alone_leave_the_stored_figures(runs, tmp_path):
     assert "without its run folder" in made.verdicts[0] and made.settings == {} and made.runs[1].metrics
 
 
+def test_the_same_rows_in_another_file_are_known_and_others_of_the_same_numbers_are_not(tmp_path):
+    table = reading.read("breast-cancer")
+    files = {"a": table, "b": table.sample(fraction=1, shuffle=True, seed=0), "c": table.with_columns(pl.col("diagnosis").reverse())}
+    for name, each in files.items():
+        each.write_csv(tmp_path / f"{name}.csv")
+        luban.train(tmp_path / f"{name}.csv", target="diagnosis", model="linear", baselines=[], out=tmp_path / name)
+    made = luban.compare(tmp_path / "a", tmp_path / "b", tmp_path / "c")
+    assert made.rows == 57 and made.runs[1].differences["accuracy"].value == pytest.approx(0) and not made.runs[2].differences
+    made = luban.compare(tmp_path / "a", tmp_path / "b")
+    assert made.runs[1].differences["accuracy"].value == pytest.approx(made.runs[1].metrics["accuracy"] - made.runs[0].metrics["accuracy"])
+
+
+def test_a_table_on_disk_and_one_in_memory_are_each_read_as_they_were(runs, tmp_path):
+    words = {"target": "diagnosis", "model": "constant", "baselines": []}
+    file = runs / "乳腺癌.csv"
+    luban.train(file, out=tmp_path / "disk", set={"data.on_disk": True}, **words)
+    for pair in ((runs / "线性", tmp_path / "disk"), (tmp_path / "disk", runs / "线性")):
+        assert luban.compare(*pair).rows == 57
+
+
+def test_windows_of_a_sample_are_drawn_as_in_the_report(tmp_path, monkeypatch):
+    monkeypatch.setattr(draws, "MOST", 300)
+    monkeypatch.setattr(stage, "MOST", 300)
+    wave = {"v": np.sin(np.arange(6_000) / 5) + np.random.default_rng(0).normal(size=6_000)}
+    words = {"task": "forecast", "baselines": ["naive"], "set": {"task.horizon": 12, "task.look_back": 24, "task.season": 12}}
+    made = [luban.train(wave, model=model, out=tmp_path / model, **words) for model in ("naive", "nlinear")]
+    d = luban.compare(*made, data=wave).runs[1].differences["mse"]
+    low, high = made[1].report["judgement"]["difference"]
+    assert d.high - d.low == pytest.approx(high - low, rel=0.02)
+
+
 def test_what_is_no_comparison_is_refused(runs, tmp_path):
     with pytest.raises(UserError, match="two runs or more"):
         luban.compare(runs / "线性")
@@ -126,7 +161,7 @@ def test_the_command_prints_tables_json_and_a_page(runs, luban_in):
     done = luban_in(runs, "compare", "常数", "线性", "网络", "-o", "比较.html")
     assert "线性 is better than 常数" in done.stdout and "model.name" in done.stdout and " *" in done.stdout
     words = (runs / "比较.html").read_text(encoding="utf-8")
-    assert "<svg" in words and ">网络</text>" in words.replace("\n", "") and "http://www.w3.org" in words and "src=" not in words
+    assert "<svg" in words and ">网络</span>" in words and "http://www.w3.org" in words and "src=" not in words
     answer = json.loads(luban_in(runs, "compare", "常数", "线性", "--json").stdout)
     assert answer["rows"] == 57 and answer["runs"][1]["differences"]["accuracy"]["low"] > 0
     assert "ends in .html" in luban_in(runs, "compare", "常数", "线性", "-o", "x.csv", code=2).stderr
@@ -138,3 +173,12 @@ def test_the_page_is_the_same_each_time_and_escapes_what_users_wrote(runs):
     evil = dataclasses.replace(made.runs[1], name="<script>$x$")
     shown = page(dataclasses.replace(made, runs=(made.runs[0], evil), targets=("<b>",)))
     assert "<script>" not in shown and "<b>;" not in shown and page(made) == page(made)
+    assert made.verdicts[0].split(":")[0] in page(made)
+    chinese = page(made, "zh")
+    for word in ('lang="zh"', "网络 与 线性 分不出高下", "学习曲线", "整个运行，秒", ">轮<", "不同的设置"):
+        assert word in chinese, word
+
+
+def test_parameters_of_what_took_no_steps_are_not_zero(runs):
+    shown = facts(luban.compare(runs / "线性", runs / "网络"))
+    assert shown["parameters"][0] == "-" and shown["parameters"][1] != "-" and "whole run, seconds" in shown

@@ -1,6 +1,7 @@
 """Scoring: training rows are known again and left out, doubts are said, and the words about a difference are honest."""
 
 import math
+import shutil
 
 import numpy as np
 import polars as pl
@@ -64,6 +65,15 @@ def test_the_test_file_may_be_gone_when_new_rows_are_scored(data, tmp_path, capl
     assert "flatter" not in caplog.text
 
 
+def test_a_run_that_has_not_finished_is_told_how_to_go_on(run, data, tmp_path):
+    shutil.copytree(run.path, tmp_path / "半 成", ignore=shutil.ignore_patterns("model", "report*"))
+    for call in (luban.evaluate, luban.predict):
+        with pytest.raises(
+            UserError, match=r"has not finished\. Go on with it by the same `luban train` command and --resume --out '/.*半 成'"
+        ):
+            call(tmp_path / "半 成", data)
+
+
 def test_a_bad_row_is_named_by_its_number_in_the_given_table(run, data):
     table = reading.read(data)
     column = table.columns[0]
@@ -114,4 +124,10 @@ def test_a_difference_within_the_noise_is_level():
     assert "level" in said("rmse", "mlp", 99.5, {"trees": 100.0}, {"trees": (-1.5, 0.5)})
     assert "was not worth it" in said("price.rmse", "mlp", 102.0, {"trees": 100.0}, {"trees": (1.0, 3.0)})
     assert "level" in said("accuracy", "mlp", 1.0, {"trees": 1.0}, {"trees": None})
-    assert "was worth it" in said("accuracy", "mlp", 1.0, {"trees": 0.5, "linear": 0.4}, {"linear": (-1, 1)})  # the best one decides
+    assert "may be chance" in said("accuracy", "mlp", 1.0, {"trees": 0.5, "linear": 0.4}, {"linear": (-1, 1)})  # the best one decides
+
+
+def test_the_paired_interval_decides_who_is_ahead():
+    """The figure of all rows may lie on the other side of a baseline's on a sample than its own on the sample."""
+    assert "was worth it" in said("accuracy", "mlp", 0.89, {"trees": 0.9}, {"trees": (0.001, 0.004)})
+    assert "was not worth it" in said("rmse", "mlp", 0.89, {"trees": 0.9}, {"trees": (0.001, 0.004)})

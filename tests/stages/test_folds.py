@@ -127,6 +127,30 @@ def test_a_row_that_only_a_fold_cannot_read_is_left_out_of_it(tmp_path):
     assert run.report["folds"]["k"] == 4
 
 
+def rare(rows):
+    """A class of five rows that are copies: they all go into one fold, whose model then knows one class only."""
+    x = np.r_[np.random.default_rng(0).normal(size=rows - 5), np.full(5, 9.0)]
+    return pl.DataFrame({"x": x, "y": ["often"] * (rows - 5) + ["rare"] * 5, "day": range(rows)})
+
+
+def test_a_fold_that_cannot_be_trained_does_not_lose_the_run(tmp_path, caplog, luban_in):
+    table = rare(60)
+    rows = {"out": tmp_path / "a", "set": {"data.test_rows": [0, 20], "data.shares": [0.5, 0.3, 0.2]}, "metric": "log_loss"}
+    run = luban.train(table, target="y", folds=2, **rows, **LINEAR)
+    found = run.report["folds"]
+    assert "is left out: " in caplog.text and len(found["done"]) < 2 and found["model"] == "linear" and run.metrics
+    page = (run.path / "report.html").read_text(encoding="utf-8")
+    assert "folds" in page.partition("<h2>")[0]
+
+
+def test_the_figures_of_folds_are_told_without_words_and_as_json(tmp_path, luban_in):
+    asked = ("train", "iris", "-t", "species", "-m", "linear", "--baselines", "none", "--folds", "3", "-q")
+    told = luban_in(tmp_path, *asked).stdout.splitlines()[-2]
+    assert told.startswith("accuracy_of_folds ") and "3 folds of linear: accuracy 0." in told
+    answer = json.loads(luban_in(tmp_path, *asked, "--json").stdout)
+    assert answer["folds"]["model"] == "linear" and len(answer["folds"]["metrics"]["accuracy"]) == 3
+
+
 WRITTEN = pl.DataFrame({"line": [str(each) for each in luban.folders.__doc__.split("\n")] * 20})
 
 

@@ -1,8 +1,18 @@
 """A table that stays on disk gives the same model to the bit, is found again by the next run, and doubted as before."""
 
+import contextlib
+import json
 import logging
 import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
@@ -117,6 +127,7 @@ def test_a_test_file_beside_it(csv, tmp_path):
         for on in (True, False)
     ]  # fmt: skip
     assert runs[0].metrics == runs[1].metrics and "test 100" in runs[0].report["split"]
+    assert len(list((home() / "cache").glob("*.table"))) == 2  # the test file, too, stays on disk
     again = luban.evaluate(runs[0].path, csv)
     assert again.metrics["accuracy"] == runs[0].metrics["accuracy"]
 
@@ -126,6 +137,8 @@ def test_without_room_it_is_done_in_memory(csv, tmp_path, monkeypatch, caplog):
     assert trained(csv, tmp_path / "run", True).metrics["accuracy"] > 0.8
     assert "there is no room" in caplog.text and "read into memory" in caplog.text
     monkeypatch.setattr(cache, "_SPARE", 0)
+    luban.evaluate(tmp_path / "run", csv)  # now there is room: the data are known all the same
+    assert "has changed" not in caplog.text
     reading.read(csv, on_disk=True)
     monkeypatch.setattr(cache, "_SPARE", 10**18)
     caplog.clear()
@@ -133,9 +146,103 @@ def test_without_room_it_is_done_in_memory(csv, tmp_path, monkeypatch, caplog):
     assert "stay in memory" in caplog.text
 
 
+@contextlib.contextmanager
+def files_of_at_most(size):
+    """What a full disk does to a file, without filling one."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_disk_that_fills_up_is_told_and_nothing_is_left(csv, tmp_path, caplog):
+    with files_of_at_most(4_000):
+        assert isinstance(reading.read(csv, on_disk=True), pl.DataFrame)
+    assert "File too large" in caplog.text and "read into memory" in caplog.text and not list((home() / "cache").iterdir())
+    reading.read(csv, on_disk=True)
+    caplog.clear()
+    with files_of_at_most(1_000):
+        prepared = prepare(str(csv), from_words({"data": str(csv), "target": ["diagnosis"], "set": ["data.on_disk=true"]}))
+    assert "stay in memory" in caplog.text and len(prepared.rows.part) == 568
+    assert [entry.suffix for entry in (home() / "cache").iterdir()] == [".table"]
+
+
+def test_the_estimate_of_the_store_knows_texts(tmp_path):
+    rng = np.random.default_rng(0)
+    for number, (letters, between) in enumerate(
+        ((np.array(list("abcdefghij")), " "), (np.array([chr(0x4E00 + i) for i in range(2000)]), ""))
+    ):
+        texts = [between.join("".join(word) for word in rng.choice(letters, (30, 4))) for _ in range(3000)]
+        path = tmp_path / f"{number}.csv"
+        pl.DataFrame({"said": texts, "y": rng.integers(0, 2, 3000)}).write_csv(path)
+        prepared = prepare(str(path), from_words({"data": str(path), "target": ["y"], "set": ["data.on_disk=true"]}))
+        (store,) = (home() / "cache").glob("*.store")
+        taken = sum(file.stat().st_size for file in store.iterdir())
+        assert 0.5 < kept._size(prepared.rows.table) / taken < 2
+        shutil.rmtree(store)
+
+
+def test_a_table_cut_short_is_made_again(csv, caplog):
+    caplog.set_level(logging.INFO, "luban")
+    whole = reading.read(csv, on_disk=True)
+    (folder,) = (home() / "cache").glob("*.table")
+    sorted(folder.glob("*.parquet"))[-1].unlink()
+    caplog.clear()
+    assert reading.read(csv, on_disk=True).height == whole.height == 569 and "it is read once" in caplog.text
+
+
+def test_bytes_in_one_part_are_bytes_in_all(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "_PART", 100)
+    cells_ = [b"abc"] * 200 + [b"\xff\x00"] * 100 + [None] * 100
+    pl.DataFrame({"b": cells_, "n": range(400)}).write_parquet(tmp_path / "t.parquet", row_group_size=100)
+    kept_ = reading.read(tmp_path / "t.parquet", on_disk=True)
+    assert isinstance(kept_, table.DiskTable) and kept_.get_column("b").to_list() == cells_
+    assert kept_.get_column("b").dtype == reading.read(tmp_path / "t.parquet").get_column("b").dtype
+
+
+def test_quiet_stays_quiet(csv, tmp_path, luban_in):
+    words = ("--target", "diagnosis", "--model", "linear", "--baselines", "none", "--set", "data.on_disk=true")
+    done = luban_in(tmp_path, "train", csv, *words, "-q")
+    assert "split" not in done.stderr and "left out" not in done.stderr
+    assert "left out" in luban_in(tmp_path, "train", csv, *words).stderr
+
+
+def test_evaluate_makes_its_own_folder(csv, tmp_path, monkeypatch):
+    whole = reading.read(csv).drop("mean radius").drop_nulls()
+    whole.write_parquet(tmp_path / "t.parquet")
+    run = luban.train(
+        tmp_path / "t.parquet", target="diagnosis", model="linear", baselines=[], out=tmp_path / "run", set={"data.on_disk": True}
+    )
+    monkeypatch.setenv("LUBAN_HOME", str(tmp_path / "elsewhere"))
+    assert luban.evaluate(run.path, tmp_path / "t.parquet").metrics["accuracy"] > 0.8
+
+
 def test_the_table_at_hand_is_not_removed_for_its_store(csv, tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "MOST", 1000)
     assert trained(csv, tmp_path / "run", True).metrics["accuracy"] > 0.8
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+def test_a_store_is_larger_than_the_memory_it_takes(tmp_path):
+    """Of memory that is the process's own; RLIMIT_DATA cannot be the judge, for what is mapped to be written privately counts in it."""
+    rng, rows, width = np.random.default_rng(0), 4_000_000, 60
+    columns = {f"x{i}": rng.standard_normal(rows, np.float32) for i in range(width)}
+    columns["y"] = np.where(columns["x0"] + columns["x1"] > 0, "a", "b")
+    pl.DataFrame(columns).write_parquet(tmp_path / "t.parquet", compression="uncompressed", row_group_size=100_000)
+    words = ["--target", "y", "--model", "mlp", "--baselines", "none", "--set", "train.steps=200", "--set", "train.shuffle=100000"]
+    command = [sys.executable, "-m", "luban", "train", tmp_path / "t.parquet", *words, "--out", tmp_path / "run"]
+    process, most = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL), 0
+    while process.poll() is None:
+        found = re.search(r"RssAnon:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text())
+        most = max(most, 1024 * int(found[1]) if found else 0)
+        time.sleep(0.02)
+    (store,) = (home() / "cache").glob("*.store")
+    taken = sum(file.stat().st_size for file in store.iterdir())
+    assert process.returncode == 0 and taken > rows * width * 4 and most < 0.75 * taken, (most / 1e6, taken / 1e6)
+    assert json.loads((tmp_path / "run" / "report.json").read_text())["metrics"]["accuracy"] > 0.95
 
 
 def test_a_damaged_file_leaves_nothing(tmp_path):
@@ -160,7 +267,7 @@ def test_other_formats_stay_in_memory(tmp_path, caplog):
 
 
 def test_an_edit_of_ours_is_another_store():
-    assert kept._code() == kept._code() and len(kept._code()) == 40
+    assert cache.code() == cache.code() and len(cache.code()) == 40
 
 
 # ---------------------------------------------------------------- the order of rows

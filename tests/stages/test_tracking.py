@@ -1,6 +1,7 @@
 """What is told to others is read back by their own readers: TensorBoard's event files, an MLflow store on disk."""
 
 import json
+import shutil
 import sys
 
 import pytest
@@ -68,6 +69,36 @@ def test_a_stopped_run_goes_on_under_its_name(tmp_path, runs_of):
     train(resume=True)
     _, (told,) = runs_of(tmp_path / "store")
     assert told.info.status == "FINISHED" and "test/accuracy" in told.data.metrics
+
+
+@pytest.mark.parametrize("setting", ["tracking.tensorboard", "tracking.mlflow"])
+def test_a_tracker_that_fails_loses_no_run(tmp_path, caplog, setting):
+    """A file stands where the event files should go, and where the id of MLflow's run is kept, when the training has begun."""
+    pytest.importorskip("mlflow")
+    pytest.importorskip("tensorboardX")
+
+    class Spoiler:
+        def on_step(self, name, step, total):
+            if step == 1 and setting.endswith("board"):
+                shutil.rmtree(tmp_path / "a/tensorboard")
+                (tmp_path / "a/tensorboard").write_text("")
+            elif step == 1:
+                (tmp_path / "store/mlflow.db").unlink()
+
+        def on_eval(self, line): ...
+        def on_end(self, name): ...
+
+    where = True if setting.endswith("board") else str(tmp_path / "store")
+    run = luban.train("iris", out=tmp_path / "a", set={"train.epochs": 3, setting: where}, hooks=Spoiler(), **FOLLOWED)
+    assert "is told no more of this run" in caplog.text and (run.path / "report.json").exists()
+
+
+def test_a_folder_that_cannot_be_is_said_before_anything_is_done(tmp_path):
+    pytest.importorskip("mlflow")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"tracking\.mlflow: MLflow cannot use .*file"):
+        luban.train("iris", out=tmp_path / "a", set={"tracking.mlflow": str(tmp_path / "file/store")}, **FOLLOWED)
+    assert not (tmp_path / "a").exists()
 
 
 def test_tracking_changes_no_bit_of_the_model(tmp_path):

@@ -101,6 +101,26 @@ def test_auto_keeps_the_best_on_validation_and_shows_the_others(tmp_path):
     assert "worth it" in run.report["verdict"] or "level" in run.report["verdict"]
 
 
+def test_auto_keeps_a_simple_rule_where_that_is_best(tmp_path):
+    """A season too long for 400 rows of a linear map of 336 weights, and exact for the rule that repeats it."""
+    season = np.random.default_rng(0).normal(size=48)
+    table = {"v": np.tile(season, 12)}
+    settings = {"task.season": 48, "task.look_back": 48, "task.horizon": 8, "data.shares": [0.4, 0.3, 0.3]}
+    run = luban.train(table, task="forecast", out=tmp_path / "run", set=settings)
+    assert run.report["model"] == "seasonal" and set(run.report["tried"]) == {"naive", "seasonal", "nlinear"}
+    assert "A simple rule does best here: seasonal reaches mse (z-scored) 0.0000" in run.report["verdict"]
+
+
+def test_the_report_is_complete_when_report_json_is_there(tmp_path, monkeypatch):
+    def fail(*_):
+        raise UserError("the disk is full")
+
+    monkeypatch.setattr("luban.stages.train.page", fail)
+    with pytest.raises(UserError, match="disk is full"):
+        quick(tmp_path)
+    assert not (tmp_path / "run/report.json").exists()
+
+
 def test_users_own_network(tmp_path):
     net = torch.nn.Sequential(torch.nn.Linear(30, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
     run = quick(tmp_path, model=net, set={"train.epochs": 20, "train.lr": 0.01})

@@ -11,9 +11,10 @@ from typing import Any
 
 from luban.checks.answers import imbalance, size, target
 from luban.checks.columns import constant, ids, missing, outliers, sentinels
-from luban.checks.copies import contradictions, exact_copies
+from luban.checks.copies import contradictions, duplicates, exact_copies
 from luban.checks.drift import told_apart
 from luban.checks.finding import SEVERITIES, Finding, Look
+from luban.checks.gaps import gaps
 from luban.checks.labels import wrong_labels
 from luban.checks.leaks import groups, leaking_columns, time_order
 from luban.checks.near import near_copies
@@ -22,6 +23,7 @@ from luban.checks.spelling import as_read as as_read
 Check = Callable[[Look], list[Finding]]
 QUICK: tuple[Check, ...] = (
     exact_copies,
+    duplicates,
     leaking_columns,
     time_order,
     groups,
@@ -36,6 +38,8 @@ QUICK: tuple[Check, ...] = (
     size,
 )
 DEEP: tuple[Check, ...] = (*QUICK, near_copies, wrong_labels, told_apart)
+ORDERED: tuple[Check, ...] = (gaps,)
+"""Where an example is no row with an answer, but a window or a history."""
 
 
 def run(look: Look, checks: Sequence[Check], before: Sequence[Finding] = ()) -> list[dict[str, Any]]:

@@ -56,7 +56,7 @@ def imbalance(look: Look) -> list[Finding]:
                     1 - share,
                     "share of the commoner class",
                     name,
-                    "Judge by --metric average_precision; to weigh both alike: --set task.class_weights=balanced",
+                    "Judge by --metric pr_auc; to weigh both alike: --set task.class_weights=balanced",
                 )
             )
         tested = np.bincount(y[part == (TEST if (part == TEST).any() else VALID)], minlength=each.size)[1:]

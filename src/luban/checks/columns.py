@@ -174,18 +174,20 @@ def _tenths(y: np.ndarray) -> np.ndarray:
 
 def sentinels(look: Look) -> list[Finding]:
     """-999, 9999, 0 and their like for "missing": at one end, in three rows or more, and farther from the next value than Tukey's
-    fence is from the middle half of the others; or -1 where nothing else is negative."""
+    fence is from the middle half of the others; or -1 where nothing else is negative. Where most are 0 (rain, gains), 0 is
+    an amount, the few others have any height, and only a code below 0 is told."""
     found = []
     for each in look.numeric():
         name, x = each.columns[0], look.numbers(each)
-        known = np.unique(x[np.isfinite(x)])
+        known, counts = np.unique(x[np.isfinite(x)], return_counts=True)
+        mostly_none = np.mean(x == 0) > 0.5
         if len(known) < 5:
             continue
         for value, following in ((known[0], known[1]), (known[-1], known[-2])):
-            count = int((x == value).sum())
-            if count < 3 or not re.match(SENTINEL, f"{value:g}"):
+            count = int(counts[known == value][0])
+            if count < 3 or (mostly_none and value >= 0) or not re.match(SENTINEL, f"{value:g}"):
                 continue
-            rest = x[np.isfinite(x) & (x != value)]
+            rest = x[np.isfinite(x) & (x != value) & ~(mostly_none & (x == 0))]
             width, gap = float(np.subtract(*np.quantile(rest, [0.75, 0.25]))), abs(value - following)
             alone = value == -1 and following >= 0
             if gap > FENCE * width > 0 or alone:
@@ -194,7 +196,7 @@ def sentinels(look: Look) -> list[Finding]:
                     Finding(
                         "missing",
                         DOUBT,
-                        f"{value:g} in the column {name!r} seems to mean that nothing is known ({count:,} rows)",
+                        f"{value:g} in the column {name!r} seems to mean that nothing is known",
                         round(sure, 3),
                         f"gap to the next value {gap:.4g}, the others' middle half is {width:.4g} wide",
                         name,

@@ -28,9 +28,7 @@ def exact_copies(look: Look) -> list[Finding]:
     if not len(known):
         return []
     share = len(known) / len(others)
-    coarse = 1 + np.count_nonzero(np.diff(np.sort(hashes))) < 0.5 * len(
-        hashes
-    )  # whole patterns come back, and will in new data; splitting.told_apart says so
+    coarse = _repeats(hashes) > 0.5 * len(hashes)  # whole patterns come back, and will in new data; splitting.told_apart says so
     return [
         Finding(
             "copies",
@@ -43,6 +41,31 @@ def exact_copies(look: Look) -> list[Finding]:
             **look.places(known),
         )
     ]
+
+
+def duplicates(look: Look) -> list[Finding]:
+    """Rows with the inputs of an earlier one, wherever they stand, from 1 % on. A note: a drawn split keeps them in one part."""
+    hashes, repeats = look.codes, _repeats(look.codes)
+    if repeats < FLATTERS * len(hashes):
+        return []
+    order = np.argsort(hashes, kind="stable")
+    return [
+        Finding(
+            "duplicates",
+            NOTE,
+            f"{repeats:,} of {len(hashes):,} rows ({repeats / len(hashes):.1%}) have the same inputs as an earlier row",
+            1.0,
+            "all inputs are equal",
+            None,
+            "Usual where columns are few and coarse. If the same thing was entered twice, keep one row of it",
+            **look.places(np.sort(order[1:][np.diff(hashes[order]) == 0])),
+        )
+    ]
+
+
+def _repeats(hashes: np.ndarray) -> int:
+    """How many of them are equal to another one before."""
+    return len(hashes) - 1 - int(np.count_nonzero(np.diff(np.sort(hashes))))
 
 
 def contradictions(look: Look) -> list[Finding]:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from luban.checks.finding import DOUBT, NOTE, SERIOUS, Finding, Look
-from luban.checks.folds import FOLDS, inputs_of, out_of_fold, sample
+from luban.checks.unseen import FOLDS, inputs_of, out_of_fold, sample
 from luban.core.contract import Part
 from luban.core.registry import Later
 from luban.splitting import TEST, TRAIN
@@ -17,12 +17,12 @@ metrics = Later("sklearn.metrics")
 
 
 def told_apart(look: Look) -> list[Finding]:
-    """A classifier two-sample test (Lopez-Paz & Oquab 2017), where the test rows were given and not drawn: out-of-fold ROC-AUC, its
-    standard error that of Mann and Whitney. .5 is one source; told from .6 on (three standard errors aside), serious from .8."""
+    """A classifier two-sample test (Lopez-Paz & Oquab 2017), where the test rows were not drawn but given, or a column or the time says
+    which they are: out-of-fold ROC-AUC, its standard error that of Mann and Whitney. .5 is one source; told from .6 on (three standard
+    errors aside), serious from .8."""
     part = look.rows.part
-    drawn = "hash" in look.rows.facts["split"]
     train, test = np.flatnonzero(part == TRAIN), np.flatnonzero(part == TEST)
-    if drawn or min(len(train), len(test)) < 10 * FOLDS:
+    if look.rows.facts["drawn"] or min(len(train), len(test)) < 10 * FOLDS:
         return []
     index = np.concatenate([sample(look, train), sample(look, test)])
     y = part[index] == TEST

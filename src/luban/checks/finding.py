@@ -65,6 +65,11 @@ def places(numbers: np.ndarray, height: int) -> dict[str, Any]:
 def spaced(n: int, width: int) -> np.ndarray:
     """Evenly spaced row numbers out of n, (<= MOST_ROWS,) int64: what is looked at of a table of `width` columns."""
     most = max(1_000, min(MOST_ROWS, MOST_CELLS // max(1, width)))
+    return evenly(n, most)
+
+
+def evenly(n: int, most: int) -> np.ndarray:
+    """All of n numbers, or `most` that are evenly spaced, the first and the last among them, int64."""
     return np.arange(n) if n <= most else np.linspace(0, n - 1, most).astype(np.int64)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from luban.checks.finding import DOUBT, NOTE, Finding, Look, used
-from luban.checks.folds import FOLDS, inputs_of, out_of_fold, sample
+from luban.checks.unseen import FOLDS, inputs_of, out_of_fold, sample
 from luban.core.contract import Part
 
 EASY = 0.01
@@ -41,8 +41,11 @@ def wrong_labels(look: Look) -> list[Finding]:
 
 def _classes(look: Look, key: str, index: np.ndarray) -> list[Finding]:
     each = look.schema.targets[key]
+    given = look.store.columns[key][torch.from_numpy(index)].numpy()
+    labels, counts = np.unique(given, return_counts=True)
+    index = index[np.isin(given, labels[counts >= FOLDS])]  # a rarer class is not in every fold, and its rows would all be doubted
     labels, y = np.unique(look.store.columns[key][torch.from_numpy(index)].numpy(), return_inverse=True)
-    if len(labels) < 2 or np.bincount(y).min() < 2:
+    if len(labels) < 2 or len(index) < 10 * FOLDS:
         return []
     p = out_of_fold(*inputs_of(look, index), Part(key, "classes", len(labels), "cross_entropy"), torch.from_numpy(y + 1))
     answer, top = p.argmax(1), p.max(1)
@@ -58,19 +61,19 @@ def _classes(look: Look, key: str, index: np.ndarray) -> list[Finding]:
     against = (answer != y)[top >= np.quantile(top, 0.75)]
     coarse = any(each.kind == "grid" for each in look.schema.inputs.values())  # seen as 8 x 8 averages, too little to accuse anybody
     doubted = not coarse and skill > LEARNED and against.sum() > 2 and EASY < against.mean() < UNSURE
-    given, expected = each.decode(torch.from_numpy(labels[[y[order[0]], answer[order[0]]]]))
+    first, expected = each.decode(torch.from_numpy(labels[[y[order[0]], answer[order[0]]]]))
+    likely = (f"are probably wrong, and perhaps {against.mean():.1%} of all" if doubted
+              else "are not what models of the other rows say; where classes overlap that is usual, but some may be wrong")  # fmt: skip
     return [
         Finding(
             "labels",
             DOUBT if doubted else NOTE,
-            f"{len(order):,} of {len(y):,} rows ({len(order) / len(y):.1%}) have a {name!r} that the other rows contradict; the surest has "
-            f"{given!r}, and {expected!r} would be expected"
-            + (f". Perhaps {against.mean():.1%} of all labels are wrong" if doubted else ""),
+            f"{len(order):,} of {len(y):,} labels in {name!r} {likely}; the first is {first!r}, where {expected!r} would be expected",
             round(float((p[order, answer[order]] - p[order, y[order]]).mean()), 3),
             f"confident learning: mean margin of probabilities out of {FOLDS} folds (accuracy {accuracy:.3f}; of the surest quarter "
             f"{against.mean():.1%} have another label)",
             name,
-            "Look at these rows, the surest first, and correct what is wrong",
+            "Look at these rows first, the surest of them stands first, and correct what is wrong",
             **look.places(index[order]),
         )
     ]
@@ -115,12 +118,12 @@ def _amounts(look: Look, key: str, index: np.ndarray) -> list[Finding]:
         Finding(
             "labels",
             NOTE,
-            f"{len(order):,} of {len(y):,} rows have a {each.columns[0]!r} far from what the other rows let expect: the "
-            f"farthest is {value:.6g}, and about {expected:.6g} would be expected",
+            f"{len(order):,} of {len(y):,} values of {each.columns[0]!r} are far from what the other rows let expect and may be wrong: "
+            f"the farthest is {value:.6g}, where about {expected:.6g} would be expected",
             round(1 - FAR / first, 3),
             f"the farthest residual out of {FOLDS} folds is {first:.1f} robust standard deviations",
             each.columns[0],
-            "Look at these rows, the farthest first, and correct what is wrong",
+            "Look at these rows first, the farthest of them stands first, and correct what is wrong",
             **look.places(index[order]),
         )
     ]

@@ -78,7 +78,7 @@ def time_order(look: Look) -> list[Finding]:
     The answer's rank by tenths of time: eta squared of an analysis of variance, .01 small and .06 medium (Cohen 1988), beside its p.
     """
     found: list[Finding] = []
-    if look.config.time or look.config.group or "hash" not in look.rows.facts["split"]:
+    if look.config.group or not look.rows.facts["drawn"]:
         return found
     dates = [(key, each) for key, each in look.schema.inputs.items() if type(each).__module__.endswith(".date")]
     for key, each in dates:
@@ -109,7 +109,7 @@ def groups(look: Look) -> list[Finding]:
     words, such as towns, which new data may well share.
     """
     found: list[Finding] = []
-    if look.config.group or look.config.time or "hash" not in look.rows.facts["split"]:
+    if look.config.group or not look.rows.facts["drawn"]:
         return found
     for each in look.schema.inputs.values():
         name = each.columns[0]

@@ -84,7 +84,8 @@ def odd_cells(column: pl.Series, target: bool) -> Iterator[Finding]:
         share = 1 - odd.sum() / n
         few = column.filter(odd).n_unique() <= FEW
         if odd.any() and values.n_unique() > 10 and (share >= MOSTLY or (share >= 0.5 and few)):
-            taken = "They are read as missing" if share >= MOSTLY else f"It is read as words: --set 'fields.{column.name}={field}'"
+            taken = "They are read as missing where training rows hold such, else refused"
+            taken = taken if share >= MOSTLY else f"It is read as words: --set 'fields.{column.name}={field}'"
             mend = f"{taken}. Better correct the cells; to leave out rows that cannot be read: --set data.skip_bad=true"
             if target:
                 mend = "Correct these cells, or empty them: rows without an answer are left out"

@@ -54,11 +54,12 @@ def _metrics() -> None:
 
 def _settings() -> None:
     from luban.data import DataConfig
-    from luban.planning import Config, TrackingConfig, TrainConfig
+    from luban.planning import Config, ReportConfig, TrackingConfig, TrainConfig
 
-    _knobs(Config, "", leave_out=("data", "train", "tracking"))
+    _knobs(Config, "", leave_out=("data", "train", "report", "tracking"))
     _knobs(DataConfig, "data.")
     _knobs(TrainConfig, "train.")
+    _knobs(ReportConfig, "report.")
     _knobs(TrackingConfig, "tracking.")
     click.echo("model.* and task.*: `luban list models NAME`, `luban list tasks NAME`")
 

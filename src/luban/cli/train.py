@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -100,21 +101,27 @@ def train(**options: Any) -> int:
         with Screen(quiet) as SCREEN:
             outcome = recipe.run(words, SCREEN) if recipe.is_recipe(words) else recipe.single(words, SCREEN)
     except Interrupted as stop:
-        command = "the same command with --resume" + ("" if words["out"] else f" --out {stop}")
+        command = "the same command with --resume" + ("" if words["out"] else f" --out {shlex.quote(str(stop))}")
         raise Interrupted(f"stopped and saved in {stop}. To go on: {command}.") from None
     finally:
         SCREEN = None
     run = outcome.run
     if as_json:
-        click.echo(json.dumps({"run": str(run.path), "metrics": outcome.metrics}, ensure_ascii=False))
+        folds = {"folds": run.report["folds"]} if "folds" in run.report else {}
+        click.echo(json.dumps({"run": str(run.path), "metrics": outcome.metrics, **folds}, ensure_ascii=False))
         return outcome.exit_code
     if not quiet:
         from luban.report.card import asked
 
-        path, question = _short(run.path), asked(run.report.get("example", {}))
+        path, question = shlex.quote(_short(run.path)), asked(run.report.get("example", {}))
         click.echo(f"next: luban predict {path} {question}\n      luban evaluate {path} MORE_DATA\n      luban serve {path}", err=True)
+    called, metric = run.report.get("called", {}), run.report["metric"]
     for name, value in outcome.metrics.items():
-        click.echo(f"{name:<24} {value:.6g}")
+        click.echo(f"{name:<24} {value:.6g}{called.get(name, name).removeprefix(name)}")
+    if values := run.report.get("folds", {}).get("metrics", {}).get(metric):
+        from luban.report.words import folds as told
+
+        click.echo(f"{f'{metric}_of_folds':<24} {sum(values) / len(values):.6g}  {told(run.report['folds'], metric, 'en')}")
     click.echo(str(run.path))
     return outcome.exit_code
 

@@ -38,7 +38,8 @@ def evaluate(run: str, data: str, split: str | None, model: str | None, skip_bad
         return
     for name, value in measured.metrics.items():
         low, high = measured.intervals.get(name, (None, None))
-        click.echo(f"{name:<24} {value:<10.6g}" + (f" [{low:.6g}, {high:.6g}]" if low is not None else ""))
+        interval = f" [{low:.6g}, {high:.6g}]" if low is not None else ""
+        click.echo(f"{name:<24} {value:<10.6g}{interval}{measured.called.get(name, name).removeprefix(name)}")
     click.echo(path)
 
 

@@ -131,7 +131,7 @@ class Examples:
             yield self[torch.arange(start, min(start + most, len(self)))]
 
     def thinned(self, most: int) -> Examples:
-        """At most so many of them, evenly drawn."""
+        """At most so many of them, evenly spaced."""
         if len(self) <= most:
             return self
         return Examples(self.store, self.spans[torch.arange(most) * len(self) // most], self.batch)

@@ -90,7 +90,8 @@ def numbers(column: pl.Series, comma: bool = False) -> pl.Series:
 
 
 def _written(text: pl.Series, comma: bool) -> pl.Series:
-    """Currency signs, grouping, full-width digits and percent: "￥1,234", "5 €", "１２", "12%" = 0.12 (what Excel keeps for it)."""
+    """Currency signs, grouping, full-width digits, percent, ten thousands: "￥1,234", "5 €", "１２", "12%" = 0.12 (as Excel keeps it),
+    "70.4万" = 704,000, "3亿元" = 300,000,000."""
     point, group = (",", r"\.") if comma else (r"\.", ",")
     grouped = rf"^[+-]?[1-9]\d{{0,2}}(?:(?:{group}\d{{3}})+|(?: \d{{3}})+)(?:{point}\d*)?$"
     s = pl.col("s")
@@ -98,11 +99,13 @@ def _written(text: pl.Series, comma: bool) -> pl.Series:
     frame = frame.with_columns(s.str.normalize("NFKC").str.replace_all("[−–]", "-"))
     frame = frame.with_columns(s.str.replace(r"^([+-]?)\s*[$€£¥₹₩]\s*", "${1}").str.replace(r"\s*(?:[$€£¥₹₩]|元)$", ""))
     frame = frame.with_columns(s.str.replace(r"\s*%$", ""), percent=s.str.ends_with("%"))
+    frame = frame.with_columns(s.str.replace(r"\s*[万萬亿億]$", ""), tens=pl.when(s.str.contains("[万萬]$")).then(pl.lit("e4"))
+                               .when(s.str.contains("[亿億]$")).then(pl.lit("e8")).otherwise(pl.lit("")))  # fmt: skip
     frame = frame.with_columns(s=pl.when(s.str.contains(grouped)).then(s.str.replace_all(rf"{group}| ", ""))
                                .when(s.str.contains(group) if comma else False).then(None).otherwise(s))  # fmt: skip
     if comma:
         frame = frame.with_columns(s.str.replace(",", ".", literal=True))
-    value = s.cast(pl.Float64, strict=False)
+    value = pl.concat_str(s, "tens").cast(pl.Float64, strict=False)  # "70.4e4" is exact, 70.4 * 1e4 need not be
     return frame.select(pl.when(pl.col("percent")).then(value / 100).otherwise(value)).collect().to_series()
 
 
@@ -176,6 +179,18 @@ def picked(rows: Sequence[int] | np.ndarray) -> AbstractContextManager[None]:
     """Within it, row i is what was row rows[i] outside."""
     outer = _row.get()
     return numbered(lambda i: outer(int(rows[i])))
+
+
+_names: dict[int, str] = {}
+
+
+def name_bytes(content: bytes, name: str) -> None:
+    """Remembers what the user calls a cell of bytes: a name in an archive, where the cell cannot hold one."""
+    _names[hash(content)] = name
+
+
+def name_of(content: bytes) -> str | None:
+    return _names.get(hash(content))
 
 
 _files: ContextVar[bool] = ContextVar("files", default=True)

@@ -256,6 +256,8 @@ class Measured:
     """For the report: confusion matrix, per class figures, ... (JSON)."""
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     """95 % of a metric's resampled values lie between these; only what `evaluate` and the report give has them."""
+    called: dict[str, str] = field(default_factory=dict)
+    """{metric: what it is called before people}, where its name alone does not say it; given with the intervals."""
 
 
 class Task(ABC):
@@ -342,6 +344,10 @@ class Task(ABC):
     @abstractmethod
     def metrics(self, schema: Schema) -> tuple[str, ...]:
         """Names of all metrics; the first picks the best checkpoint, the model of `auto` and the order of comparison."""
+
+    def called(self, metric: str, schema: Schema) -> str:
+        """The metric before people: of which class, in which units, where its name alone leaves that open."""
+        return metric
 
     def judge(self, model: Model, batch: Batch, head: Head) -> Batch:
         """What `measure` needs of these examples, (B, ...) each; `batch` holds the answers. Default: what is predicted without them."""

@@ -74,3 +74,12 @@ def read_json(path: Path) -> Any:
 def sha256(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def amount(bytes_: float) -> str:
+    """Bytes in words: "312 bytes", "5.1 kB", "64 MB"."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if bytes_ < 999.5 or unit == "GB":
+            break
+        bytes_ /= 1000
+    return f"{bytes_:,.1f} {unit}" if bytes_ < 9.95 and unit != "bytes" else f"{bytes_:,.0f} {unit}"

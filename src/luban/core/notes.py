@@ -16,36 +16,39 @@ _LOG.addHandler(logging.NullHandler())
 
 def padded(text: str, width: int) -> str:
     """`text` cut and filled to `width` cells of a terminal, where a Chinese character takes two."""
-    while (cells := cells_of(text)) > width:
+    while (cells := width_of(text)) > width:
         text = text[:-1]
     return text + " " * (width - cells)
 
 
-def cells_of(text: str) -> int:
+def width_of(text: str) -> int:
+    """Cells of a terminal."""
     return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
+
+
+_records: list[list[tuple[str, str]]] = []
 
 
 @contextmanager
 def recorded() -> Iterator[list[tuple[str, str]]]:
-    """What is said within it, as ("say" or "warn", text), so that it can be said again."""
+    """What is said within it, as ("say" or "warn", text), whoever listens, so that it can be said again."""
     lines: list[tuple[str, str]] = []
-    handler = logging.Handler()
-    handler.emit = lambda record: lines.append(("warn" if record.levelno > logging.INFO else "say", record.getMessage()))  # type: ignore[method-assign]
-    before = _LOG.level
-    _LOG.addHandler(handler)
-    _LOG.setLevel(min(logging.INFO, _LOG.getEffectiveLevel()))
+    _records.append(lines)
     try:
         yield lines
     finally:
-        _LOG.removeHandler(handler)
-        _LOG.setLevel(before)
+        _records[:] = [each for each in _records if each is not lines]  # `remove` would take an equal one
 
 
 def say(text: str) -> None:
     """Tells the user what is being done or what was decided."""
+    for lines in _records:
+        lines.append(("say", text))
     _LOG.info(text)
 
 
 def warn(text: str) -> None:
     """Tells the user what may be wrong with the data or the result."""
+    for lines in _records:
+        lines.append(("warn", text))
     _LOG.warning(text)

@@ -19,7 +19,8 @@ from luban.core.files import sha256
 PIECE = 1_000_000
 """Rows of one column at a time."""
 BATCH = 100_000
-"""Rows of all columns at a time."""
+"""Rows of all columns at a time, fewer where they are many: CELLS in all, which cost some 100 bytes each while they are hashed."""
+CELLS = 2_000_000
 
 
 class DiskTable:
@@ -92,7 +93,7 @@ class DiskTable:
         for start, frame in self.select([name]).batches(PIECE):
             yield start, frame.to_series()
 
-    def batches(self, size: int = BATCH) -> Iterator[tuple[int, pl.DataFrame]]:
+    def batches(self, size: int) -> Iterator[tuple[int, pl.DataFrame]]:
         """(number of its first row, rows as a frame), in order; all but the last of exactly `size` rows."""
         start, held = 0, pl.DataFrame(schema=self.schema)
         for frame in self._selected(size):
@@ -115,8 +116,9 @@ class DiskTable:
             read += frame.height
 
 
-def batches(table: Any, size: int = BATCH) -> Iterator[tuple[int, pl.DataFrame]]:
+def batches(table: Any, size: int | None = None) -> Iterator[tuple[int, pl.DataFrame]]:
     """(number of its first row, rows as a frame of at most `size`), in order, of either kind of table."""
+    size = size or max(1, min(BATCH, CELLS // max(1, table.width)))
     if isinstance(table, DiskTable):
         yield from table.batches(size)
     else:

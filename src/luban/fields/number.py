@@ -24,7 +24,7 @@ BINS = 128
 FARTHEST = 1e100
 """Squares of what lies beyond would overflow; nothing that anyone measures does."""
 SAMPLE = 250_000
-"""Values of each piece of a column, evenly drawn, that the quantiles are taken from: they move by a thousandth of the rows."""
+"""Values of each piece of a column, evenly spaced, that the quantiles are taken from: they move by a thousandth of the rows."""
 STEEPEST = 1e6
 """Encoded values end here: n rows cannot hold a z-score above sqrt(n), so only a wrong unit or a typo gets there, and must not
 overflow a layer."""

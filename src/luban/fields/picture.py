@@ -158,8 +158,9 @@ class Picture(Field):
         if here.all():
             return torch.from_numpy(self._pictures(column))
         rows = np.flatnonzero(here)
-        made = np.empty((len(column), *self.shape), np.uint8)
-        made[:] = self._blank()
+        say(f"{self.columns[0]}: {len(column) - len(rows):,} of {len(column):,} cells hold no picture (the first: "
+            f"{cells.row(int(here.argmin()))}) and are read as the mean colour")  # fmt: skip
+        made = np.broadcast_to(self._blank(), (len(column), *self.shape)).copy()
         try:
             with cells.picked(rows):
                 made[rows] = self._pictures(column[rows])
@@ -302,7 +303,8 @@ def _each(column: pl.Series) -> Iterator[Any]:
 
 
 def _called(cell: Any) -> str:
-    """A path by its end; what else a cell holds is nothing to read."""
+    """A path by its end, bytes by the name that they had in an archive; what else a cell holds is nothing to read."""
+    cell = cells.name_of(cell) if isinstance(cell, bytes) else cell
     if not isinstance(cell, str) or not _pixels.is_path(cell):
         return ""
     return (repr(cell) if len(cell) <= 100 else repr("..." + cell[-97:])) + " "

@@ -18,7 +18,7 @@ def mean_skill(reference: Mapping[str, Array], reached: Mapping[str, Array]) -> 
     a constant, whatever the metric and its units. Perfect is 1 for a metric to be maximised and 0 for an error. NaN where there is none.
     """
     total, held = np.zeros(1), np.zeros(1)
-    for name in reference.keys() & reached.keys():
+    for name in [each for each in reference if each in reached]:  # in one order: a sum follows from it, to the last bit
         perfect = 1.0 if direction(name) == "max" else 0.0
         with np.errstate(divide="ignore", invalid="ignore"):
             skill = (reached[name] - reference[name]) / (perfect - reference[name])

@@ -36,9 +36,12 @@ def asked(example: dict[str, Any]) -> str:
 def card(report: dict[str, Any], schema: Schema) -> str:
     """Markdown with the hub's front matter."""
     target = ", ".join(f"`{_flat(each.columns[0])}`" for each in schema.targets.values())
-    intervals, beside = report.get("intervals", {}), report["baselines"]
-    metrics = "\n".join(f"| {_flat(name)} | {_figure(value, intervals.get(name))} |" for name, value in report["metrics"].items())
+    intervals, beside, called = report.get("intervals", {}), report["baselines"], report.get("called", {})
+    metrics = "\n".join(
+        f"| {_flat(called.get(name, name))} | {_figure(value, intervals.get(name))} |" for name, value in report["metrics"].items()
+    )
     inputs = "\n".join(f"- `{_flat(each.columns[0])}`: {_kind(each)}" for each in schema.inputs.values())
+    sure = "with 95 % bootstrap intervals" if report.get("resampling") else "without intervals: there are too few independent examples"
     low = report.get("baseline_intervals", {})
     baselines = "\n".join(
         f"| {name} | {_figure(values.get(report['metric'], float('nan')), low.get(name, {}).get(report['metric']))} |"
@@ -67,13 +70,13 @@ or `luban predict this/folder {asked(report["example"])}`. It reads these column
 
 {inputs}
 
-## Metrics on the {report["scored"]} part, with 95 % bootstrap intervals
+## Metrics on the {report["scored"]} part, {sure}
 
 | metric | value |
 |---|---|
 {metrics}
 
-## Baselines on the same examples ({_flat(report["metric"])})
+## Baselines on the same examples ({_flat(called.get(report["metric"], report["metric"]))})
 
 | model | value |
 |---|---|
@@ -129,10 +132,11 @@ def _failures(slices: dict[str, Any] | None) -> str:
         f"| {_flat(name)} | {_flat(each['value'])} | {each['rows']:,} | {_figure(each['metric'], each['interval'])} |"
         for _, name, each in worse
     )
+    sample = f", in a sample of {slices['sample']:,}" if slices.get("sample") else ""
     return f"""
 ## Where it is worse
 
-Rows that it is wrong on more often than on the rest, beyond chance (Welch's t-test, Holm's correction):
+Rows that it is wrong on more often than on the rest, beyond chance (Welch's t-test, Holm's correction){sample}:
 
 | column | value | rows | {_flat(slices["metric"])} |
 |---|---|---|---|

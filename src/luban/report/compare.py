@@ -1,59 +1,67 @@
-"""Runs side by side on one page that opens anywhere without a network. It sees a Comparison and nothing else.
-
-Words of the user's are escaped; the plot is SVG, whose letters are drawn by the reader's own fonts, so that Chinese needs none of ours.
-"""
+"""Runs side by side on one page that opens anywhere without a network. It sees a Comparison and nothing else."""
 
 from __future__ import annotations
 
 import html
-import io
 import json
-import warnings
 from typing import Any
 
-from luban.core.registry import Later
 from luban.metrics import better
-from luban.report.page import STYLE, table
+from luban.report import plots
+from luban.report.page import document, sectioned, table
+from luban.report.words import Words, language_of, speaker
 
-matplotlib = Later("matplotlib")
-figures = Later("matplotlib.figure")
-
-COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb")
-"""Tol's bright scheme, which the colour-blind can tell apart."""
-STROKES = ("-", "--", "-.", ":")
-_MARKS = "td small{color:#777}td b{font-weight:600}.better{color:#1a7f37}.worse{color:#b42318}"
+MARKS = "<style>td b{font-weight:600}td .better{color:#1a7f37}td .worse{color:#b42318}</style>"
 
 
-def page(made: Any) -> str:
-    """The page of a luban.stages.compare.Comparison."""
-    title = f"{' / '.join(each.name for each in made.runs)}"
+def page(made: Any, language: str = "auto") -> str:
+    """The page of a luban.stages.compare.Comparison. language: en, zh, or auto, what the environment speaks."""
+    language = language_of(language)
+    t = speaker(language)
+    title = html.escape(" / ".join(each.name for each in made.runs))
     head = ["", *(each.name for each in made.runs)]
+    metrics = [[html.escape(name), *(_cell(made, name, each) for each in made.runs)] for name in made.runs[0].metrics]
+    sizes = [[html.escape(t(name)), *map(html.escape, values)] for name, values in facts(made).items()]
+    differ = [[html.escape(key), *(html.escape(setting(value)) for value in values)] for key, values in made.settings.items()]
     sections = {
-        f"Metrics, by {made.metric}": table(head, [[html.escape(name), *(_cell(made, name, each) for each in made.runs)]
-                                                   for name in made.runs[0].metrics]),
-        "Learning curves": curves(made),
-        "Time and size": table(head, [[name, *map(html.escape, values)] for name, values in facts(made).items()]),
-        "Settings that differ": table(head, [[html.escape(key), *(html.escape(setting(value)) for value in values)]
-                                             for key, values in made.settings.items()]) if made.settings else "none",
-    }  # fmt: skip
-    body = "".join(f"<h2>{html.escape(name)}</h2><div class=scroll>{inner}</div>" for name, inner in sections.items() if inner)
-    words = "<br>".join(html.escape(each) for each in made.verdicts)
+        t("Metrics, by {metric}").format(metric=made.metric): table(head, metrics),
+        t("Learning curves"): curves(made, t),
+        t("Time and size"): table(head, sizes),
+        t("Settings that differ"): table(head, differ) if differ else t("none"),
+    }
+    told = "<br>".join(html.escape(each) for each in verdicts(made, t))
     about = f"{made.task}: {', '.join(made.targets[:6])}"
     if made.rows:
-        about += (f"; in brackets the 95 % interval of the difference from {made.runs[0].name} on the same {made.rows:,} test rows "
-                  "(paired bootstrap); * where it leaves out 0")  # fmt: skip
-    return (
-        f'<!doctype html><html><head><meta charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}{_MARKS}</style></head><body>'
-        f"<h1>{html.escape(title)}</h1><p class=verdict>{words}</p><p class=faint>{html.escape(about)}</p>{body}</body></html>\n"
-    )
+        about += "; " + t(
+            "in brackets the 95 % interval of the difference from {name} on the same {n} test rows (paired bootstrap); "
+            "* where it leaves out 0"
+        ).format(name=made.runs[0].name, n=f"{made.rows:,}")
+    shown = sectioned({name: f"<div class=scroll>{inner}</div>" if inner else "" for name, inner in sections.items()})
+    return document(title, f"{MARKS}<p class=verdict>{told}</p><p class=faint>{html.escape(about)}</p>{shown}", language)
+
+
+def verdicts(made: Any, t: Words) -> list[str]:
+    """What came of each run beside the first, in the language of the page; why some could not be judged, as it was said."""
+    judged = [each for each in made.runs[1:] if made.metric in each.differences]
+    found = list(made.verdicts[: len(made.verdicts) - len(judged)])
+    for each in judged:
+        d, names = each.differences[made.metric], {"name": each.name, "first": made.runs[0].name}
+        how = f"{made.metric} {interval(d)}"
+        if not d.sure:
+            found.append(t("{name} and {first} cannot be told apart: {how}.").format(**names, how=how))
+        elif better(made.metric, d.value, 0.0):
+            found.append(t("{name} is better than {first}: {how}.").format(**names, how=how))
+        else:
+            found.append(t("{name} is worse than {first}: {how}.").format(**names, how=how))
+    return found
 
 
 def facts(made: Any) -> dict[str, list[str]]:
-    """{what: a run's each}: model, time, parameters, size."""
+    """{what: a run's each}: model, time, parameters (of what was trained in steps), size."""
     return {
         "model": [each.model for each in made.runs],
-        "seconds": [f"{each.seconds:,.1f}" for each in made.runs],
-        "parameters": [f"{each.parameters:,}" for each in made.runs],
+        "whole run, seconds": [f"{each.seconds:,.1f}" for each in made.runs],
+        "parameters": [f"{each.parameters:,}" if each.parameters else "-" for each in made.runs],
         "size on disk": [f"{each.size / 1e6:,.2f} MB" for each in made.runs],
     }
 
@@ -86,33 +94,20 @@ def _cell(made: Any, metric: str, run: Any) -> str:
     return f"{value}<br><small{mark}>{interval(d)}</small>"
 
 
-def curves(made: Any) -> str:
-    """The validation metric and the training loss by epoch, laid over each other, as SVG; "" where no model was trained in steps. A model
-    that took no steps is a dotted line at its height."""
-    shown = [
-        (f"{run.name}: {model}" if len(run.curves) > 1 else run.name, COLOURS[i % len(COLOURS)], STROKES[j % len(STROKES)], lines)
-        for i, run in enumerate(made.runs)
-        for j, (model, lines) in enumerate(run.curves.items())
-    ]
-    if not any(len(lines) > 1 for *_, lines in shown):
+def curves(made: Any, t: Words) -> str:
+    """The validation metric and the training loss by epoch, laid over each other; "" where no model was trained in steps. A model that
+    took no steps is a dashed line at its height."""
+    shown = {f"{run.name}: {model}" if len(run.curves) > 1 else run.name: lines for run in made.runs for model, lines in run.curves.items()}
+    if not any(len(lines) > 1 for lines in shown.values()):
         return ""
-    drawn = figures.Figure(figsize=(9.4, 3.4), layout="constrained")
-    sides = {made.metric: f"{made.metric} on validation", "train_loss": "loss in training"}
-    for axes, (key, name) in zip(drawn.subplots(1, 2), sides.items(), strict=True):
-        for label, colour, style, lines in shown:
-            points = [(line["epoch"], line[key]) for line in lines if line.get(key) is not None]
-            if len(points) > 1:
-                axes.plot(*zip(*points, strict=True), style, color=colour, label=label, linewidth=1.4)
-            elif points:
-                axes.axhline(points[0][1], linestyle=":", color=colour, label=label, linewidth=1.4)
-        axes.set_xlabel("epoch")
-        axes.set_title(name, loc="left", fontsize=10)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(alpha=0.2)
-    handles, labels = drawn.axes[0].get_legend_handles_labels()
-    drawn.legend(handles, [label.replace("$", r"\$") for label in labels], loc="outside lower center", ncols=3, frameon=False, fontsize=9)
-    file = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "luban"}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")  # the reader's fonts draw them, not ours
-        drawn.savefig(file, format="svg", metadata={"Date": None})
-    return file.getvalue().partition("<svg")[1] + file.getvalue().partition("<svg")[2]
+    drawn = ""
+    for key, name in ((made.metric, f"{made.metric} {t('on validation')}"), ("train_loss", t("loss in training"))):
+        points = {label: [(line["epoch"], line[key]) for line in lines if line.get(key) is not None] for label, lines in shown.items()}
+        chart = {
+            "x": "epoch",
+            "y": key if key == made.metric else "loss in training",
+            "lines": {label: list(zip(*of, strict=True)) for label, of in points.items() if len(of) > 1},
+            "levels": {label: of[0][1] for label, of in points.items() if len(of) == 1},
+        }
+        drawn += plots.chart(name, chart, t)
+    return f"<div class=charts>{drawn}</div>"

@@ -8,8 +8,9 @@ A task hands over arrays, under a title, "" where none is needed:
     {"x": words, "y": words, "lines": {name: (xs, ys)}}                 a chart of its own
 
 What comes of it is plain JSON: {"x": words, "y": words, "lines": {name: [xs, ys]}, "dots": {name: [xs, ys]}, "bars": [xs, heights],
-"guide": "diagonal" | "zero", "unit": both axes go from 0 to 1}, each key but x and y only where it has something. A line has at most 200
-points. Fixed words are English, which the page translates; names of lines are the user's.
+"levels": {name: y}, "guide": "diagonal" | "zero", "unit": both axes go from 0 to 1, "notes": [[sentence, its places]] of what is not
+drawn}, each key but x and y only where it has something. A line has at most 200 points. Fixed words are English, which the page
+translates; names of lines are the user's, unless the chart says "fixed".
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ DOTS = 600
 """Of a cloud; what is left out is drawn by chance, with a fixed seed."""
 LINES = 8
 """Classes with a curve of their own: the most frequent."""
-BINS = 10
+BINS = (10, 5, 2, 1)
+"""Of probabilities: as many as the rows allow."""
+FEWEST = 10
+"""Rows of a bin, at least: of fewer, a share says little."""
 
 Charts = dict[str, dict[str, Any]]
 
@@ -50,23 +54,23 @@ def _classes(of: Mapping[str, Any]) -> Charts:
     words, y, p = of["classes"], of["truth"], of["said"]
     if len(words) != 2:
         often = np.argsort(-np.bincount(y, minlength=len(words)), kind="stable")[:LINES]
-        curves = _curves([(words[c], y == c, p[:, c]) for c in often])
-        return curves | {"Calibration": _reliability(p.argmax(1) == y, p.max(1), "probability of the answer")}
+        curves = _curves([(words[c], y == c, p[:, c]) for c in often], len(words))
+        return curves | _reliability(p.argmax(1) == y, p.max(1), "probability of the answer")
     true, said = y == 1, p[:, 1].astype(np.float64)
-    found = _curves([(words[1], true, said)])
-    found["Calibration"] = _reliability(true, said, "probability of the second class")
+    found = _curves([(words[1], true, said)], 1) | _reliability(true, said, "probability of the second class", words[1])
     return found | ({"Threshold": _thresholds(true, said, words)} if 0 < true.sum() < len(y) else {})
 
 
 def _labels(of: Mapping[str, Any]) -> Charts:
     y, p = of["truth"], of["said"]
     often = np.argsort(-y.sum(0), kind="stable")[:LINES]
-    curves = _curves([(of["labels"][c], y[:, c], p[:, c]) for c in often])
-    return curves | {"Calibration": _reliability(y.reshape(-1), p.reshape(-1), "probability of a label")}
+    curves = _curves([(of["labels"][c], y[:, c], p[:, c]) for c in often], y.shape[1])
+    return curves | _reliability(y.reshape(-1), p.reshape(-1), "probability of a label")
 
 
-def _curves(each: Sequence[tuple[str, Array, Array]]) -> Charts:
-    """ROC and precision-recall of (name, true (n,) bool, said (n,)), each against the rest; of those that some rows are and some not."""
+def _curves(each: Sequence[tuple[str, Array, Array]], of: int) -> Charts:
+    """ROC and precision-recall of (name, true (n,) bool, said (n,)), the most frequent of so many, each against the rest; of those that
+    some rows are and some not."""
     roc, pr = {}, {}
     for name, y, p in each:
         if not 0 < y.sum() < len(y):
@@ -76,28 +80,37 @@ def _curves(each: Sequence[tuple[str, Array, Array]]) -> Charts:
         pr[name] = _corners(true / true[-1], true / (true + false))
     if not roc:
         return {}
+    more = {"notes": [["Drawn are the {n} most frequent of {of}.", {"n": len(roc), "of": f"{of:,}"}]]} if of > len(roc) else {}
     return {
-        "ROC curve": {"x": "false positive rate", "y": "true positive rate", "lines": roc, "guide": "diagonal", "unit": True},
-        "Precision and recall": {"x": "recall", "y": "precision", "lines": pr, "unit": True},
+        "ROC curve": {"x": "false positive rate", "y": "true positive rate", "lines": roc, "guide": "diagonal", "unit": True, **more},
+        "Precision and recall": {"x": "recall", "y": "precision", "lines": pr, "unit": True, **more},
     }
 
 
-def _reliability(right: Array, said: Array, what: str) -> dict[str, Any]:
+def _reliability(right: Array, said: Array, what: str, of: str = "") -> Charts:
     """How often it came true, by the probability that was said (Niculescu-Mizil and Caruana 2005). right: (n,) bool; said: (n,)."""
-    group = np.minimum((said * BINS).astype(int), BINS - 1)
-    n = np.bincount(group, minlength=BINS)
-    held = n > 0
-    came, mean = np.bincount(group, right, BINS)[held] / n[held], np.bincount(group, said, BINS)[held] / n[held]
-    return {
+    for bins in BINS:  # the finest that has points for most rows
+        group = np.minimum((said * bins).astype(int), bins - 1)
+        n = np.bincount(group, minlength=bins)
+        held = n >= FEWEST
+        if n[held].sum() > len(said) / 2:
+            break
+    else:
+        return {}
+    came, mean = np.bincount(group, right, bins)[held] / n[held], np.bincount(group, said, bins)[held] / n[held]
+    made = {
         "x": what,
         "y": "share that came true",
-        "lines": {"": line(mean, came)},
-        "dots": {"": line(mean, came)},
+        "lines": {of: line(mean, came)},
+        "dots": {of: line(mean, came)},
         "guide": "diagonal",
         "unit": True,
-        "bars": [_short((np.arange(BINS) + 0.5) / BINS), _short(n / max(1, n.max()))],
+        "bars": [_short((np.arange(bins) + 0.5) / bins), _short(n / n.max())],
         "counts": n.tolist(),
     }
+    if few := int(((n > 0) & ~held).sum()):
+        made["notes"] = [["{n} of {of} bars have fewer than {few} rows, and no point.", {"n": few, "of": bins, "few": FEWEST}]]
+    return {"Calibration": made}
 
 
 def _thresholds(y: Array, p: Array, words: Sequence[str]) -> dict[str, Any]:
@@ -122,13 +135,20 @@ def _amounts(of: Mapping[str, Any]) -> Charts:
     """Predicted against true, and what is left, by the prediction and by its size."""
     y, v = of["truth"], of["said"]
     left = v - y
-    low, high = np.quantile(left, [0.005, 0.995]).tolist()
+    low, high = np.quantile(left, [0.01, 0.99]).tolist()  # a single far one would press all others into one bar
+    beyond = int(((left < low) | (left > high)).sum())
+    some = {"notes": [["Drawn are {n} of {of} rows, by chance.", {"n": DOTS, "of": f"{len(y):,}"}]]} if len(y) > DOTS else {}
     heights, edges = np.histogram(left, np.linspace(low, high, 31) if high > low else 1)
     middles = (edges[1:] + edges[:-1]) / 2
     return {
-        "Predicted and true": {"x": "true", "y": "predicted", "dots": {"": _dots(y, v)}, "guide": "diagonal"},
-        "Residuals": {"x": "predicted", "y": "predicted minus true", "dots": {"": _dots(v, left)}, "guide": "zero"},
-        "How residuals are spread": {"x": "predicted minus true", "y": "rows", "bars": [_short(middles), heights.tolist()]},
+        "Predicted and true": {"x": "true", "y": "predicted", "dots": {"": _dots(y, v)}, "guide": "diagonal", **some},
+        "Residuals": {"x": "predicted", "y": "predicted minus true", "dots": {"": _dots(v, left)}, "guide": "zero", **some},
+        "How residuals are spread": {
+            "x": "predicted minus true",
+            "y": "rows",
+            "bars": [_short(middles), heights.tolist()],
+            "notes": [["The {n} rows below the 1st and above the 99th percentile are not drawn.", {"n": f"{beyond:,}"}]] if beyond else [],
+        },
     }
 
 

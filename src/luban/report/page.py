@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,9 +15,10 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from luban.checks.finding import where
+from luban.checks.finding import NOTE, SERIOUS, spoken, where
+from luban.metrics import direction
 from luban.report import plots, threshold
-from luban.report.words import Words, language_of, speaker, verdict
+from luban.report.words import Words, folds, language_of, speaker, verdict
 
 STYLE = """body{font:15px/1.5 system-ui,"PingFang SC","Microsoft YaHei","Noto Sans CJK SC",sans-serif;max-width:62rem;margin:2rem auto;
 padding:0 1rem;color:#222}h1{font-size:1.5rem;overflow-wrap:anywhere}h2{font-size:1.15rem;margin-top:2.2rem;border-bottom:1px solid #ccc}
@@ -24,8 +26,10 @@ h3{font-size:1rem;margin:1.2rem 0 .3rem}table{border-collapse:collapse}tr{border
 td,th{padding:.15rem .6rem;text-align:right;vertical-align:middle;max-width:22rem;overflow:hidden;text-overflow:ellipsis;
 word-break:keep-all;overflow-wrap:break-word}th:first-child,td:first-child,.words td,.words th,.rows td,.rows th{text-align:left}
 .words td{overflow-wrap:anywhere;max-width:46rem}.verdict{background:#f4f7fb;padding:.6rem 1rem;border-left:4px solid #4477aa}
+.serious{background:#fbeaec;border-color:#cc6677}
 img{image-rendering:pixelated;min-width:56px;max-width:100%}svg{max-width:100%;height:auto}
 .heat td{text-align:center;min-width:2rem}.heat th{font-weight:normal;max-width:8rem}
+.rows{font-size:.85rem}.chooser{margin-top:1rem}.whole,.whole td{white-space:nowrap}.dark{color:#fff}
 .scroll{overflow-x:auto}.faint{color:#777}td small{color:#777;white-space:nowrap;margin-left:.3rem}.worse td{background:#fbeaec}
 .charts{margin-top:1rem;display:flex;flex-wrap:wrap;gap:1rem}.chart{margin:0;width:29rem;max-width:100%}
 figcaption{font-weight:600;overflow-wrap:anywhere}.key{margin-right:.8rem;font-size:.85rem;overflow-wrap:anywhere}
@@ -40,6 +44,10 @@ MOST_CLASSES = 40
 ROWS = 50
 """Of a table of classes or metrics."""
 COLUMNS = 200
+WORST = 20
+"""Values of columns that a model is surest to be worse on."""
+FIGURES = ("by class", "by events before", "mse by column", "mse by step", "rmse in units")
+"""Titles of details that are ours; any other is the name of a target."""
 
 
 def page(report: Mapping[str, Any], figures: Mapping[str, str], language: str = "auto") -> str:
@@ -52,28 +60,41 @@ def page(report: Mapping[str, Any], figures: Mapping[str, str], language: str = 
     about = ", ".join(report.get("target", [])) or report["task"]
     title = html.escape(f"{about} · {report['model']}")
     told = f"<p class=verdict>{html.escape(verdict(report['judgement'], language))}</p>" if report.get("judgement") else ""
+    if report.get("folds"):
+        told += f"<p>{html.escape(folds(report['folds'], report['metric'], language))}</p>"
+    for each in report.get("findings", [])[:ROWS]:  # the worst first
+        if each["severity"] == SERIOUS:
+            told += f'<p class="verdict serious">{t("serious")}: {html.escape(spoken(each))}</p>'
     sections = {
-        "What was asked": _asked(report, t),
-        "How good it is": _metrics(report, t),
-        "Cross-validation": _folds(report.get("folds"), t),
-        "Curves": _drawings(report, t),
-        "Threshold and costs": _thresholds(report, t),
-        "Where it fails": _slices(report.get("slices"), t),
-        "Examples": "".join(f"<h3>{html.escape(t(name))}</h3><div class=scroll>{inner}</div>" for name, inner in figures.items()),
-        "Further figures": _details(report.get("details", {}), t),
-        "Learning curves": _learning(report, t),
-        "Doubts about the data": _doubts(report, t),
-        "Columns": _columns(report.get("columns", []), t),
-        "Why so": table([t("setting"), t("reason")], _escaped(report.get("plan", {}).items()), "words"),
-        "How to repeat it": _repeat(report, t),
-        "Machine": table(["", ""], _escaped(report.get("machine", {}).items()), "words"),
+        t("How good it is"): _metrics(report, t),
+        t("Doubts about the data"): _doubts(report, t),
+        t("What was asked"): _asked(report, t),
+        t("Cross-validation"): _folds(report.get("folds"), t),
+        t("Curves"): _drawings(report, t),
+        t("Threshold and costs"): _thresholds(report, t),
+        t("Where it fails"): _slices(report.get("slices"), t),
+        t("Examples"): "".join(f"<h3>{html.escape(t(name))}</h3><div class=scroll>{inner}</div>" for name, inner in figures.items()),
+        t("Further figures"): _details(report.get("details", {}), t),
+        t("Learning curves"): _learning(report, t),
+        t("Columns"): _columns(report.get("columns", []), t),
+        t("Why so"): table([t("setting"), t("reason")], _escaped(report.get("plan", {}).items()), "words"),
+        t("How to repeat it"): _repeat(report, t),
+        t("Machine"): table(["", ""], _escaped(report.get("machine", {}).items()), "words"),
     }
-    body = "".join(f"<h2>{html.escape(t(name))}</h2>{inner}" for name, inner in sections.items() if inner)
+    return document(title, f"{told}{sectioned(sections)}<script>{threshold.SCRIPT}</script>", language)
+
+
+def document(title: str, body: str, language: str) -> str:
+    """A page that stands alone; title and body are HTML."""
     return (
         f'<!doctype html><html lang="{language}"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>{title}</title><style>{STYLE}</style></head><body><h1>{title}</h1>{told}{body}"
-        f"<script>{threshold.SCRIPT}</script></body></html>\n"
+        f"<title>{title}</title><style>{STYLE}</style></head><body><h1>{title}</h1>{body}</body></html>\n"
     )
+
+
+def sectioned(sections: Mapping[str, str]) -> str:
+    """{title: HTML}, without those that have nothing to say."""
+    return "".join(f"<h2>{html.escape(name)}</h2>{inner}" for name, inner in sections.items() if inner)
 
 
 # ---------------------------------------------------------------- sections, in their order
@@ -82,68 +103,83 @@ def page(report: Mapping[str, Any], figures: Mapping[str, str], language: str = 
 def _asked(report: Mapping[str, Any], t: Words) -> str:
     data = report.get("data", {})
     facts = {
-        "task": report["task"],
-        "target": ", ".join(report.get("target", [])),
-        "data": data.get("path") or report.get("path"),
-        "split": ", ".join(_said(str(each), t) for each in (report.get("split"), data.get("split")) if each),
-        "scored": t(str(report["scored"])),
-        "model": report["model"],
-        "parameters": f"{report['parameters']:,}" if "parameters" in report else None,
-        "time": f"{report['seconds']:.1f} {t('seconds')}" if "seconds" in report else None,
+        t("task"): report["task"],
+        t("target"): ", ".join(report.get("target", [])),
+        t("data"): data.get("path") or report.get("path"),
+        t("rows"): re.sub("train|valid|test", lambda part: t(part[0]), report.get("split", "")),
+        t("split"): _how(data.get("split", ""), t),
+        t("scored"): t(str(report["scored"])),
+        t("model"): report["model"],
+        t("parameters"): f"{report['parameters']:,}" if report.get("parameters") else None,
+        t("time of the whole run"): f"{report['seconds']:.1f} {t('seconds')}" if "seconds" in report else None,
     }
-    return table(["", ""], _escaped((t(key), value) for key, value in facts.items() if value), "words")
+    return table(["", ""], _escaped((key, value) for key, value in facts.items() if value), "words")
 
 
-def _said(split: str, t: Words) -> str:
-    """`train 80, valid 10, test 10` and how: each known word in the language of the page."""
-    return t(split) if t(split) != split else ", ".join(" ".join(t(word) for word in each.split(" ")) for each in split.split(", "))
+def _how(split: str, t: Words) -> str:
+    """What decided the split; the column that it may name is the user's word."""
+    if t(split) == split:
+        for sentence in ("by the column {}", "by time ({})", "by {}"):
+            if found := re.fullmatch(re.escape(sentence).replace(r"\{\}", "(.*)"), split):
+                return t(sentence).format(found[1])
+    return t(split)
 
 
 def _metrics(report: Mapping[str, Any], t: Words) -> str:
-    """Ours beside the baselines, each with its interval; the first metric drawn."""
+    """The first metric drawn, then all of them: ours beside the baselines, each with its interval."""
     ours, beside = report.get("intervals", {}), report.get("baseline_intervals", {})
     compared = {report["model"]: (report["metrics"], ours)}
     compared |= {name: (values, beside.get(name, {})) for name, values in report.get("baselines", {}).items()}
     names = list(dict.fromkeys([report["metric"], *report["metrics"]]))
-    rows = [[html.escape(name), *(_with_interval(values.get(name), low.get(name)) for values, low in compared.values())] for name in names]
+    called = {name: report.get("called", {}).get(name, name) for name in names}
+    ends = {"max": "↑", "min": "↓"}
+    rows = [
+        [
+            f"{html.escape(called[name])} <small>{ends[direction(name)]}</small>",
+            *(_with_interval(values.get(name), low.get(name)) for values, low in compared.values()),
+        ]
+        for name in names
+    ]
     drawn = [(name, values[report["metric"]], low.get(report["metric"])) for name, (values, low) in compared.items()
              if values.get(report["metric"]) is not None]  # fmt: skip
+    note = t("↑: the higher the better; ↓: the lower the better.") + " "
     how = report.get("resampling")
     if how:
-        note = t(
+        note += t(
             "In brackets, and drawn as bars: where 95 % of the values of {n} resamples of {m} examples lie (bootstrap percentiles)."
         ).format(n=how["draws"], m=f"{how['examples']:,}")
         if how.get("block", 1) > 1:
             note += " " + t("Neighbouring examples overlap, so that runs of {b} are drawn together.").format(b=how["block"])
+        if how.get("grouped"):
+            note += " " + t("Rows of one group are drawn together.")
     else:
-        note = t("There are too few examples here to say how sure these figures are.")
+        note += t("There are too few independent examples here to say how sure these figures are.")
     few = report.get("baselines_judged_on", 0)
-    if report.get("baselines") and how and few < report["judgement"]["examples"]:
+    if report.get("baselines") and how and few < report["judgement"].get("of", 0):
         note += " " + t("The others were judged on {n} of them.").format(n=f"{few:,}")
-    picture = f"<h3>{html.escape(report['metric'])}</h3>{plots.whiskers(drawn)}" if len(drawn) > 1 else ""
+    picture = f"<h3>{html.escape(called[report['metric']])}</h3>{plots.whiskers(drawn)}" if len(drawn) > 1 else ""
     if how and len(ours) < len(report["metrics"]):
-        note += " " + t("Where none stands, half of the resamples have no value, or to sort each of many classes would take minutes.")
+        note += " " + t("Where none stands, there are too few errors to tell, or to sort each of many classes would take minutes.")
     more = f"<p class=faint>{t('and {n} more').format(n=len(rows) - ROWS)}</p>" if len(rows) > ROWS else ""
-    return f"{_scroll(table([t('metric'), *compared], rows[:ROWS]))}{more}{picture}<p class=faint>{html.escape(note)}</p>"
+    return f"{picture}{_scroll(table([t('metric'), *compared], rows[:ROWS], 'whole'))}{more}<p class=faint>{html.escape(note)}</p>"
 
 
 def _folds(folds: Mapping[str, Any] | None, t: Words) -> str:
-    """{"metric": {name: [a value a fold]}, "k": k}."""
+    """{"metrics": {name: [a value a fold]}, "done": [the number of each]}."""
     if not folds:
         return ""
-    k = folds["k"]
     rows = []
     for name, values in list(folds["metrics"].items())[:ROWS]:
         known = [each for each in values if each is not None]
         spread = float(np.std(known, ddof=1)) if len(known) > 1 else None
         mean = float(np.mean(known)) if known else None
         rows.append([html.escape(str(name)), *(_number(each) for each in (mean, spread, *values))])
-    return _scroll(table([t("metric"), t("mean"), t("standard deviation"), *(f"{t('fold')} {i + 1}" for i in range(k))], rows))
+    return _scroll(table([t("metric"), t("mean"), t("standard deviation"), *(f"{t('fold')} {i}" for i in folds["done"])], rows))
 
 
 def _drawings(report: Mapping[str, Any], t: Words) -> str:
     details, charts = report.get("details", {}), report.get("curves", {})
-    drawn = "".join(plots.chart(title, of, t) for title, of in charts.items() if of.get("kind") != "thresholds")
+    drawn = "".join(plots.chart(plots.titled(title, t), of, t) for title, of in charts.items() if of.get("kind") != "thresholds")
     confusion = details.get("confusion")
     heated = ""
     if confusion and len(confusion) <= MOST_CLASSES:
@@ -162,43 +198,53 @@ def _thresholds(report: Mapping[str, Any], t: Words) -> str:
 
 
 def _slices(found: Mapping[str, Any] | None, t: Words) -> str:
-    """First what is truly worse, then the columns, the worst first."""
+    """First what is truly worse, the surest first; then every value of these columns, folded up."""
     if not found:
         return ""
     what = {"tested": f"{found['tested']:,}", "of": found["of"], "what": t(found["judged_by"])}
     note = t(
-        "{tested} values of {of} columns were held against the rest by {what} (Welch's t-test); marked are those that stay worse "
-        "after Holm's correction for so many looks."
+        "{tested} values of {of} columns were each compared with all other rows by {what}. Listed are those on which the model is worse "
+        "beyond chance (Welch's t-test, with Holm's correction for so many comparisons), the surest first."
     ).format(**what)
-    levels = [each for column in found["columns"] for each in column["levels"]]
-    if not any(each["worse"] for each in levels):
+    if found.get("sample"):
+        note = t("Of a sample of {n} rows.").format(n=f"{found['sample']:,}") + " " + note
+    bad = sorted(
+        ((column, each) for column in found["columns"] for each in column["levels"] if each["worse"]), key=lambda pair: pair[1]["p"]
+    )
+    if not bad:
         note += " " + t("None is truly worse than the rest.")
-    if found["of"] > len(found["columns"]):
-        note += " " + t("Shown are the {n} columns with the worst values.").format(n=len(found["columns"]))
-    bad = [column for column in found["columns"] if any(each["worse"] for each in column["levels"])]
-    shut = [column for column in found["columns"] if column not in bad]
-    more = f"<details><summary>{t('the other columns')} ({len(shut)})</summary>{_scroll(_levels(shut, found, t))}</details>" if shut else ""
-    return f"<p class=faint>{html.escape(note)}</p>{_scroll(_levels(bad, found, t)) if bad else ''}{more}"
+    head = [t("column"), t("value"), t("rows"), found["metric"], t(found["judged_by"]), "p"]
+    listed = _scroll(table(head, [[_named(column, t), *_level(each, t)] for column, each in bad[:WORST]], "rows")) if bad else ""
+    more = f"<p class=faint>{t('and {n} more').format(n=len(bad) - WORST)}</p>" if len(bad) > WORST else ""
+    every = t("all values of {n} columns, the worst first").format(n=len(found["columns"]))
+    return (
+        f"<p class=faint>{html.escape(note)}</p>{listed}{more}"
+        f"<details><summary>{html.escape(every)}</summary>{_scroll(_levels(found, head[1:], t))}</details>"
+    )
 
 
-def _levels(columns: Sequence[Mapping[str, Any]], found: Mapping[str, Any], t: Words) -> str:
-    rows = ""
-    for column in columns:
-        name = html.escape(column["column"] + (" " + t("(length)") if column["counted"] else ""))
-        rows += f"<tr><th colspan=6>{name}</th></tr>"
+def _levels(found: Mapping[str, Any], head: Sequence[str], t: Words) -> str:
+    rows = "".join(f"<th>{html.escape(each)}</th>" for each in head)
+    for column in found["columns"]:
+        rows += f"<tr><th colspan=5>{_named(column, t)}</th></tr>"
         for each in column["levels"]:
-            cells = [
-                html.escape(t(each["value"])),
-                f"{each['rows']:,}",
-                _with_interval(each["metric"], each["interval"]),
-                _number(each["loss"]),
-                "&lt; 0.001" if each["p"] < 0.001 else f"{each['p']:.3f}",
-                t("worse than the rest") if each["worse"] else "",
-            ]
-            rows += f"<tr{' class=worse' if each['worse'] else ''}>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
-    head = [t("value"), t("size"), found["metric"], t(found["judged_by"]), "p", ""]
-    top = "".join(f"<th>{html.escape(each)}</th>" for each in head)
-    return f"<table><tr>{top}</tr>{rows}</table>"
+            rows += f"<tr{' class=worse' if each['worse'] else ''}>{''.join(f'<td>{cell}</td>' for cell in _level(each, t))}</tr>"
+    return f"<table>{rows}</table>"
+
+
+def _named(column: Mapping[str, Any], t: Words) -> str:
+    return html.escape(column["column"] + (" " + t("(length)") if column["counted"] else ""))
+
+
+def _level(each: Mapping[str, Any], t: Words) -> list[str]:
+    value = each["value"]
+    return [
+        html.escape({"(missing)": t("(missing)"), "(new)": t("(new)")}.get(value, value)),
+        f"{each['rows']:,}",
+        _with_interval(each["metric"], each["interval"]),
+        _number(each["loss"]),
+        "&lt; 0.001" if each["p"] < 0.001 else f"{each['p']:.3f}",
+    ]
 
 
 def _details(details: Mapping[str, Any], t: Words) -> str:
@@ -210,16 +256,21 @@ def _details(details: Mapping[str, Any], t: Words) -> str:
         rows = list(of.items())
         inner = [each for _, each in rows if isinstance(each, Mapping)]
         if len(inner) == len(rows) and not any(isinstance(value, (Mapping, list)) for each in inner for value in each.values()):
-            rows.sort(key=lambda row: row[1].get("f1", 0.0))  # the worst class first; the order stays where there is no such figure
-            head, cells = list(inner[0]), [[html.escape(str(name)), *(_number(value) for value in each.values())] for name, each in rows]
+            # the worst class first, those without a row last; the order stays where there is no such figure
+            rows.sort(key=lambda row: (row[1].get("support") == 0, row[1].get("f1", 0.0)))
+            head, cells = (
+                [t(each) for each in inner[0]],
+                [[html.escape(str(name)), *(_number(value) for value in each.values())] for name, each in rows],
+            )
         elif not inner and not any(isinstance(value, list) for value in of.values()):
             head, cells = [""], [[html.escape(str(name)), _number(value)] for name, value in rows]
         else:
             found += _details({f"{title}: {name}": each for name, each in of.items()}, t)
             continue
         more = f"<p class=faint>{t('and {n} more').format(n=len(cells) - ROWS)}</p>" if len(cells) > ROWS else ""
-        of_whom, _, rest = title.replace("_", " ").rpartition(": ")
-        shown = f"{of_whom}: {t(rest)}" if of_whom else t(rest)
+        of_whom, colon, rest = title.rpartition(": ")
+        ours = rest.replace("_", " ")
+        shown = of_whom + colon + (t(ours) if ours in FIGURES else rest)
         found += f"<h3>{html.escape(shown)}</h3>{_scroll(table(['', *head], cells[:ROWS]))}{more}"
     return found
 
@@ -228,9 +279,8 @@ def _learning(report: Mapping[str, Any], t: Words) -> str:
     drawn = ""
     for name, of in report.get("learning", {}).items():
         metric = next(key for key in of if key not in ("step", "train_loss"))
-        drawn += plots.chart(
-            f"{name}: training loss", {"x": "step", "y": "training loss", "lines": {"": [of["step"], of["train_loss"]]}}, t
-        )
+        trained = {"x": "step", "y": "training loss", "lines": {"": [of["step"], of["train_loss"]]}}
+        drawn += plots.chart(f"{name}: {t('training loss')}", trained, t)
         validated = {"x": "step", "y": f"{metric}", "lines": {"": [of["step"], of[metric]]}}
         drawn += plots.chart(f"{name}: {metric} {t('on validation')}", validated, t)
     return f"<div class=charts>{drawn}</div>" if drawn else ""
@@ -239,26 +289,36 @@ def _learning(report: Mapping[str, Any], t: Words) -> str:
 def _doubts(report: Mapping[str, Any], t: Words) -> str:
     """What was found before training, the worst first; what was left out; and the doubts that stand with a column."""
     data, said = report.get("data", {}), []
-    rows = []
+    rows: dict[bool, list[list[str]]] = {True: [], False: []}  # is it but a note?
     for each in report.get("findings", [])[:ROWS]:
         what, sure = each["what"] + where(each), f"{each['certainty']:.2f}: {each['basis']}"
-        rows.append([t(each["severity"]), *(html.escape(cell) for cell in (what, sure, each["mend"]))])
-    found = _scroll(table(["", t("finding"), t("certainty"), t("remedy")], rows, "words")) if rows else ""
+        cells = [f"<span class=whole>{t(each['severity'])}</span>", *(html.escape(cell) for cell in (what, each["mend"], sure))]
+        rows[each["severity"] == NOTE].append(cells)
+    head = ["", t("finding"), t("remedy"), t("certainty")]
+    found, notes = (_scroll(table(head, each, "words")) if each else "" for each in (rows[False], rows[True]))
     for key, words in {
         "rows_without_target": "{n} rows have no target and were left out.",
         "rows_unreadable": "{n} rows could not be read and were left out.",
     }.items():
         if data.get(key):
             said.append(t(words).format(n=f"{data[key]:,}"))
-    said += [f"{each['column']}: {each['doubts']}" for each in report.get("columns", [])[:COLUMNS] if each["doubts"]]
+    doubted = [f"{each['column']}: {each['doubts']}" for each in report.get("columns", [])[:COLUMNS] if each["doubts"]]
     if not found and not said and "columns" not in report:
         return ""
-    listed = f"<ul>{''.join(f'<li>{html.escape(each)}</li>' for each in said)}</ul>" if said else ""
-    return found + listed or f"<p>{t('Nothing was found.')}</p>"
+    more = f"<details><summary>{t('notes')} ({len(rows[True]) + len(doubted)})</summary>{notes}{_list(doubted)}</details>"
+    return (found + _list(said) or f"<p>{t('Nothing was found that should be mended.')}</p>") + (more if notes or doubted else "")
+
+
+def _list(sentences: Sequence[str]) -> str:
+    return f"<ul>{''.join(f'<li>{html.escape(each)}</li>' for each in sentences)}</ul>" if sentences else ""
 
 
 def _columns(columns: Sequence[Mapping[str, str]], t: Words) -> str:
-    rows = [[html.escape(each["column"]), html.escape(each["field"]), html.escape(each["facts"])] for each in columns[:COLUMNS]]
+    rows = []
+    for each in columns[:COLUMNS]:
+        field, target, _ = each["field"].partition(" (target)")
+        facts = ", ".join(t(part) for part in re.sub(" values(?=,|$)", f" {t('values')}", each["facts"]).split(", "))
+        rows.append([html.escape(each["column"]), html.escape(field + (f" {t('(target)')}" if target else "")), html.escape(facts)])
     more = f"<p class=faint>{t('and {n} more').format(n=len(columns) - COLUMNS)}</p>" if len(columns) > COLUMNS else ""
     return _scroll(table([t("column"), t("field"), t("facts")], rows, "words")) + more if rows else ""
 
@@ -290,7 +350,11 @@ def heat(names: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
     head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
     rows = ""
     for name, row in zip(names, counts, strict=True):
-        cells = "".join(f'<td style="background:rgba(68,119,170,{each / max(1, sum(row)):.3f})">{each or ""}</td>' for each in row)
+        cells = ""
+        for each in row:
+            share = each / max(1, sum(row))
+            dark = " class=dark" if share > 0.9 else ""  # where black has less contrast
+            cells += f'<td{dark} style="background:rgba(68,119,170,{share:.3f})">{f"{each:,}" if each else ""}</td>'
         rows += f"<tr><td>{html.escape(name)}</td>{cells}</tr>"
     return f"<table class=heat><tr><th></th>{head}</tr>{rows}</table>"
 

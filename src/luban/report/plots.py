@@ -26,16 +26,26 @@ STYLE = {"svg.fonttype": "none", "svg.hashsalt": "luban", "text.parse_math": Fal
 
 
 def chart(title: str, of: Mapping[str, Any], t: Words) -> str:
-    """One chart with its title and legend, as HTML."""
-    names = [name for name in {**of.get("lines", {}), **of.get("dots", {})} if name]
-    legend = "".join(
-        f'<span class=key style="--c:{COLOURS[i % len(COLOURS)]}">{html.escape(t(name))}</span>' for i, name in enumerate(names)
-    )
+    """One chart with its title, legend and notes, as HTML."""
+    legend = ""
+    for name, colour in _colours(of).items():
+        legend += f'<span class=key style="--c:{colour}">{html.escape(t(name) if of.get("fixed") else name)}</span>' if name else ""
     if "bars" in of and "lines" in of:
         legend += f'<span class=key style="--c:#dddddd">{html.escape(t("bars: how many rows"))}</span>'
-    head, _, rest = title.rpartition(": ")  # the name of a target or a series stands with it
-    shown = f"{t(head)}: {rest}" if head in ("A usual forecast",) else f"{head}: {t(rest)}" if head else t(rest)
-    return f"<figure class=chart><figcaption>{html.escape(shown)}</figcaption><div>{legend}</div>{svg(of, t)}</figure>"
+    notes = " ".join(t(sentence).format(**places) for sentence, places in of.get("notes", []))
+    said = f"<div class=faint>{html.escape(notes)}</div>" if notes else ""
+    return f"<figure class=chart><figcaption>{html.escape(title)}</figcaption><div>{legend}</div>{svg(of, t)}{said}</figure>"
+
+
+def titled(title: str, t: Words) -> str:
+    """`species: ROC curve`: the name of a target or a series is the user's."""
+    head, colon, rest = title.rpartition(": ")
+    return head + colon + t(rest)
+
+
+def _colours(of: Mapping[str, Any]) -> dict[str, str]:
+    names = {**of.get("lines", {}), **of.get("dots", {}), **of.get("levels", {})}
+    return {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
 
 
 def svg(of: Mapping[str, Any], t: Words, width: float = 4.4, height: float = 3.0) -> str:
@@ -43,7 +53,7 @@ def svg(of: Mapping[str, Any], t: Words, width: float = 4.4, height: float = 3.0
         fig = figure.Figure((width, height))
         ax = fig.add_axes((0.15, 0.16, 0.82, 0.8))
         _bars(ax, of)
-        colour = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate({**of.get("lines", {}), **of.get("dots", {})})}
+        colour = _colours(of)
         for name, (x, y) in of.get("dots", {}).items():
             alone = name not in of.get("lines", {})
             ax.scatter(x, y, s=6 if alone else 16, color=colour[name], alpha=0.45 if alone else 1.0, linewidths=0)
@@ -55,6 +65,8 @@ def svg(of: Mapping[str, Any], t: Words, width: float = 4.4, height: float = 3.0
                 linewidth=1.4,
                 marker="" if len(x) > 1 else "o",
             )
+        for name, height in of.get("levels", {}).items():
+            ax.axhline(height, color=colour[name], linewidth=1.4, linestyle="--")
         if of.get("unit"):
             ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         _guide(ax, of.get("guide"))
@@ -62,10 +74,14 @@ def svg(of: Mapping[str, Any], t: Words, width: float = 4.4, height: float = 3.0
             ax.axvline(at, color="#cc6677", linewidth=1, linestyle="--")
         ax.set_xlabel(t(of["x"]))
         ax.set_ylabel(t(of["y"]))
-        drawn = io.StringIO()
-        with warnings.catch_warnings():  # matplotlib's own font lacks Chinese, but the reader's draws it
-            warnings.filterwarnings("ignore", "Glyph .* missing")
-            fig.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
+        return _written(fig)
+
+
+def _written(fig: Any) -> str:
+    drawn = io.StringIO()
+    with warnings.catch_warnings():  # matplotlib's own font lacks Chinese, but the reader's draws it
+        warnings.filterwarnings("ignore", "Glyph .* missing")
+        fig.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
     return drawn.getvalue()[drawn.getvalue().index("<svg") :]
 
 
@@ -100,8 +116,4 @@ def whiskers(rows: Sequence[tuple[str, float, Sequence[float] | None]], width: f
             ax.plot([value], [i], "o", color=colour, markersize=5)
         ax.set_yticks(range(len(rows)), [name for name, _, _ in rows])
         ax.set_ylim(len(rows) - 0.5, -0.5)
-        drawn = io.StringIO()
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Glyph .* missing")
-            fig.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
-    return drawn.getvalue()[drawn.getvalue().index("<svg") :]
+        return _written(fig)

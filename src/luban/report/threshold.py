@@ -18,7 +18,7 @@ q=k=>box.querySelector(k),form=q('.inputs'),fp=q('.fp'),fn=q('.fn'),at=q('.at'),
 form.hidden=false;q('svg.live').style.display='block';const still=q('.still');if(still)still.hidden=true;
 const num=x=>x.toLocaleString(undefined,{maximumFractionDigits:2});
 function draw(best){const a=Math.max(0,+fp.value||0),b=Math.max(0,+fn.value||0),c=d.tp.map((tp,i)=>a*d.fp[i]+b*(d.positives-tp)),
-top=Math.max(...c,1e-9);let low=0;c.forEach((v,i)=>{if(v<c[low])low=i});if(best)at.value=low;const i=+at.value;
+top=Math.max(...c,1e-9);let low=d.threshold.indexOf(.5);c.forEach((v,i)=>{if(v<c[low])low=i});if(best)at.value=low;const i=+at.value;
 line.setAttribute('points',d.threshold.map((t,j)=>`${60+t*520},${150-c[j]/top*140}`).join(' '));
 mark.setAttribute('x1',60+d.threshold[i]*520);mark.setAttribute('x2',60+d.threshold[i]*520);
 [d.threshold[i],d.tp[i],d.fp[i],d.positives-d.tp[i],d.negatives-d.fp[i],num(c[i])].forEach((v,j)=>{
@@ -27,9 +27,10 @@ fp.oninput=fn.oninput=()=>draw(true);at.oninput=()=>draw(false);draw(true)})"""
 
 
 def best(of: Mapping[str, Any], costs: Sequence[float]) -> int:
-    """The number of the cheapest threshold; of equals the first. costs: of a false positive, of a false negative."""
-    total = _costs(of, costs)
-    return total.index(min(total))
+    """The number of the cheapest threshold; the usual one, where none is cheaper, else of equals the first. costs: of a false positive, of
+    a false negative."""
+    total, usual = _costs(of, costs), of["threshold"].index(0.5)
+    return usual if total[usual] == min(total) else total.index(min(total))
 
 
 def _costs(of: Mapping[str, Any], costs: Sequence[float]) -> list[float]:
@@ -62,8 +63,12 @@ def chooser(of: Mapping[str, Any], costs: Sequence[float], t: Words) -> str:
         "The cheapest threshold was found on these very rows, so that new rows will cost a little more. "
         "It is applied to the column p_{positive} of the predictions."
     )
+    about = t(
+        "A row is called {positive} where its probability reaches the threshold. Here a false {positive} costs {fp}, a missed one {fn}; "
+        "where they cost something else, train with --set report.costs=[1,5]."
+    ).format(**words, fp=f"{costs[0]:g}", fn=f"{costs[1]:g}")
     return (
-        f"<p>{say('cost of a false {positive}')}: {costs[0]:g}; {say('cost of a missed {positive}')}: {costs[1]:g}</p>"
+        f"<p>{html.escape(about)}</p>"
         f"<div class=scroll><table><tr>{''.join(f'<th>{say(each)}</th>' for each in head)}</tr>{rows}</table></div>"
         f"<div class=chooser><script type='application/json'>{data}</script><div class=still>{plots.svg(drawn, t, 6.2, 2.4)}</div>"
         f"{_live(of, costs, say)}</div><p class=faint>{note}</p>"
@@ -84,9 +89,11 @@ def _live(of: Mapping[str, Any], costs: Sequence[float], say: Any) -> str:
         f"<div class=inputs hidden>{inputs}"
         f"<label>{say('threshold')} <input class=at type=range min=0 max={len(of['threshold']) - 1}></label> "
         f"{say('the cheapest here')}: <b class=low></b><table><tr>{out}</tr></table></div>"
-        '<svg class=live style="display:none" viewBox="0 0 600 170"><path d="M60 10V150H580" fill="none" stroke="#888"/>'
+        '<svg class=live style="display:none" viewBox="0 0 600 185"><path d="M60 10V150H580" fill="none" stroke="#888"/>'
         '<polyline class=line fill="none" stroke="#4477aa" stroke-width="2"/>'
         '<line class=mark y1="10" y2="150" stroke="#cc6677" stroke-dasharray="4"/>'
         '<text class=top x="4" y="14" font-size="11"></text><text x="60" y="165" font-size="11">0</text>'
-        '<text x="570" y="165" font-size="11">1</text></svg>'
+        '<text x="570" y="165" font-size="11">1</text>'
+        f'<text x="320" y="180" font-size="11" text-anchor="middle">{say("threshold")}</text>'
+        f'<text x="50" y="85" font-size="11" text-anchor="middle" transform="rotate(-90 50 85)">{say("cost")}</text></svg>'
     )

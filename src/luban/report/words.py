@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import statistics
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,22 +13,39 @@ Words = Callable[[str], str]
 CHINESE = {
     # the page
     "What was asked": "任务", "task": "任务", "target": "目标列", "data": "数据", "split": "划分", "rows": "行数", "model": "模型",
-    "parameters": "参数量", "time": "用时", "seconds": "秒", "scored": "评分对象",
-    "How good it is": "效果", "metric": "指标", "95 % of its resamples": "95% 自助区间",
-    "Doubts about the data": "对数据的疑点", "Columns": "各列", "column": "列", "field": "类型", "facts": "情况", "doubts": "疑点",
+    "parameters": "参数量", "time of the whole run": "整个运行的用时", "seconds": "秒", "scored": "评分对象",
+    "How good it is": "效果", "metric": "指标", "↑: the higher the better; ↓: the lower the better.": "↑ 越高越好，↓ 越低越好。",
+    "Doubts about the data": "对数据的疑点", "Columns": "各列", "column": "列", "field": "类型", "facts": "情况", "notes": "说明",
     "Learning curves": "学习曲线", "step": "步", "training loss": "训练损失", "on validation": "（验证集）",
     "Threshold and costs": "阈值与代价", "Where it fails": "薄弱之处", "Cross-validation": "交叉验证", "fold": "折", "mean": "均值",
     "standard deviation": "标准差",
     "How to repeat it": "如何重现", "Why so": "取值的理由", "setting": "设置", "reason": "理由", "Machine": "机器",
     "The whole configuration": "完整配置", "Examples": "样例", "Further figures": "更多数字", "Curves": "曲线",
-    "the other columns": "其余各列", "test": "测试集", "valid": "验证集", "train": "训练集",
-    "value": "取值", "error": "误差", "worse than the rest": "明显差于其余", "size": "行数", "(missing)": "（缺失）",
+    "all values of {n} columns, the worst first": "{n} 列的所有取值，最差的在前",
+    "test": "测试集", "valid": "验证集", "train": "训练集",
+    "value": "取值", "(missing)": "（缺失）",
     "(new)": "（训练中未见）", "(length)": "（长度）",
+    "by the column {}": "按列 {}", "by time ({})": "按时间（{}）", "by {}": "按 {}，同一值的行在一起",
     "by a stable hash of the row": "按行内容的稳定哈希", "by the given test rows": "按给定的测试行",
     "by time, the oldest rows train": "按时间，最早的用于训练", "in the order of the rows, the first train": "按行的顺序，最前的用于训练",
     "by user, the last event validates": "按用户，最后一次用于验证",
     "by user, the last event is tested, the one before validates": "按用户，最后一次用于测试，倒数第二次用于验证",
-    "by class": "各类", "error over its mean": "误差与其均值之比",
+    "error over its mean": "误差与其均值之比",
+    "by class": "各类", "by events before": "按此前的事件数", "mse by column": "各序列的均方误差", "mse by step": "各步的均方误差",
+    "rmse in units": "均方根误差（原单位）", "support": "样例数", "users": "用户数",
+    "(target)": "（目标列）", "values": "个取值", "some missing": "有缺失", "empty": "全空", "decides the split": "决定划分",
+    "left out as asked": "按要求略去", "neither the time nor a series": "既非时间也非序列", "grey": "灰度", "colour": "彩色",
+    "looks like an id: a different whole number in each row": "像是编号：每行一个不同的整数",
+    "looks like an id: a different code in each row": "像是编号：每行一个不同的代码",
+    # comparisons
+    "Metrics, by {metric}": "指标，以 {metric} 为主", "Time and size": "时间与大小", "Settings that differ": "不同的设置", "none": "无",
+    "whole run, seconds": "整个运行，秒", "size on disk": "磁盘大小", "epoch": "轮", "loss in training": "训练损失",
+    "in brackets the 95 % interval of the difference from {name} on the same {n} test rows (paired bootstrap); "
+    "* where it leaves out 0":
+        "方括号中是在相同的 {n} 个测试行上与 {name} 之差的 95% 区间（配对自助法）；* 表示区间不含 0",
+    "{name} is better than {first}: {how}.": "{name} 优于 {first}：{how}。",
+    "{name} is worse than {first}: {how}.": "{name} 不如 {first}：{how}。",
+    "{name} and {first} cannot be told apart: {how}.": "{name} 与 {first} 分不出高下：{how}。",
     # charts
     "ROC curve": "ROC 曲线", "false positive rate": "假正率", "true positive rate": "真正率", "Precision and recall": "查准率与查全率",
     "recall": "查全率", "precision": "查准率", "Calibration": "校准", "probability of the answer": "答案的概率",
@@ -43,22 +61,25 @@ CHINESE = {
     # sentences
     "In brackets, and drawn as bars: where 95 % of the values of {n} resamples of {m} examples lie (bootstrap percentiles).":
         "括号中（图中为横线）是对 {m} 个样例重抽 {n} 次后 95% 的值所在的区间（自助法百分位）。",
-    "Where none stands, half of the resamples have no value, or to sort each of many classes would take minutes.":
-        "没有区间的指标：半数以上的重抽没有值，或类别太多、逐类排序要花几分钟。",
+    "Where none stands, there are too few errors to tell, or to sort each of many classes would take minutes.":
+        "没有区间的指标：错误太少、无从判断，或类别太多、逐类排序要花几分钟。",
     "Neighbouring examples overlap, so that runs of {b} are drawn together.": "相邻样例互相重叠，因此每 {b} 个一组抽取。",
-    "There are too few examples here to say how sure these figures are.": "样例太少，无法给出这些数字的区间。",
+    "Rows of one group are drawn together.": "同组的行一起抽取。", "Of a sample of {n} rows.": "取自 {n} 行的抽样。",
+    "There are too few independent examples here to say how sure these figures are.": "互相独立的样例太少，无法给出这些数字的区间。",
     "finding": "发现", "certainty": "把握", "remedy": "处理办法", "serious": "严重", "doubt": "存疑", "note": "说明",
     "{n} rows have no target and were left out.": "{n} 行没有目标值，未使用。",
     "{n} rows could not be read and were left out.": "{n} 行无法读取，未使用。",
-    "Nothing was found.": "没有发现。",
-    "{tested} values of {of} columns were held against the rest by {what} (Welch's t-test); marked are those that stay worse "
-    "after Holm's correction for so many looks.":
-        "对 {of} 列的 {tested} 个取值逐一与其余行比较{what}（Welch t 检验）；标出的是经 Holm 多重比较校正后仍明显更差的。",
+    "Nothing was found that should be mended.": "没有需要处理的问题。",
+    "{tested} values of {of} columns were each compared with all other rows by {what}. Listed are those on which the model is worse "
+    "beyond chance (Welch's t-test, with Holm's correction for so many comparisons), the surest first.":
+        "对 {of} 列的 {tested} 个取值逐一与其余行比较{what}。列出的是并非偶然更差的（Welch t 检验，经 Holm 多重比较校正），最确定的在前。",
     "None is truly worse than the rest.": "没有明显更差的取值。",
-    "Shown are the {n} columns with the worst values.": "只列出取值最差的 {n} 列。",
-    "The words and the data:": "命令与数据：", "The run is repeated by": "重新运行：",
+    "The run is repeated by": "重新运行：",
     "The data were handed over from Python, so the call has to be repeated with them.": "数据由 Python 直接传入，需用同样的数据再次调用。",
-    "An answer is called {positive} from a probability of {t} upwards.": "概率达到 {t} 即判为 {positive}。",
+    "A row is called {positive} where its probability reaches the threshold. Here a false {positive} costs {fp}, a missed one {fn}; "
+    "where they cost something else, train with --set report.costs=[1,5].":
+        "概率达到阈值的行判为 {positive}。此处误判为 {positive} 的代价是 {fp}，漏判的代价是 {fn}；"
+        "代价不同时，用 --set report.costs=[1,5] 训练。",
     "cost of a false {positive}": "误判为 {positive} 的代价", "cost of a missed {positive}": "漏判 {positive} 的代价",
     "threshold": "阈值", "cost": "代价", "false {positive}": "误判为 {positive}", "missed {positive}": "漏判 {positive}",
     "right {positive}": "正确判为 {positive}", "right {negative}": "正确判为 {negative}", "cost a row": "每行代价",
@@ -68,7 +89,12 @@ CHINESE = {
     "It is applied to the column p_{positive} of the predictions.":
         "最省的阈值是在这些行上选出的，新数据的代价会略高。它用于预测结果的 p_{positive} 列。",
     "The others were judged on {n} of them.": "其余模型只在其中 {n} 个上评估。",
-    "bars: how many rows": "柱：行数", "drawn: {n} of them": "图中取 {n} 个", "and {n} more": "另有 {n} 个",
+    "bars: how many rows": "柱：行数", "and {n} more": "另有 {n} 个",
+    "Drawn are the {n} most frequent of {of}.": "只画出 {of} 个中最常见的 {n} 个。",
+    "Drawn are the first {n} of {of} series.": "只画出 {of} 个序列中的前 {n} 个。",
+    "Drawn are {n} of {of} rows, by chance.": "从 {of} 行中随机画出 {n} 行。",
+    "{n} of {of} bars have fewer than {few} rows, and no point.": "{of} 个柱中有 {n} 个不足 {few} 行，没有画点。",
+    "The {n} rows below the 1st and above the 99th percentile are not drawn.": "低于第 1、高于第 99 百分位的 {n} 行没有画出。",
 }  # fmt: skip
 
 
@@ -86,9 +112,11 @@ def speaker(language: str) -> Words:
 
 def verdict(facts: Mapping[str, Any], language: str) -> str:
     """In words: was the model worth it? facts: stages.evaluate.verdict's, with how many `examples` of which `noun` and `part`."""
-    metric, model, zh = facts["metric"], facts["model"], language == "zh"
+    metric, model, zh = facts.get("called", facts["metric"]), facts["model"], language == "zh"
     n = f"{facts['examples']:,}"
     part = "test" if facts["part"] == "test" else "validation"
+    if (every := facts.get("of", facts["examples"])) > facts["examples"]:
+        n = f"{every:,} 个中的 {n}" if zh else f"{n} of the {every:,}"
     rows = f"{n} 个{'测试' if part == 'test' else '验证'}样例" if zh else f"{n} {part} {facts['noun']}"
     if facts["outcome"] == "none":
         if zh:
@@ -107,12 +135,37 @@ def verdict(facts: Mapping[str, Any], language: str) -> str:
     return _compared(facts, zh, (value, f"{facts['theirs']:.4f}", rows)) + left_out
 
 
+def folds(of: Mapping[str, Any], metric: str, language: str) -> str:
+    """In words: how far a metric spreads over the folds. of: stages.folds.judge_folds's."""
+    k, model, done, values = of["k"], of["model"], len(of["done"]), of["metrics"].get(metric)
+    zh = language == "zh"
+    if not done:
+        return (
+            f"{k} 折中没有一折训练成功：没有交叉验证的数字。"
+            if zh
+            else f"not one of the {k} folds could be trained: there are no figures of folds."
+        )
+    which = f"{k}" if done == k else f"{k} 折中的 {done}" if zh else f"{done} of {k}"
+    if values is None:
+        return f"{model} 的 {metric} 在 {which} 折上没有值。" if zh else f"{which} folds of {model}: {metric} has no value on some of them."
+    mean, how = f"{statistics.mean(values):.4f}", f" ± {statistics.stdev(values):.4f}" if done > 1 else ""
+    if zh:
+        return f"{which} 折交叉验证（{model}）：{metric} {mean}{how}（均值 ± 标准差；每折的模型都未见过所评的行）。"
+    return f"{which} folds of {model}: {metric} {mean}{how} (mean ± standard deviation; no model saw the rows it is judged by)"
+
+
 def _compared(facts: Mapping[str, Any], zh: bool, of: tuple[str, str, str]) -> str:
-    (value, theirs, rows), model, best, metric = of, facts["model"], facts["best"], facts["metric"]
+    (value, theirs, rows), model, best, metric = of, facts["model"], facts["best"], facts.get("called", facts["metric"])
     apart = ""
     if facts["difference"]:
         low, high = facts["difference"]
         apart = f"（配对之差的 95% 区间：{low:+.4f} 至 {high:+.4f}）" if zh else f" (paired difference {low:+.4f} to {high:+.4f}, 95 %)"
+    elif facts["outcome"] != "level":
+        apart = "（没有区间，可能只是偶然）" if zh else " (no interval says how sure that is: it may be chance)"
+    if facts.get("simple") and facts["outcome"] != "worse":
+        if zh:
+            return f"这里简单的规则就够了：{rows}上 {model} 的 {metric} 为 {value}，其余中最好的（{best}）为 {theirs}{apart}。"
+        return f"A simple rule does best here: {model} reaches {metric} {value} on {rows}, the best of the others ({best}) {theirs}{apart}."
     if facts["outcome"] == "level":
         if zh:
             return f"{model} 与 {best} 不相上下：{rows}上 {metric} 为 {value} 和 {theirs}{apart}。用更简单的那个即可。"

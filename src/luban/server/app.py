@@ -7,6 +7,7 @@
 
 A row must have every column of the model; where a value is not known, it is null. Other columns are ignored, so a record may be sent as
 it is. What stands beside `rows` is the task's own question (`k`, `horizon`); where that says enough, `rows` may be left out.
+What `luban predict` would say aloud (users that were not in training, columns that are ignored) stands beside the answers, in `said`.
 What cannot be answered is {"error": sentence}: 400 for what is not JSON, 413 for too much of it, 422 for what the model cannot read.
 """
 
@@ -33,6 +34,7 @@ from luban.core import cells
 from luban.core import config as configs
 from luban.core.contract import Table
 from luban.core.errors import UserError, did_you_mean, listed
+from luban.core.notes import recorded
 
 FILES = ("image/", "audio/", "application/octet-stream")
 """What is uploaded as it is, not as JSON."""
@@ -123,9 +125,26 @@ def _reply(bundle: Bundle, body: bytes) -> bytes:
 
 
 def _answered(bundle: Bundle, rows: list[dict[str, Any]] | None, ask: dict[str, Any]) -> bytes:
-    with cells.without_files():  # a cell that names a file of this machine must not open it
-        answers = jsonable(bundle.answer(rows, bundle.asked(ask)))
-    return json.dumps({"predictions": answers}, ensure_ascii=False, allow_nan=False).encode()
+    asked = bundle.asked(ask)
+    _refuse_none_or_both(bundle, rows, asked)
+    with cells.without_files(), recorded() as said:  # a cell that names a file of this machine must not open it
+        reply: dict[str, Any] = {"predictions": jsonable(bundle.answer(rows, asked))}
+    if said:
+        reply["said"] = [words for _, words in said]
+    return json.dumps(reply, ensure_ascii=False, allow_nan=False).encode()
+
+
+def _refuse_none_or_both(bundle: Bundle, rows: list[dict[str, Any]] | None, asked: Any) -> None:
+    """What the task and the bundle refuse too, but in words for a body, which has no files and no options."""
+    instead = bundle.task.instead
+    if rows is None:
+        try:
+            bundle.task.question(asked)
+        except UserError:
+            other = "".join(f', or {{"{name}": ...}}' for name in instead)
+            raise UserError(f'this model answers rows, and the body has none: send {{"rows": [{{...}}]}}{other}.') from None
+    elif both := [name for name in instead if getattr(asked, name) is not None]:
+        raise UserError(f"the body says twice what is asked, by rows and by {both[0]}. Send one of them.")
 
 
 def _parsed(body: bytes) -> dict[str, Any]:

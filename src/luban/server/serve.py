@@ -43,7 +43,7 @@ def serve(run: str, host: str, port: int, ready: Callable[[str], None], *, model
     """
     folder = find(run)
     with bound(host, port) as sock:  # before the model is loaded: that takes seconds, a port in use is known at once
-        bundle = load(folder.model, model)
+        bundle = load(folder, model)
         with running(application(bundle), sock, verbose) as (server, thread):
             url = address(sock)
             answered = prove(bundle, url)

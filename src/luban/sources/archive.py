@@ -20,6 +20,7 @@ from typing import IO, Any
 
 import polars as pl
 
+from luban.core.cells import name_bytes
 from luban.core.contract import Source, Table
 from luban.core.errors import UserError, listed
 from luban.core.notes import warn
@@ -79,6 +80,8 @@ class Archive(Source):
 
         table = arrange(found, path.name, read_list, self.more)
         column = "picture" if "file_name" not in table.columns else "file_name"
+        for name in table[column]:
+            name_bytes(content[name], name)
         return table.with_columns(pl.Series(column, [content[name] for name in table[column]], pl.Binary))
 
 

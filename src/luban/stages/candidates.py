@@ -64,14 +64,20 @@ def draft_all(prepared: Prepared, network: Any) -> list[Draft]:
         return [chosen]
     if options:
         raise UserError(f"model.{next(iter(options))} belongs to one model: name it with --model ({listed(MODELS.names(), 40)}).")
-    n = len(prepared.examples[TRAIN])
-    scores = [(cls.suits(prepared.schema, prepared.head, n), name) for name, cls in MODELS.items() if fits(cls, prepared)]
+    scores = [(promise(cls, prepared), name) for name, cls in MODELS.items() if fits(cls, prepared)]
     names = [name for score, name in sorted(scores, reverse=True) if score > 0]
     if not names:
         kinds = sorted({part.kind for part in prepared.head.parts})
         raise UserError(f"no model here answers {name_of(prepared.task)} ({listed(kinds)}) from these columns; name one with --model.")
-    say(f"model: auto tries {', '.join(names)} and keeps the best by {prepared.metric} on validation")
-    return [draft(name, prepared, None, {}) for name in names]
+    # rules that cost nothing come first: among equals they are kept
+    simple = [name for name in baseline_names(prepared) if name not in names and MODELS[name].baseline]
+    besides = f", beside {', '.join(simple)}," if simple else ""
+    say(f"model: auto tries {', '.join(names)}{besides} and keeps the best by {prepared.metric} on validation")
+    return [draft(name, prepared, None, {}) for name in simple + names]
+
+
+def promise(model_class: type[Model], prepared: Prepared) -> float:
+    return model_class.suits(prepared.schema, prepared.head, len(prepared.examples[TRAIN]))
 
 
 def baseline_names(prepared: Prepared) -> list[str]:
@@ -167,13 +173,14 @@ class Workshop:
 
     def train_all(self, drafts: list[Draft]) -> dict[str, Trained]:
         """Solved models first: they take seconds, and what they leave of a time limit goes to the networks; a fold to come has its share,
-        too. Of several, the best two are then joined by each model that can, at no further cost."""
+        too. Of several that promise something, the best two are then joined by each model that can, at no further cost."""
         trained = {}
         for done, each in enumerate(sorted(drafts, key=lambda each: not each.model.solves)):
             self.clock.allot(len(drafts) - done + (self.prepared.config.folds or 0))
             trained[each.name] = self.train(each)
-        if len(trained) > 1:
-            best = rank(trained, self.prepared.metric)[:2]
+        able = {name: each for name, each in trained.items() if promise(type(each.bundle.model), self.prepared)}
+        if len(able) > 1:
+            best = rank(able, self.prepared.metric)[:2]
             for name, cls in MODELS.items():
                 if cls.joins and fits(cls, self.prepared):
                     trained[name] = self._join(name, cls, best)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import collections
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,7 @@ import torch
 
 from luban import reading, splitting
 from luban.bundle import Bundle, load
+from luban.core import cells
 from luban.core import config as configs
 from luban.core.batch import Examples, Store
 from luban.core.contract import Table
@@ -30,11 +32,9 @@ from luban.folders import RunFolder, find, flat
 from luban.metrics import better
 from luban.planning import read_yaml
 from luban.splitting import TEST, VALID
-from luban.stages.assess import Assessed, assess, difference, draws_of
-from luban.stages.draws import Draws
-
-MOST = 20_000
-"""Test rows that are drawn from, at most: their noise is far below any difference that matters."""
+from luban.stages.assess import Assessed, assess, beside, difference, draws_of, groups_of
+from luban.stages.draws import MOST, Draws
+from luban.stages.prepare import read_test
 
 
 @dataclass(frozen=True)
@@ -104,8 +104,11 @@ class _Answered:
     """A run and its test rows, found again."""
 
     bundle: Bundle
-    numbers: np.ndarray
+    hashes: np.ndarray
+    """Of its test rows, answers included, (n,): equal rows in equal order, whatever their numbers in the file."""
     scored: Examples
+    groups: np.ndarray | None
+    """As `groups_of` has them, of each row that is scored."""
 
 
 def compare(*runs: Any, data: Any = None) -> Comparison:
@@ -143,7 +146,7 @@ def _read(run: Any) -> _Found:
     report = folder.report if folder.report.exists() else folder.model / "report.json"  # a bundle alone has a copy of it
     if not report.exists() or not (folder.model / "luban.json").exists():
         raise UserError(f"{folder.path} has not finished, so there are no figures of it yet; go on with it by the same `luban train` "
-                        f"command and --resume --out {folder.path}.")  # fmt: skip
+                        f"command and --resume --out {shlex.quote(str(folder.path))}.")  # fmt: skip
     schema = read_json(folder.model / "schema.json")
     targets = tuple(each["columns"][0] for each in (schema["targets"] or schema["inputs"]).values())
     config = read_yaml(folder.config) if folder.config.exists() else {}
@@ -191,19 +194,18 @@ def _differences(found: Sequence[_Found], data: Any) -> tuple[dict[str, dict[str
             reasons.append(f"{run.name} is compared by its stored figures alone: {error}")
     first = answered.pop(found[0].name)
     same = {
-        name: each
-        for name, each in answered.items()
-        if len(each.scored) == len(first.scored) and np.array_equal(each.numbers, first.numbers)
+        name: each for name, each in answered.items() if len(each.scored) == len(first.scored) and np.array_equal(each.hashes, first.hashes)
     }
     reasons += [f"{name} was tested on other rows than {found[0].name}, so it is compared by its stored figures alone."
                 for name in answered if name not in same]  # fmt: skip
     if not same:
         return {}, 0, reasons
-    draws = draws_of(first.bundle.task, first.scored)
+    draws, noun = draws_of(first.bundle.task, first.scored, first.groups), first.bundle.task.noun
     if draws is None:
-        return {}, 0, [*reasons, f"{len(first.scored):,} {first.bundle.task.noun} are too few to say how sure a difference is."]
-    base = assess(first.bundle, first.scored, draws)
-    return {name: _less(assess(each.bundle, each.scored, draws), base, draws) for name, each in same.items()}, len(first.scored), reasons
+        few = f"{len(first.scored):,} {noun} are too few independent ones to say how sure a difference is."
+        return {}, 0, [*reasons, few]
+    base, *others = (assess(each.bundle, beside(each.scored, draws, MOST), draws) for each in (first, *same.values()))
+    return {name: _less(each, base, draws) for name, each in zip(same, others, strict=True)}, base.n, reasons
 
 
 class _Data:
@@ -224,10 +226,11 @@ def _answer(run: _Found, data: Any, seen: _Data) -> _Answered:
     if place is None:
         raise UserError("its data came from Python, not from a file: hand them in again with data=, or name a file of them by --data.")
     bundle = load(run.folder)
-    key = repr((place if data is None else "", settings.test, sorted(bundle.reading.items(), key=str)))
+    on_disk = before.endswith("/file")  # a fingerprint of another kind would say that the data have changed
+    key = repr((place if data is None else "", settings.test, on_disk, sorted(bundle.reading.items(), key=str)))
     if key not in seen.tables:
-        table = reading.read(place, **bundle.reading, on_disk=settings.on_disk if bundle.task.labelled else False)
-        test = reading.read(settings.test, **bundle.reading) if settings.test else None
+        table = reading.read(place, **bundle.reading, on_disk=on_disk)
+        test = read_test(table, settings, bundle.reading)
         seen.tables[key] = table, test, splitting.fingerprint(table, test)
     table, test, fingerprint = seen.tables[key]
     if fingerprint != before:
@@ -239,11 +242,17 @@ def _answer(run: _Found, data: Any, seen: _Data) -> _Answered:
         seen.rows[key] = assign(table, test, settings, task, unreadable)
     rows = seen.rows[key]
     part = TEST if (rows.part == TEST).any() else VALID
-    kept = _spread(rows.of(part), MOST) if task.labelled else np.arange(len(rows.part))
-    store = Store(bundle.schema.encode(rows.table[kept], with_target=True), torch.from_numpy(rows.part[kept]))
-    scored = examples(task, store, part)
-    few = Examples(scored.store, scored.spans[torch.from_numpy(_spread(np.arange(len(scored)), MOST))], scored.batch)
-    return _Answered(bundle, rows.numbers[rows.of(part)], few)
+    tested = rows.of(part)
+    hashes = splitting.row_hash(rows.table[tested].select(sorted(rows.table.columns)))
+    if task.labelled:  # rows that stand by themselves: those of a file in another order are the same
+        order = np.argsort(hashes, kind="stable")
+        tested, hashes = tested[order], hashes[order]
+    kept = _spread(tested, MOST) if task.labelled else np.arange(len(rows.part))
+    some = rows.table[kept]
+    with cells.numbered(rows.names), cells.picked(kept):
+        encoded = bundle.schema.encode(some, with_target=True)
+    scored = examples(task, Store(encoded, torch.from_numpy(rows.part[kept])), part)
+    return _Answered(bundle, hashes, scored, groups_of(some, settings.group))
 
 
 def _spread(numbers: np.ndarray, most: int) -> np.ndarray:

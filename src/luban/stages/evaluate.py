@@ -18,7 +18,7 @@ from luban.core import cells
 from luban.core import config as configs
 from luban.core.batch import Examples, Store
 from luban.core.contract import Measured, Table
-from luban.core.errors import BadCells, UserError, did_you_mean
+from luban.core.errors import BadCells, UserError, did_you_mean, listed
 from luban.core.files import home, read_json, write_text
 from luban.core.notes import say, warn
 from luban.core.table import DiskTable
@@ -28,7 +28,8 @@ from luban.metrics import better
 from luban.planning import read_yaml
 from luban.report.page import page
 from luban.splitting import PARTS, TEST, VALID
-from luban.stages.assess import assess, detail, draws_of
+from luban.stages.assess import assess, detail, draws_of, groups_of
+from luban.stages.prepare import read_test
 from luban.stages.show import cells_of, figures
 
 
@@ -51,10 +52,12 @@ def evaluate(
     Raises UserError where a column, the target or the part is missing.
     """
     folder = None if isinstance(run, Bundle) else find(run)
-    bundle = run if isinstance(run, Bundle) else load(folder.model, model)
+    bundle = run if isinstance(run, Bundle) else load(folder, model)
     task, schema = bundle.task, bundle.schema
     settings = configs.build(DataConfig, read_yaml(folder.config)["data"]) if folder and folder.config.exists() else DataConfig()
-    table = reading.read(data, **bundle.reading, on_disk=settings.on_disk if task.labelled else False)
+    before, own = _fingerprint_of(folder), _same_place(data, settings)
+    on_disk = before.endswith("/file") if before and own else settings.on_disk
+    table = reading.read(data, **bundle.reading, on_disk=on_disk if task.labelled else False)
     targets = [target.columns[0] for target in schema.targets.values()]
     for name in targets:
         splitting.need_column(table, name, "the target")
@@ -69,21 +72,24 @@ def evaluate(
             few = f"these {len(rows.part):,} rows are too few, or training had nothing like them"
             raise UserError(f"there are no {task.noun} to score: {few}.")
         say(f"scoring {len(scored):,} {task.noun}")
-        draws = draws_of(task, scored)
+        groups = groups_of(rows.table, settings.group)
+        draws = draws_of(task, scored, groups if groups is None else groups[kept])
         found = assess(bundle, scored, draws)
         if not found.measured.metrics:
             raise UserError(
                 "none of these rows can be judged: their targets are none that the model was trained with, or its answers to them are not "
                 "finite. Give other rows."
             )
+        if draws is not None and (bare := [name for name in found.measured.metrics if name not in found.measured.intervals]):
+            say(f"no interval of {listed(bare)}: too few errors to tell, or too many classes to sort each of them again and again")
         if report is not None:
-            before = _report_of(bundle, folder)
+            run_said = _report_of(bundle, folder)
             name = str(data) if isinstance(data, (str, Path)) else type(data).__name__
             after = {"metrics": found.measured.metrics, "scored": f"{len(scored):,} {task.noun}: {name}"}
-            after |= detail(bundle, scored, draws, found, before["metric"])
+            after |= detail(bundle, scored, draws, found, run_said["metric"])
             language = read_yaml(folder.config).get("report", {}).get("language") if folder and folder.config.exists() else None
             seen = figures(bundle, found.judged, found.truth, scored, scored, cells_of(rows.table, scored, kept))
-            write_text(Path(report), page({**before, **after}, seen, language or "auto"))
+            write_text(Path(report), page({**run_said, **after}, seen, language or "auto"))
     return found.measured
 
 
@@ -93,6 +99,7 @@ def _place(table: Table) -> Iterator[Path | None]:
     if not isinstance(table, DiskTable):
         yield None
         return
+    (home() / "cache").mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=home() / "cache", prefix=".scored.") as folder:
         yield Path(folder)
 
@@ -142,19 +149,23 @@ def _left_out(folder: RunFolder) -> list[int]:
     return read_json(folder.report)["data"].get("unreadable", []) if folder.report.exists() else []
 
 
-def _test_of(settings: DataConfig, bundle: Bundle) -> Table | None:
-    return reading.read(settings.test, **bundle.reading) if settings.test else None
+def _fingerprint_of(folder: RunFolder | None) -> str:
+    """Of the data that the run was trained on; "" where that is not known."""
+    return read_json(folder.asked).get("the data's fingerprint", "") if folder and folder.asked.exists() else ""
+
+
+def _same_place(data: Any, settings: DataConfig) -> bool:
+    return isinstance(data, (str, Path)) and bool(settings.path) and Path(data).resolve() == Path(str(settings.path)).resolve()
 
 
 def _trained_on(table: Table, data: Any, folder: RunFolder, settings: DataConfig, bundle: Bundle) -> bool:
     """Is this the very table that the run was trained on? Warns where it holds the same rows in another form, or has changed since."""
-    before = read_json(folder.asked).get("the data's fingerprint") if folder.asked.exists() else None
-    same_place = isinstance(data, (str, Path)) and settings.path and Path(data).resolve() == Path(settings.path).resolve()
+    before, same_place = _fingerprint_of(folder), _same_place(data, settings)
     if not before:
-        return bool(same_place)
+        return same_place
     same_content = splitting.fingerprint(table).partition("/")[2] == before.partition("/")[2]
     # the test file is asked for only now: for other data it need not be there any more
-    if same_content and splitting.fingerprint(table, _test_of(settings, bundle)) == before:
+    if same_content and splitting.fingerprint(table, read_test(table, settings, bundle.reading)) == before:
         return True
     flatters = "so its parts cannot be found again: rows that it was trained on are scored too, and the figures flatter."
     if same_content:
@@ -170,11 +181,12 @@ def _parted(
     """(the rows with their parts, in the task's order; the part to score, all rows where nothing says which are of a part; are they other
     data than the run was trained on?)."""
     name = settings.split or "split"
-    part = splitting.by_column(table.get_column(name)) if name in table.columns else None
+    read = [each.columns[0] for each in bundle.schema.inputs.values()]  # a feature of this name says nothing of parts
+    part = splitting.by_column(table.get_column(name)) if name in table.columns and name not in read else None
     known = part is None and folder is not None and _trained_on(table, data, folder, settings, bundle)
     if known:
         # rows that the run was trained on must not be scored as if they were new, unless asked for
-        rows = assign(table, _test_of(settings, bundle), settings, bundle.task, _left_out(folder))
+        rows = assign(table, read_test(table, settings, bundle.reading), settings, bundle.task, _left_out(folder))
         wanted = PARTS.index(split) if split else TEST if (rows.part == TEST).any() else VALID
     else:
         if part is None and split is not None:
@@ -206,7 +218,7 @@ def verdict(
     """Was the model worth it beside the baselines? For report.words.verdict to put in words; a metric without a value is NaN.
 
     differences: {other: the interval of this model's metric minus the other's, drawn in pairs, or None}. Where that holds 0, the two are
-    level. "outcome": none (no value) | alone | level | better | worse.
+    level; where not, its sign decides. "outcome": none (no value) | alone | level | better | worse.
     """
     facts: dict[str, Any] = {"metric": metric, "model": name, "value": None if math.isnan(value) else value, "outcome": "none"}
     if math.isnan(value):
@@ -220,6 +232,7 @@ def verdict(
         if better(metric, others[other], others[best]):
             best = other
     apart = differences.get(best)
-    level = value == others[best] or (apart is not None and apart[0] <= 0 <= apart[1])
-    outcome = "level" if level else "better" if better(metric, value, others[best]) else "worse"
+    level = apart[0] <= 0 <= apart[1] if apart is not None else value == others[best]
+    ahead = better(metric, apart[0], 0.0) if apart is not None else better(metric, value, others[best])
+    outcome = "level" if level else "better" if ahead else "worse"
     return facts | {"outcome": outcome, "best": best, "theirs": others[best], "difference": list(apart) if apart else None}

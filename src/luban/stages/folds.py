@@ -12,7 +12,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import shutil
-import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,11 +23,12 @@ from luban.columns import fit_schema
 from luban.core import config as configs
 from luban.core.errors import BadCells, UserError
 from luban.core.files import read_json, write_json
-from luban.core.notes import say
+from luban.core.notes import say, warn
 from luban.core.table import DiskTable
 from luban.data import Rows, encode, examples
 from luban.folders import RunFolder
 from luban.planning import reads
+from luban.report.words import folds as folds_words
 from luban.splitting import TEST, TRAIN, VALID
 from luban.stages.candidates import Trained, Workshop, draft
 from luban.stages.clock import Interrupted
@@ -101,11 +101,14 @@ def _classes(ready: Prepared) -> np.ndarray:
 
 
 def judge_folds(chosen: Trained, folds: Sequence[np.ndarray], workshop: Workshop, network: Any) -> dict[str, Any]:
-    """{"k": K, "metrics": {metric: [its value on each fold]}}, for report.json. Metrics without a value on some fold are left out.
+    """{"k": K, "model": name, "done": [number of each fold that worked], "metrics": {metric: [its value on each]}}, for report.json.
+    Metrics without a value on some fold are left out. A fold that cannot be trained (it lacks a class) is left out, aloud: the run's model
+    is there, and must not be lost for it.
 
     network: the user's own, untrained. A fold that is done leaves its figures in checkpoints/fold-<i>/, where a resumed run finds them.
     """
-    ready, k, found = workshop.prepared, len(folds), []
+    ready, k = workshop.prepared, len(folds)
+    found: dict[int, dict[str, float]] = {}
     for i, part in enumerate(folds, 1):
         folder = RunFolder(workshop.folder.checkpoints / f"fold-{i}")
         if not folder.report.exists():
@@ -115,18 +118,18 @@ def judge_folds(chosen: Trained, folds: Sequence[np.ndarray], workshop: Workshop
                 values = _judge(chosen, part, Workshop(ready, folder, workshop.clock, _Named(workshop.hooks, f"fold {i} ")), network)
             except Interrupted:
                 raise Interrupted(str(workshop.folder.path)) from None
+            except UserError as error:
+                warn(f"fold {i} is left out: {error}")
+                continue
             write_json(folder.report, values)
             for each in (folder.checkpoints, folder.path / "store"):
                 shutil.rmtree(each, ignore_errors=True)
-        found.append(read_json(folder.report))
-    metrics = {name: [each[name] for each in found] for name in found[0] if all(name in each for each in found)}
-    if ready.metric in metrics:
-        say(f"{k} folds: {ready.metric} {spread(metrics[ready.metric])} (mean ± standard deviation; no model saw the rows it is judged by)")
-    return {"k": k, "metrics": metrics}
-
-
-def spread(values: Sequence[float]) -> str:
-    return f"{statistics.mean(values):.4f} ± {statistics.stdev(values):.4f}"
+        found[i] = read_json(folder.report)
+    shared = set.intersection(*(set(each) for each in found.values())) if found else set()
+    metrics = {name: [each[name] for each in found.values()] for each in list(found.values())[:1] for name in each if name in shared}
+    made = {"k": k, "model": chosen.name, "done": list(found), "metrics": metrics}
+    say(folds_words(made, ready.metric, "en"))
+    return made
 
 
 def _judge(chosen: Trained, part: np.ndarray, workshop: Workshop, network: Any) -> dict[str, float]:

@@ -5,8 +5,6 @@ It is found by the file's stamp, all that was asked of it, and the code that mad
 
 from __future__ import annotations
 
-import functools
-import importlib.metadata
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,15 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
 
-import luban
 from luban import stores
 from luban.core import cache
 from luban.core.batch import Store
 from luban.core.contract import Schema, Table
-from luban.core.files import home
+from luban.core.files import amount, home
 from luban.core.notes import recorded, say, warn
+from luban.core.table import batches
 from luban.data import Rows, joined, picked
 
 
@@ -40,18 +39,35 @@ class Known:
 
 def known(asked: list[Any], table: Table, test: Table | None, make: Callable[[Path | None], Known]) -> Known:
     """Made by `make`, in the folder that it is given, or found. asked: all that decides what comes of it."""
-    name = f"{cache.key_of([*asked, _code()])}.store"
+    name = f"{cache.key_of([*asked, cache.code()])}.store"
     if (folder := cache.found(name)) is not None:
         say(f"prepared before: {folder}")
         return _read(folder, table, test)
-    size = table.height * 8 * table.width
-    with cache.making(name, size) as place:
-        if place is None:
-            warn(f"there is no room for about {size / 1e6:,.0f} MB in {home()}: the encoded rows stay in memory.")
-            return make(None)
-        with recorded() as said:
-            _write(make(place / name), said, place / name)
-    return _read(home() / "cache" / name, table, test, again=False)
+    size = _size(table)
+    try:
+        with cache.making(name, size) as place:
+            if place is None:
+                warn(f"there is no room for about {amount(size)} in {home()}.")
+            else:
+                with recorded() as said:
+                    _write(make(place / name), said, place / name)
+    except OSError as error:
+        cache.useless(error)
+    if (folder := cache.found(name)) is not None:
+        return _read(folder, table, test, again=False)
+    warn("the encoded rows stay in memory.")
+    return make(None)
+
+
+def _size(table: Table) -> int:
+    """Bytes of its encoded rows, about, by the first of them: 8 a cell, and of long ones 5 for each of theirs."""
+    _, some = next(batches(table, 1000))
+    lengths = [column.str.len_bytes().fill_null(0).to_numpy().mean() for column in some if column.dtype == pl.String]
+    return int(table.height * (8 * table.width + 5 * sum(each for each in lengths if each > _LONG)))
+
+
+_LONG = 24
+"""Bytes of a cell on average beyond which its words, and pairs of them, are what is kept."""
 
 
 def _write(made: Known, said: list[tuple[str, str]], folder: Path) -> None:
@@ -81,11 +97,3 @@ def _read(folder: Path, table: Table, test: Table | None, again: bool = True) ->
     rows = Rows(picked(whole, numbers), part, numbers, lambda i: names(int(numbers[i])), facts["fields"], facts["facts"])
     columns = {key: stores.opened(folder, key) for key in schema.fields}
     return Known(rows, schema, Store(columns, torch.from_numpy(part)), facts["findings"], facts["fingerprint"])
-
-
-@functools.cache
-def _code() -> str:
-    """Changes with every edit of ours, and with every version of what reads and counts for us."""
-    files = sorted(Path(luban.__file__).parent.rglob("*.py"))
-    versions = [importlib.metadata.version(name) for name in ("polars", "numpy", "torch")]
-    return cache.key_of([*versions, *((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files)])

@@ -12,7 +12,7 @@ from luban.columns import describe, sniff_all
 from luban.core import config as configs
 from luban.core.device import pick_device
 from luban.core.errors import UserError
-from luban.core.files import write_text
+from luban.core.files import amount, write_text
 from luban.core.registry import TASKS
 from luban.folders import RunFolder
 from luban.planning import from_words
@@ -48,7 +48,7 @@ def _one(one: Draft, prepared: Prepared) -> Iterator[str]:
     flops = 3 * one.model.flops() * c.batch_size * c.accumulate
     # weights, gradients, two moments, and a checkpoint's copy; activations of a batch at about the cost of its products
     memory = 4 * n * 5 + 4 * flops / 6 / 100
-    yield f"  {n:,} parameters, {flops:.2e} FLOPs a step, about {memory / 1e6:.0f} MB beside the data"
+    yield f"  {n:,} parameters, {flops:.2e} FLOPs a step, about {amount(memory)} beside the data"
     longest = _clock(c.steps * each * 1.05)
     yield (
         f"  {c.steps:,} steps of {c.batch_size} {prepared.task.noun} at {1000 * each:.3g} ms: "

@@ -15,7 +15,6 @@ from luban.bundle import Bundle, lines, load
 from luban.core.contract import Table
 from luban.core.errors import UserError
 from luban.core.files import atomic
-from luban.folders import find
 
 _ROWS = 50_000
 _WRITERS: dict[str, Callable[..., str]] = {
@@ -33,7 +32,7 @@ def predict(run: str | Path | Bundle, data: Any = None, *, ask: dict[str, Any] |
     {"prompt": "ROMEO:"} no data are needed. model: the user's own network, as for `luban.load`.
     Columns: `prediction`; for classes also `confidence` and `p_<label>`. Raises UserError for a missing column or an unreadable value.
     """
-    return (run if isinstance(run, Bundle) else load(find(run).model, model)).predict(data, ask)
+    return (run if isinstance(run, Bundle) else load(run, model)).predict(data, ask)
 
 
 def predict_to(run: str, data: str | None, out: Path | None, ask: dict[str, Any], model: str | None = None, skip_bad: bool = False) -> int:
@@ -44,7 +43,7 @@ def predict_to(run: str, data: str | None, out: Path | None, ask: dict[str, Any]
     suffix = out.suffix.lower() if out is not None else ".csv"
     if suffix not in (*_WRITERS, ".parquet"):
         raise UserError(f"predictions are written as .csv, .jsonl or .parquet, not {out.name!r}.")
-    bundle = load(find(run).model, model)
+    bundle = load(run, model)
     made = bundle.asked(ask)
     if data is None:
         answers: Iterator[Table] = iter([lines(bundle.answer(None, made))])

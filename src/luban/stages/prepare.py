@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 
 from luban import checks, reading, splitting
-from luban.checks.finding import DOUBT, SERIOUS, Look, spoken
+from luban.checks.finding import DOUBT, NOTE, SERIOUS, Finding, Look, places, spoken
 from luban.columns import describe, fit_schema
 from luban.core import config as configs
 from luban.core.batch import Examples, Store
 from luban.core.contract import Head, Schema, Table, Task
 from luban.core.errors import BadCells, UserError, did_you_mean, listed
-from luban.core.notes import cells_of, padded, say, warn
+from luban.core.notes import padded, say, warn, width_of
 from luban.core.registry import TASKS
 from luban.core.table import DiskTable
-from luban.data import Rows, assign, encode, examples
+from luban.data import DataConfig, Rows, assign, encode, examples
 from luban.planning import Config, reads
 from luban.splitting import PARTS, TEST, TRAIN, VALID
 from luban.stages import kept
@@ -27,6 +27,8 @@ from luban.stages.kept import Known
 
 _SOME = 100_000
 """Rows by which a question is guessed from the target."""
+_TOLD = 3
+"""Doubts that a training says, the surest; what is serious it says whatever the number."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def prepare(data: Any, config: Config, looks: Sequence[checks.Check] = checks.QU
     table = reading.read(data, **words, on_disk=config.data.on_disk if named is None or named.labelled else False)
     task = _task(table, named, config)
     task.settle(table if task.labelled else table.drop(config.data.drop), config.data.target, config.data.time)
-    test = reading.read(config.data.test, **words) if config.data.test else None
+    test = read_test(table, config.data, words)
 
     def make(folder: Path | None) -> Known:
         return _known(table, test, config, task, looks, folder)
@@ -95,6 +97,11 @@ def prepare(data: Any, config: Config, looks: Sequence[checks.Check] = checks.QU
     return Prepared(config, task, known, parts, task.head(known.schema), config.metric or metrics[0])
 
 
+def read_test(table: Table, config: DataConfig, words: dict[str, Any]) -> Table | None:
+    """The test file beside the table: on disk where that is, too, for memory must not grow with either."""
+    return reading.read(config.test, **words, on_disk=config.on_disk if isinstance(table, DiskTable) else False) if config.test else None
+
+
 def _known(table: Table, test: Table | None, config: Config, task: Task, looks: Sequence[checks.Check], folder: Path | None) -> Known:
     """The encoded rows in `folder`, where one is given, else in memory; and what may be wrong with them."""
     doubts = checks.as_read(table, test, config.data.target, config.data.drop)
@@ -103,12 +110,22 @@ def _known(table: Table, test: Table | None, config: Config, task: Task, looks: 
     except UserError as error:  # where the answers cannot be learned, what was doubted of them may be why
         about = [spoken(asdict(each)) for each in doubts if each.column in config.data.target]
         raise UserError(" Beside that, ".join([str(error), *about])) from error
-    findings = checks.run(Look(rows, schema, store, config.data, table.height), looks if task.labelled else (), doubts)
+    if len(left := np.array(rows.facts.get("unreadable", ()), np.int64)):
+        what, mend = (
+            f"rows with cells that cannot be read: {len(left):,}",
+            "Without data.skip_bad a training stops at them: correct the cells",
+        )
+        doubts.append(Finding("unreadable", NOTE, what, 1.0, "they were left out", mend=mend, **places(left, table.height)))
+    findings = checks.run(Look(rows, schema, store, config.data, table.height), looks if task.labelled else checks.ORDERED, doubts)
     for each in findings:
         if each["severity"] == SERIOUS:
             warn(spoken(each))
-    if number := sum(each["severity"] == DOUBT for each in findings):
-        say(f"doubts about the data: {number}, in report.json; `luban data check` with the same words shows them, and looks further")
+    doubted = [each for each in findings if each["severity"] == DOUBT]
+    for each in doubted[:_TOLD]:
+        say(f"doubt: {spoken(each)}")
+    if doubted:
+        more = f"{len(doubted) - _TOLD} more doubts are in report.json; " if len(doubted) > _TOLD else ""
+        say(f"{more}`luban data check` with the same words looks further")
     if task.labelled:
         rows.facts["copies_across_parts"] = sum(each["count"] for each in findings if each["kind"] == "copies")
     return Known(rows, schema, store, findings, splitting.fingerprint(table, test))
@@ -165,7 +182,7 @@ def _task(table: Table, named: type[Task] | None, config: Config) -> Task:
 
 def _print_schema(schema: Schema) -> None:
     lines = describe(schema)
-    width = min(32, max(cells_of(line[0]) for line in lines))
+    width = min(32, max(width_of(line[0]) for line in lines))
     for name, field, facts, doubts in lines[:40]:
         say(f"  {padded(name, width)}  {field:<18} {facts}" + (f"  [{doubts}]" if doubts else ""))
     if len(lines) > 40:

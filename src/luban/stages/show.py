@@ -14,7 +14,7 @@ from luban.core.batch import Batch, Examples
 from luban.core.contract import Table
 from luban.report.page import sheet, table
 
-MOST = 16
+MOST = 10
 BATCH = 32
 COLUMNS = 8
 """Columns of an example that are shown, at most."""

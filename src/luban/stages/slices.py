@@ -33,10 +33,11 @@ Levels = list[tuple[str, np.ndarray]]
 
 
 def slices(task: Task, schema: Schema, scored: Examples, judged: Batch, truth: Batch, draws: Draws, metric: str) -> dict[str, Any] | None:
-    """{"metric", "judged_by", "tested", "of", "columns": [{"column", "counted", "levels": [{"value", "rows", "metric", "interval", "loss",
-    "p", "worse"}]}]}.
+    """{"metric", "judged_by", "tested", "of", "sample", "columns": [{"column", "counted", "levels": [{"value", "rows", "metric",
+    "interval", "loss", "p", "worse"}]}]}.
 
-    judged and truth: of the examples draws.numbers. None where the task does not say how wrong a row is, or no column has slices.
+    judged and truth: of the examples draws.numbers. sample: how many these are, or None where they are all. None where the task does not
+    say how wrong a row is, or no column has slices.
     """
     told = task.losses(judged, truth, schema, metric)
     if told is None:
@@ -60,7 +61,8 @@ def slices(task: Task, schema: Schema, scored: Examples, judged: Batch, truth: B
     columns = [
         {"column": schema.inputs[key].columns[0], "counted": schema.inputs[key].kind == "tokens", "levels": found[key]} for key in shown
     ]
-    return {"metric": metric, "judged_by": judged_by, "tested": len(tested), "of": len(found), "columns": columns}
+    sample = len(rows) if len(rows) < len(scored) else None
+    return {"metric": metric, "judged_by": judged_by, "tested": len(tested), "of": len(found), "sample": sample, "columns": columns}
 
 
 def holm(p: np.ndarray) -> np.ndarray:

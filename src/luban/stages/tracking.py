@@ -11,8 +11,9 @@ import json
 import logging
 import os
 import re
+import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from luban.stages.fit import Hooks
 tensorboard = Later("tensorboardX")
 mlflow = Later("mlflow")
 errors = Later("mlflow.exceptions")
+sql = Later("sqlalchemy.exc")
 
 
 def need(config: TrackingConfig) -> None:
@@ -44,26 +46,33 @@ def need(config: TrackingConfig) -> None:
 def followed(config: TrackingConfig, folder: RunFolder, hooks: Hooks) -> Iterator[Hooks]:
     """While open, the run in `folder` is told to `hooks` and to all that `config` asks for; at the end, how it ended."""
     told: list[Any] = [TensorBoard(folder)] if config.tensorboard else []
-    told += [MLflow(config.mlflow, folder)] if config.mlflow else []
-    state = "FAILED"
+    told += [MLflow(config.mlflow)] if config.mlflow else []
+    every, state = _All(hooks, told), "FAILED"
     try:
-        yield _All(hooks, told) if told else hooks
-        for each in told:
-            each.result(folder)
+        every.tell(lambda each: each.begin(folder))
+        yield every if told else hooks
+        every.tell(lambda each: each.result(folder))
         state = "FINISHED"
     except Interrupted:
         state = "KILLED"
         raise
     finally:
-        for each in told:
-            each.close(state)
+        every.tell(lambda each: each.close(state))
 
 
 class _All:
-    """Hooks that tell several."""
+    """Hooks that tell several. Who cannot be told any more is told nothing more, aloud: no run is lost for it."""
 
     def __init__(self, hooks: Hooks, told: list[Any]):
         self.hooks, self.told = hooks, told
+
+    def tell(self, call: Callable[[Any], None]) -> None:
+        for each in list(self.told):
+            try:
+                call(each)
+            except each.failures() as error:
+                warn(f"{type(each).__name__} is told no more of this run: {_short(error)} The run itself goes on.")
+                self.told.remove(each)
 
     def on_step(self, name: str, step: int, total: int) -> None:
         self.hooks.on_step(name, step, total)
@@ -71,8 +80,7 @@ class _All:
     def on_eval(self, line: dict[str, Any]) -> None:
         self.hooks.on_eval(line)
         values = {key: float(value) for key, value in line.items() if isinstance(value, (int, float)) and key != "step"}
-        for each in self.told:
-            each.line(line["model"], line["step"], values)
+        self.tell(lambda each: each.line(line["model"], line["step"], values))
 
     def on_end(self, name: str) -> None:
         self.hooks.on_end(name)
@@ -84,7 +92,13 @@ class TensorBoard:
     def __init__(self, folder: RunFolder):
         self.path = folder.path / "tensorboard"
         self.writers: dict[str, Any] = {}
-        say(f"TensorBoard: tensorboard --logdir {self.path.parent.parent}")
+
+    def failures(self) -> tuple[type[Exception], ...]:
+        return (OSError,)
+
+    def begin(self, folder: RunFolder) -> None:
+        self.path.mkdir(exist_ok=True)
+        say(f"TensorBoard: tensorboard --logdir {shlex.quote(str(self.path.parent.parent))}")
 
     def _writer(self, model: str) -> Any:
         name = re.sub(r"[^\w.-]", "_", model)
@@ -109,23 +123,24 @@ class TensorBoard:
 class MLflow:
     """A run in the experiment "luban" of an MLflow store; mlflow.json in the run folder keeps its id, for a resumed run to go on there."""
 
-    def __init__(self, where: bool | str, folder: RunFolder):
-        self.client: Any
-        self.client, self.place, files = _store(where)
-        self.run = self._begun(folder, files)
-        say(f"MLflow: run {self.run} in {self.place}")
+    def __init__(self, where: bool | str):
+        self.where = where
 
-    def _begun(self, folder: RunFolder, files: str | None) -> str:
+    def failures(self) -> tuple[type[Exception], ...]:
+        return (OSError, UserError, errors.MlflowException, sql.SQLAlchemyError)
+
+    def begin(self, folder: RunFolder) -> None:
+        self.client, place, files = _store(self.where)
         kept = folder.path / "mlflow.json"
         if kept.exists():
-            run = read_json(kept)["run"]
-            self.client.update_run(run, "RUNNING")
-            return run
-        found = self.client.get_experiment_by_name("luban")
-        experiment = found.experiment_id if found else self.client.create_experiment("luban", files)
-        run = self.client.create_run(experiment, run_name=folder.path.name).info.run_id
-        write_json(kept, {"run": run})
-        return run
+            self.run = read_json(kept)["run"]
+            self.client.update_run(self.run, "RUNNING")
+        else:
+            found = self.client.get_experiment_by_name("luban")
+            experiment = found.experiment_id if found else self.client.create_experiment("luban", files)
+            self.run = self.client.create_run(experiment, run_name=folder.path.name).info.run_id
+            write_json(kept, {"run": self.run})
+        say(f"MLflow: run {self.run} in {place}")
 
     def line(self, model: str, step: int, values: dict[str, float]) -> None:
         self._tell({f"{model}/{key}": value for key, value in values.items()}, {}, step)
@@ -137,26 +152,17 @@ class MLflow:
                     for key, value in flat(read_yaml(folder.config)).items()}  # fmt: skip
         self._tell({f"{report['scored']}/{key}": value for key, value in report["metrics"].items()}, settings)
         for file in (folder.page, folder.report, folder.config):
-            self._asked(lambda file=file: self.client.log_artifact(self.run, str(file)))
+            self.client.log_artifact(self.run, str(file))
 
     def close(self, state: str) -> None:
-        self._asked(lambda: self.client.set_terminated(self.run, state))
+        self.client.set_terminated(self.run, state)
 
     def _tell(self, values: dict[str, float], settings: dict[str, str], step: int = 0) -> None:
         now = int(time.time() * 1000)
         metrics = [mlflow.entities.Metric(_name(key), value, now, step) for key, value in values.items()]
         params = [mlflow.entities.Param(_name(key), value[:6000]) for key, value in settings.items()]
         for i in range(0, max(len(metrics), len(params)), 100):  # the most that a store takes at once
-            self._asked(lambda i=i: self.client.log_batch(self.run, metrics[i : i + 100], params[i : i + 100]))
-
-    def _asked(self, call: Any) -> None:
-        if self.client is None:
-            return
-        try:
-            call()
-        except errors.MlflowException as error:
-            warn(f"MLflow is told no more of this run: {_short(error)} The run itself goes on.")
-            self.client = None
+            self.client.log_batch(self.run, metrics[i : i + 100], params[i : i + 100])
 
 
 def _store(where: bool | str) -> tuple[Any, str, str | None]:
@@ -168,12 +174,13 @@ def _store(where: bool | str) -> tuple[Any, str, str | None]:
     place, files = None if where is True else str(where), None
     if place and not re.match(r"\w+:/|databricks", place):  # a folder: its database, and the files beside it
         root = Path(place).expanduser().resolve()
-        root.mkdir(parents=True, exist_ok=True)
         place, files = f"sqlite:///{root / 'mlflow.db'}", (root / "mlruns").as_uri()
     try:
+        if files:
+            root.mkdir(parents=True, exist_ok=True)
         client = mlflow.MlflowClient(tracking_uri=place)
         client.get_experiment_by_name("luban")
-    except errors.MlflowException as error:
+    except (OSError, errors.MlflowException, sql.SQLAlchemyError) as error:
         raise UserError(f"tracking.mlflow: MLflow cannot use {place or 'its default place'}: {_short(error)} Correct the address, or leave "
                         "the setting out.") from error  # fmt: skip
     return client, place or mlflow.get_tracking_uri(), files

@@ -30,8 +30,8 @@ from luban.report.card import card
 from luban.report.page import page
 from luban.report.words import verdict as verdict_words
 from luban.splitting import PARTS, TEST, TRAIN, VALID
-from luban.stages.assess import assess, beside, detail, difference, draws_of, learning
-from luban.stages.candidates import BESIDE, Trained, Workshop, baseline_names, choose, draft, draft_all, name_of
+from luban.stages.assess import assess, beside, detail, difference, draws_of, groups_of, learning
+from luban.stages.candidates import BESIDE, Trained, Workshop, baseline_names, choose, draft, draft_all, name_of, promise
 from luban.stages.clock import RunClock
 from luban.stages.evaluate import verdict
 from luban.stages.fit import Hooks
@@ -167,23 +167,34 @@ def _conclude(chosen: Trained, others: dict[str, Trained], workshop: Workshop) -
     if part == VALID:
         say(f"there are no test {noun}: the figures are of the validation {noun}, which also picked the checkpoint; they flatter.")
     scored = prepared.examples[part]
-    bundle, metric, draws = chosen.bundle, prepared.metric, draws_of(prepared.task, scored)
+    bundle, metric = chosen.bundle, prepared.metric
+    draws = draws_of(prepared.task, scored, groups_of(prepared.rows.table, prepared.config.data.group))
     test = assess(bundle, scored, draws)
     baselines, apart = {}, {}
     few = beside(scored, draws)
     if others and len(few) < len(scored):
-        say(f"the others are judged on {len(few):,} of the {len(scored):,} {noun}, evenly drawn")
+        say(f"the others are judged on {len(few):,} of the {len(scored):,} {noun}, drawn at random")
     for name, each in others.items():
         if name != chosen.name:
             theirs = assess(each.bundle, few, draws)
             baselines[name], apart[name] = theirs.measured, difference(draws, test, theirs, metric)
+    ours = test.measured.metrics.get(metric, math.nan)
+    if len(few) < len(scored) and metric in test.once:  # as the others, on the same examples
+        ours = float(test.once[metric][0])
     facts = verdict(
         metric,
         chosen.name,
-        test.measured.metrics.get(metric, math.nan),
+        ours,
         {name: each.metrics.get(metric, math.nan) for name, each in baselines.items()},
         apart,
-    ) | {"examples": len(scored), "noun": noun, "part": PARTS[part]}
+    ) | {
+        "examples": len(few),
+        "of": len(scored),
+        "noun": noun,
+        "part": PARTS[part],
+        "called": prepared.task.called(metric, prepared.schema),
+        "simple": type(bundle.model).baseline and not promise(type(bundle.model), prepared),
+    }
     words = verdict_words(facts, "en")
     say(words)
     resolved = dataclasses.replace(
@@ -226,9 +237,9 @@ def _conclude(chosen: Trained, others: dict[str, Trained], workshop: Workshop) -
     extra = {"report.json": json.dumps(travels, indent=1, ensure_ascii=False), "README.md": card(report, prepared.schema)}
     write_text(folder.config, to_yaml(resolved))
     chosen.bundle.save(folder.model, {**extra, **code_of(chosen)})
-    write_json(folder.report, report)
     seen = figures(bundle, test.judged, test.truth, scored, prepared.examples[TRAIN], cells_of(prepared.rows.table, scored))
     write_text(folder.page, page(report, seen, prepared.config.report.language))
+    write_json(folder.report, report)  # last: where it is, the run is complete
     return Run(folder.path, test.measured.metrics, report)
 
 

@@ -35,6 +35,9 @@ COLUMNS = 20
 ONE_SIDED = 0.8
 """Above this share of the largest class, accuracy hardly moves from that of always naming it, and ROC-AUC comes first instead."""
 
+OF_ONE = ("precision", "recall", "f1", "pr_auc")
+"""Of two classes, these are of the second one."""
+
 MOST_CONFUSED = 50
 """Classes up to which the confusion matrix is kept."""
 
@@ -76,6 +79,10 @@ class Classify(Task):
         first = "roc_auc" if max(field.counts) > ONE_SIDED * sum(field.counts) else "accuracy"
         each = [f"f1_{word}" for word in field.words] if len(field.words) <= COLUMNS else []
         return tuple(dict.fromkeys([first, *names, *each]))
+
+    def called(self, metric: str, schema: Schema) -> str:
+        _, field = _target(schema)
+        return f"{metric} of {str(field.words[1])!r}" if metric in OF_ONE and len(field.words) == 2 else metric
 
     def head(self, schema: Schema) -> Head:
         key, field = _target(schema)

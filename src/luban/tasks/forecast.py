@@ -256,6 +256,9 @@ class Forecast(Task):
         """MSE first, or MAE where that is what is minimised."""
         return tuple(dict.fromkeys([self.config.loss, *family("forecasting")]))
 
+    def called(self, metric: str, schema: Schema) -> str:
+        return f"{metric} (z-scored)"
+
     def measure(self, judged: Batch, truth: Batch, schema: Schema, names: Sequence[str]) -> Measured:
         y, v = self._stacked(truth), self._stacked(judged)
         found = compute("forecasting", names, y, v)
@@ -281,14 +284,16 @@ class Forecast(Task):
         y, v = self._stacked(truth), self._stacked(judged)
         squared, known, steps = np.square(v - y), ~np.isnan(y), np.arange(1, y.shape[2] + 1)
         by_step = np.where(known, squared, 0.0).sum(0) / np.maximum(known.sum(0), 1)  # (C, H)
-        lines = {name: (steps, by_step[i]) for i, name in enumerate(self.config.columns[:8])}
+        names = self.config.columns
+        lines = {name: (steps, by_step[i]) for i, name in enumerate(names[:8])}
+        notes = [["Drawn are the first {n} of {of} series.", {"n": 8, "of": len(names)}]] if len(names) > 8 else []
         error = np.where(known, squared, 0.0).sum((1, 2)) / known.sum((1, 2))
         usual, series = int(np.argsort(error)[len(error) // 2]), self._series(schema, 0)
         past = scored[torch.tensor([usual])]["c0"][0, -2 * self.config.horizon :].numpy()
         drawn = {"before": (np.arange(1 - len(past), 1), past), "true": (steps, y[usual, 0]), "forecast": (steps, v[usual, 0])}
         window = {name: (x, z * series.std + series.mean) for name, (x, z) in drawn.items()}
-        return {"Error by step": {"x": "step", "y": "mean squared error, z-scored", "lines": lines},
-                f"A usual forecast: {self.config.columns[0]}": {"x": "step", "y": "value", "lines": window}}  # fmt: skip
+        return {"Error by step": {"x": "step", "y": "mean squared error, z-scored", "lines": lines, "notes": notes},
+                f"{names[0]}: A usual forecast": {"x": "step", "y": "value", "lines": window, "fixed": True}}  # fmt: skip
 
     def _stacked(self, batch: Batch) -> np.ndarray:
         """(B, C, H), z-scored."""

@@ -52,6 +52,12 @@ class Several(Task):
     def metrics(self, schema: Schema) -> tuple[str, ...]:
         return ("mean_skill", *(f"{name}.{metric}" for name, task, alone in self._apart(schema) for metric in task.metrics(alone)))
 
+    def called(self, metric: str, schema: Schema) -> str:
+        for name, task, alone in self._apart(schema):
+            if metric.startswith(f"{name}."):
+                return f"{name}.{task.called(metric.removeprefix(f'{name}.'), alone)}"
+        return metric
+
     def head(self, schema: Schema) -> Head:
         return Head(tuple(part for _, task, alone in self._apart(schema) for part in task.head(alone).parts))
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from luban.checks.finding import Look
+from luban.checks.finding import Look, evenly
 from luban.core.batch import Batch, Examples, Ragged, Spans, Store, rows_of
 from luban.core.contract import Clock, Field, Head, Part, Schema
 from luban.core.registry import FIELDS, MODELS
@@ -34,7 +34,7 @@ def sample(look: Look, among: np.ndarray) -> np.ndarray:
     """Evenly spaced ones of the rows `among`, (n,) int64: as many as the small models may see."""
     width = sum(each.size if each.kind == "scalar" else 1 for each in look.schema.inputs.values())
     most = max(1_000, min(ROWS, CELLS // max(1, width)))
-    return among if len(among) <= most else among[np.linspace(0, len(among) - 1, most).astype(np.int64)]
+    return among[evenly(len(among), most)]
 
 
 def inputs_of(look: Look, index: np.ndarray, leave_out: str | None = None) -> tuple[dict[str, Field], Batch]:
