@@ -187,6 +187,6 @@ def describe(schema: Schema) -> list[tuple[str, str, str, str]]:
             facts = f"{each.size - 1 - each.has_missing:,} values" if each.kind == "id" else ""
             if each.kind == "grid":
                 facts = " x ".join(map(str, each.shape[1:])) + (", grey" if each.shape[0] == 1 else ", colour")
-            facts += (", " if facts else "") + "some missing" if each.has_missing else ""
+            facts = ", ".join(part for part in (facts, each.about(), "some missing" if each.has_missing else "") if part)
             lines.append((each.columns[0], _name_of(each) + role, facts, "; ".join(each.doubts)))
     return lines + [(name, "ignored", reason, "") for name, reason in schema.ignored.items()]

@@ -94,6 +94,14 @@ class Field(ABC):
         """Do these cells name their rows, so that they are repeated beside the answers: files by their paths?"""
         return False
 
+    def about(self) -> str:
+        """What a person should know of the column beside its field, in a few words."""
+        return ""
+
+    def pieces(self, ids: Tensor) -> list[str] | None:
+        """tokens: what each of these ids (n,) is in the user's words; None where they are none."""
+        return None
+
     def show(self, encoded: Encoded) -> list[str]:
         """Each row as HTML for people: its words, unless the field knows better."""
         values = self.decode(encoded)

@@ -39,6 +39,8 @@ WIDEST = 16
 """Characters that a token may stand for: what lies beyond max_length times as many is not even looked at."""
 UNITS = r"[A-Za-z0-9\p{L}&&[^\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]]+|[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]{2}"
 """Roughly a word each, for the sniff: letters and digits, or two characters where no spaces are written."""
+LEARNED = ("missing", "has_missing", "length", "usual", "cut", "unknown")
+"""What `fit` learned, beside the tokenizer."""
 SYLLABLES = ("ba", "ke", "lo", "mi", "nu", "ra", "so", "ti", "鲁", "班", "木", "工", "尺", "墨")
 KINDS = ("bpe", "unigram", "words", "characters")
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>")
@@ -76,8 +78,12 @@ class Text(Field):
 
     missing = 0.0
     """Share of the training rows that are empty."""
+    usual = 0.0
+    """Tokens of a training row, on average."""
     cut = 0.0
     """Share of the training rows that are longer."""
+    unknown = 0.0
+    """Share of the training tokens that are the unknown piece."""
 
     @classmethod
     def sniff(cls, column: pl.Series) -> float:
@@ -91,6 +97,11 @@ class Text(Field):
         if units >= 5 and distinct >= 0.3:
             return 0.9
         return 0.6 if units >= 2 and distinct >= 0.5 else 0.05
+
+    def about(self) -> str:
+        said = [f"{self.size:,} {self.config.tokenizer.partition(':')[0]} tokens", f"{self.usual:.0f} a row, at most {self.length}"]
+        said += [f"{self.cut:.1%} of the rows are cut there"] if self.cut else []
+        return ", ".join([*said, *([f"{self.unknown:.2%} unknown"] if self.unknown else [])])
 
     # ---- learning
 
@@ -106,7 +117,11 @@ class Text(Field):
             self._tokenizer = _theirs(self.config.tokenizer.removeprefix("hf:"))
         else:
             self._tokenizer = _trained(sample, self.config)
-        lengths = self._encoded(sample.gather_every(-(-len(sample) // 20_000) or 1)).lengths.numpy()
+        some = self._encoded(sample.gather_every(-(-len(sample) // 20_000) or 1))
+        lengths = some.lengths.numpy()
+        self.usual = float(lengths.mean()) if len(lengths) else 0.0
+        unknown = next((id for name in (UNKNOWN, "[UNK]") if (id := self._tokenizer.token_to_id(name)) is not None), -1)
+        self.unknown = float((some.values == unknown).float().mean()) if len(some.values) else 0.0
         usual = int(np.quantile(lengths, 0.99, method="higher")) if len(lengths) else 1
         self.length = self.config.max_length or max(1, min(LONGEST, usual))
         self.cut = float((lengths > self.length).mean()) if len(lengths) else 0.0
@@ -153,16 +168,15 @@ class Text(Field):
         rows = [encoded.values[start:stop].tolist() for start, stop in itertools.pairwise(encoded.offsets.tolist())]
         return [text.strip() if row else None for row, text in zip(rows, self._tokenizer.decode_batch(rows), strict=True)]
 
-    def pieces(self, ids: Tensor) -> list[str]:
-        """What each of these ids (n,) stands for, by itself."""
+    def pieces(self, ids: Tensor) -> list[str] | None:
         return self._tokenizer.decode_batch([[id] for id in ids.tolist()], skip_special_tokens=False)
 
     def state(self) -> dict[str, Any]:
-        return {"missing": self.missing, "has_missing": self.has_missing, "length": self.length, "cut": self.cut,
-                "tokenizer": json.loads(self._tokenizer.to_str())}  # fmt: skip
+        return {**{key: getattr(self, key) for key in LEARNED}, "tokenizer": json.loads(self._tokenizer.to_str())}
 
     def restore(self, state: dict[str, Any]) -> Text:
-        self.missing, self.has_missing, self.length, self.cut = (state[key] for key in ("missing", "has_missing", "length", "cut"))
+        for key in LEARNED:
+            setattr(self, key, state[key])
         self._tokenizer = hf.Tokenizer.from_str(json.dumps(state["tokenizer"]))
         self._ready()
         return self
