@@ -37,7 +37,7 @@ def able(name: str) -> list[str]:
     prepared = prepared_for(name, 0)
     kinds = {each.kind for each in prepared.schema.inputs.values()}
     parts = {part.kind for part in prepared.head.parts}
-    return [model for model, cls in MODELS.items() if kinds <= cls.accepts and parts <= cls.gives]
+    return [model for model, cls in MODELS.items() if kinds <= cls.accepts and parts <= cls.gives and not cls.argument]
 
 
 def prepared_for(name: str, i: int):

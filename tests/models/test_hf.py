@@ -14,14 +14,18 @@ from luban.core.errors import UserError
 transformers = pytest.importorskip("transformers")
 
 GOOD, BAD = "a good room and a kind host", "a bad room and a rude host"
-TABLE = pl.DataFrame({"review": [f"{text} {i % 7}" for i in range(60) for text in (GOOD, BAD)], "label": ["yes", "no"] * 60})
+NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+TABLE = pl.DataFrame({
+    "review": [f"{NUMBERS[i // 10]} {NUMBERS[i % 10]} {text}" for i in range(60) for text in (GOOD, BAD)],
+    "label": ["yes", "no"] * 60,
+})  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A BERT as small as can be, as it would be downloaded."""
     path = tmp_path_factory.mktemp("tiny-bert")
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *sorted({*GOOD.split(), *BAD.split(), *"0123456"})]
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *sorted({*GOOD.split(), *BAD.split(), *NUMBERS})]
     (path / "vocab.txt").write_text("\n".join(words))
     tokenizer = transformers.BertTokenizerFast(vocab=str(path / "vocab.txt"))
     tokenizer.save_pretrained(path)
@@ -53,7 +57,7 @@ def test_trained_moved_and_opened_by_transformers(folder, tune, tmp_path):
 
 
 def test_no_folder_no_network(tmp_path):
-    with pytest.raises(UserError, match="no folder 'nowhere/at-all' here, and the hub gives no such model|is no model"):
+    with pytest.raises(UserError, match=r"no folder 'nowhere/at-all' here, and the hub gives no such model|is no model"):
         luban.train(TABLE, target="label", model="hf:nowhere/at-all", out=tmp_path / "run")
 
 

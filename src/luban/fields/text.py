@@ -14,6 +14,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from luban.core import cells
+from luban.core import cache, cells
 from luban.core.batch import Encoded, Ragged
 from luban.core.contract import Field
 from luban.core.errors import UserError
@@ -53,8 +54,9 @@ class Text(Field):
     @dataclass(frozen=True)
     class Config:
         tokenizer: str = "bpe"
-        """bpe | unigram: pieces of words, learned; unigram cuts more like a dictionary and takes ten times as long to learn. words: runs of
-        letters, one character each where no spaces are written. characters. hf:PATH: that of a pretrained model in a folder."""
+        """bpe | unigram: pieces of words, learned; unigram cuts more like a dictionary, takes ten times as long to learn, and not the same
+        to the bit twice (so it is kept). words: runs of letters, one character each where no spaces are written. characters. hf:PATH: that
+        of a pretrained model in a folder."""
         vocab_size: int = 10_000
         """Pieces that are learned, at most. 10,000 is usual for some thousand reviews, 30,000 (BERT) for much more."""
         max_length: int | None = None
@@ -114,9 +116,10 @@ class Text(Field):
         every = -(-characters // TRAINED_ON) or 1
         sample = pl.concat([self._clean(column.gather_every(every)) for column in chunks]) if rows else pl.Series([], dtype=pl.String)
         if self.config.tokenizer.startswith("hf:"):
-            self._tokenizer = _theirs(self.config.tokenizer.removeprefix("hf:"))
+            self._saved = _theirs(self.config.tokenizer.removeprefix("hf:"))
         else:
-            self._tokenizer = _trained(sample, self.config)
+            self._saved = _trained(sample, self.config)
+        self._tokenizer = hf.Tokenizer.from_str(json.dumps(self._saved))
         some = self._encoded(sample.gather_every(-(-len(sample) // 20_000) or 1))
         lengths = some.lengths.numpy()
         self.usual = float(lengths.mean()) if len(lengths) else 0.0
@@ -172,12 +175,13 @@ class Text(Field):
         return self._tokenizer.decode_batch([[id] for id in ids.tolist()], skip_special_tokens=False)
 
     def state(self) -> dict[str, Any]:
-        return {**{key: getattr(self, key) for key in LEARNED}, "tokenizer": json.loads(self._tokenizer.to_str())}
+        return {**{key: getattr(self, key) for key in LEARNED}, "tokenizer": self._saved}
 
     def restore(self, state: dict[str, Any]) -> Text:
         for key in LEARNED:
             setattr(self, key, state[key])
-        self._tokenizer = hf.Tokenizer.from_str(json.dumps(state["tokenizer"]))
+        self._saved = state["tokenizer"]
+        self._tokenizer = hf.Tokenizer.from_str(json.dumps(self._saved))
         self._ready()
         return self
 
@@ -198,8 +202,19 @@ class Text(Field):
 # ---------------------------------------------------------------- the tokenizer
 
 
-def _trained(texts: pl.Series, config: Text.Config) -> Any:
-    """A tokenizer of our own, trained on these texts."""
+def _trained(texts: pl.Series, config: Text.Config) -> dict[str, Any]:
+    """A tokenizer of our own, trained on these texts; or found, where it was trained before: unigram's is not the same to the bit twice."""
+    name = f"{cache.key_of(['tokenizer', version('tokenizers'), config, *texts])}.json"
+    if (kept := cache.found(name)) is not None:
+        return json.loads(kept.read_text(encoding="utf-8"))
+    saved = json.loads(_train(texts, config).to_str())
+    with cache.making(name, 2_000_000) as place:
+        if place is not None:
+            (place / name).write_text(json.dumps(saved, ensure_ascii=False), encoding="utf-8")
+    return saved
+
+
+def _train(texts: pl.Series, config: Text.Config) -> Any:
     pre, decoders = hf.pre_tokenizers, hf.decoders
     special = {"special_tokens": [UNKNOWN], "show_progress": False, "vocab_size": config.vocab_size}
     if config.tokenizer == "bpe":
@@ -233,16 +248,13 @@ def _batches(texts: pl.Series) -> Iterator[list[str]]:
     return (texts.slice(start, 1000).to_list() for start in range(0, len(texts), 1000))
 
 
-def _theirs(path: str) -> Any:
+def _theirs(path: str) -> dict[str, Any]:
     """The tokenizer of a pretrained model in a folder. Raises UserError where it has none."""
     saved = read(folder_of(path), "tokenizer.json")
     if not {"model", "added_tokens"} <= saved.keys():
         raise UserError(f"{path} has a tokenizer.json that is none of Hugging Face's `tokenizers`.")
-    made = hf.Tokenizer.from_str(json.dumps(saved))
-    made.no_padding()
-    made.no_truncation()
-    return made
+    return {**saved, "padding": None, "truncation": None}
 
 
 def _unmarked(cell: str) -> str:
-    return html.unescape(_TAG.sub(" ", cell))
+    return html.unescape(_TAG.sub(" ", cell)).strip()
