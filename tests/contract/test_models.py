@@ -159,9 +159,7 @@ def _cases() -> list[Case]:
     """Those that answer a row with its targets, beside every table that they can read; the others are tested with their tasks."""
     found = []
     for name, cls in MODELS.items():
-        if cls.argument:  # needs a folder to begin with; it has tests of its own
-            continue
-        if "classes" not in cls.gives or name == "pretrained":  # needs a package with weights: tests/models/test_pretrained.py
+        if "classes" not in cls.gives or name == "pretrained" or cls.argument:  # need weights: tests/models/test_pretrained.py, test_hf.py
             continue
         for table, (schema, _) in TABLES.items():
             kinds = {each.kind for each in schema.inputs.values()}

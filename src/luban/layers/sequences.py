@@ -37,6 +37,16 @@ def padded(tokens: Ragged) -> tuple[Tensor, Tensor]:
     return ids, there
 
 
+def disturbed(ids: Tensor, there: Tensor, drop: float, swap: float) -> Tensor:
+    """ids (B, T), of which a share is unknown and a share changed places with the next: the same row in other words."""
+    if swap:
+        first = (torch.rand_like(ids, dtype=torch.float) < swap) & there & there.roll(-1, 1)
+        first[:, -1] = False
+        first &= ~first.roll(1, 1)  # a token moves once
+        ids = torch.where(first, ids.roll(-1, 1), torch.where(first.roll(1, 1), ids.roll(1, 1), ids))
+    return ids.masked_fill(torch.rand_like(ids, dtype=torch.float) < drop, 0) if drop else ids
+
+
 class SequenceModel(Model):
     """Embeddings, and a trunk of the subclass's making, made by `network`."""
 
@@ -61,6 +71,8 @@ class SequenceModel(Model):
 
     def features(self, batch: Batch) -> Tensor:
         ids, there = padded(batch[self.key])
+        if self.training:
+            ids = disturbed(ids, there, self.config.drop, self.config.swap)
         return self.beside(self.hush(self.trunk(self.hush(self.embed(ids)), there)), batch)
 
     def forward(self, batch: Batch) -> Tensor:

@@ -51,14 +51,10 @@ class FastText(Model):
         self.output = output_layer(self.beside.size, head)
 
     @classmethod
-    def suits(cls, schema: Schema, head: Head, n_rows: int) -> float:
-        return 0.65
-
-    @classmethod
     def plan(cls, config: Any, schema: Schema, head: Head, n_rows: int, size: str) -> tuple[Any, dict[str, Any], dict[str, str]]:
         width = config.width or {"small": 16, "base": 64, "large": 256}[size]
         planned = replace(config, width=width, buckets=config.buckets or int(min(max(32 * n_rows, 2**14), 2_000_000)))
-        train = {"batch_size": 64, "epochs": 15, "lr": 5e-3, "optimizer": "adamw", "weight_decay": 0.0, "schedule": "wsd", "warmup": 0.0,
+        train = {"batch_size": 64, "epochs": 6, "lr": 1e-3, "optimizer": "adamw", "weight_decay": 0.0, "schedule": "wsd", "warmup": 0.0,
                  "clip": 0.0, "ema": 0.0, "patience": 3}  # fmt: skip
         return planned, train, {"model.buckets": "some 32 for each row"}
 

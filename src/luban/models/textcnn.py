@@ -28,13 +28,13 @@ class TextCnn(SequenceModel):
         """Tokens that a filter sees. Kim has 3, 4, 5 for English words."""
         dropout: float = 0.5
         """Share of embeddings and features silenced in training; Kim's."""
+        drop: float = 0.1
+        """Share of tokens that are unknown in training: no single word may decide, and words never seen are met before they come."""
+        swap: float = 0.0
+        """Share of tokens that change places with the next in training."""
 
         def __post_init__(self) -> None:
-            within(self, {"embedding": (1, 8192), "filters": (1, 8192), "dropout": (0.0, 0.9)})
-
-    @classmethod
-    def suits(cls, schema: Schema, head: Head, n_rows: int) -> float:
-        return 0.7
+            within(self, {"embedding": (1, 8192), "filters": (1, 8192), "dropout": (0.0, 0.9), "drop": (0.0, 0.9), "swap": (0.0, 0.5)})
 
     @classmethod
     def plan(cls, config: Any, schema: Schema, head: Head, n_rows: int, size: str) -> tuple[Any, dict[str, Any], dict[str, str]]:

@@ -35,9 +35,13 @@ class Transformer(SequenceModel):
         """What stands for the row: of all tokens the mean, or the largest of each feature."""
         dropout: float = 0.3
         """Share of embeddings, features and each block's output silenced in training."""
+        drop: float = 0.1
+        """Share of tokens that are unknown in training: no single word may decide, and words never seen are met before they come."""
+        swap: float = 0.0
+        """Share of tokens that change places with the next in training."""
 
         def __post_init__(self) -> None:
-            within(self, {"layers": (1, 100), "embedding": (2, 16_384), "heads": (1, 256), "dropout": (0.0, 0.9)})
+            within(self, {"layers": (1, 100), "embedding": (2, 16_384), "heads": (1, 256), "dropout": (0.0, 0.9), "drop": (0.0, 0.9), "swap": (0.0, 0.5)})
             if self.heads and self.embedding and self.embedding % (2 * self.heads):
                 raise UserError(f"model.embedding must be a multiple of 2 * model.heads = {2 * self.heads}, not {self.embedding}.")
 
