@@ -8,8 +8,9 @@ an official test part exists; `source` where the file is no CSV; `classes`, the 
 with the set.
 
 A set of several files lists them under `files`, each with file, sha256 and url; the source reads the folder that holds them, or, with
-`parts: true`, each for itself, train in one and test in another; or each file says its `split`: train, valid or test. `advice` says how to get what no URL gives. A URL that ends in .gz is
-unpacked on the way where the file's name does not; the hash is that of the unpacked file, for two gzips of one file differ in their heads.
+`parts: true`, each for itself, train in one and test in another; or each file says its `split`: train, valid or test. `advice` says how
+to get what no URL gives. A URL that ends in .gz is unpacked on the way where the file's name does not; the hash is that of the unpacked
+file, for two gzips of one file differ in their heads.
 """
 
 from __future__ import annotations

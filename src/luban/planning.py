@@ -197,7 +197,7 @@ def _argument(values: dict[str, Any]) -> None:
     name, _, value = str(model.get("name", "")).partition(":")
     if value and name in MODELS.names() and MODELS[name].argument:
         model["name"] = name
-        model.setdefault(MODELS[name].argument, str(Path(value).resolve()) if Path(value).is_dir() else value)
+        model[MODELS[name].argument] = str(Path(value).resolve()) if Path(value).is_dir() else value
 
 
 def reads(config: Config) -> dict[str, dict[str, Any]]:

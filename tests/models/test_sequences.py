@@ -11,7 +11,7 @@ from luban.core.contract import Head, Part, Schema
 from luban.core.registry import FIELDS, MODELS
 from luban.data import alike
 from luban.layers.recurrent import along, turned
-from luban.layers.sequences import padded, pooled
+from luban.layers.sequences import disturbed, padded, pooled
 from luban.models.fasttext import runs
 
 HEAD = Head((Part("y0", "classes", 2, "cross_entropy"),))
@@ -82,3 +82,16 @@ def test_batches_of_about_one_length():
     assert not torch.equal(made, alike(order, lengths, 32, 7, 1))
     spread = [int(lengths[each].max() - lengths[each].min()) for each in made[:992].split(32)]
     assert sorted(spread)[len(spread) // 2] < 30
+
+
+def test_disturbed_in_training_only():
+    torch.manual_seed(0)
+    ids, there = torch.arange(1, 801).reshape(100, 8), torch.ones(100, 8, dtype=torch.bool)
+    there[:, 6:] = False
+    ids = ids.masked_fill(~there, 0)
+    dropped = disturbed(ids, there, 0.25, 0.0)
+    assert 0.2 < float((dropped[:, :6] == 0).float().mean()) < 0.3 and torch.equal(dropped[dropped > 0], ids[dropped > 0])
+    swapped = disturbed(ids, there, 0.0, 0.3)
+    assert torch.equal(swapped.sort(1).values, ids.sort(1).values) and not torch.equal(swapped, ids) and not swapped[:, 6:].any()
+    model = built("lstm", drop=0.5, swap=0.2)
+    assert torch.equal(model(BATCH), model(BATCH))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from luban.layers.rules import within
-from luban.layers.sequences import pooled
+from luban.layers.sequences import SHARES, pooled
 
 SIZES = {"small": 32, "base": 64, "large": 256}
 
@@ -40,7 +40,10 @@ class Config:
     """Share of tokens that change places with the next in training."""
 
     def __post_init__(self) -> None:
-        within(self, {"embedding": (1, 8192), "hidden": (1, 8192), "layers": (1, 16), "dropout": (0.0, 0.9), "drop": (0.0, 0.9), "swap": (0.0, 0.5)})
+        within(
+            self,
+            {"embedding": (1, 8192), "hidden": (1, 8192), "layers": (1, 16), **SHARES},
+        )
 
 
 def planned(config: Any, size: str) -> tuple[Any, dict[str, Any], dict[str, str]]:

@@ -17,6 +17,8 @@ from luban.core.contract import Field, Head, Model, Schema
 from luban.layers.columns import Beside, of_kind
 from luban.layers.heads import output_layer
 
+SHARES = {"dropout": (0.0, 0.9), "drop": (0.0, 0.9), "swap": (0.0, 0.5)}
+"""Bounds of the options that every one of them has."""
 STEP = 8
 """Rows are padded to a multiple of this: fewer shapes, for each of which a kernel is made ready once."""
 

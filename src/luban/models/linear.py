@@ -61,8 +61,10 @@ class Linear(Model):
     def solve(self, train: Examples, valid: Examples | None, clock: Clock) -> None:
         rows = train.whole()
         x = self._design(rows)
-        weights, biases = zip(*(self._solve_part(x, rows, part) for part in self.head.parts), strict=True)
-        self.weight.copy_(torch.from_numpy(np.concatenate(weights, 1)))
+        x.eliminate_zeros()
+        used = np.flatnonzero(x.getnnz(0))  # of what no training row has the weight is 0
+        weights, biases = zip(*(self._solve_part(x[:, used], rows, part) for part in self.head.parts), strict=True)
+        self.weight[used] = torch.from_numpy(np.concatenate(weights, 1)).float()
         self.bias.copy_(torch.from_numpy(np.concatenate(biases)))
 
     def forward(self, batch: Batch) -> Tensor:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from luban.core.contract import Head, Schema
 from luban.layers.rules import within
-from luban.layers.sequences import SequenceModel, pooled
+from luban.layers.sequences import SHARES, SequenceModel, pooled
 
 SIZES = {"small": (64, 50), "base": (128, 100), "large": (300, 256)}
 """(embedding, filters)"""
@@ -34,7 +34,7 @@ class TextCnn(SequenceModel):
         """Share of tokens that change places with the next in training."""
 
         def __post_init__(self) -> None:
-            within(self, {"embedding": (1, 8192), "filters": (1, 8192), "dropout": (0.0, 0.9), "drop": (0.0, 0.9), "swap": (0.0, 0.5)})
+            within(self, {"embedding": (1, 8192), "filters": (1, 8192), **SHARES})
 
     @classmethod
     def plan(cls, config: Any, schema: Schema, head: Head, n_rows: int, size: str) -> tuple[Any, dict[str, Any], dict[str, str]]:

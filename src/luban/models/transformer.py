@@ -41,7 +41,17 @@ class Transformer(SequenceModel):
         """Share of tokens that change places with the next in training."""
 
         def __post_init__(self) -> None:
-            within(self, {"layers": (1, 100), "embedding": (2, 16_384), "heads": (1, 256), "dropout": (0.0, 0.9), "drop": (0.0, 0.9), "swap": (0.0, 0.5)})
+            within(
+                self,
+                {
+                    "layers": (1, 100),
+                    "embedding": (2, 16_384),
+                    "heads": (1, 256),
+                    "dropout": (0.0, 0.9),
+                    "drop": (0.0, 0.9),
+                    "swap": (0.0, 0.5),
+                },
+            )
             if self.heads and self.embedding and self.embedding % (2 * self.heads):
                 raise UserError(f"model.embedding must be a multiple of 2 * model.heads = {2 * self.heads}, not {self.embedding}.")
 
