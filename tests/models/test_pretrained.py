@@ -12,8 +12,7 @@ from conftest import examples, seen
 from luban.core.contract import Clock, Head, Part, log_odds
 from luban.core.errors import UserError
 from luban.core.registry import MODELS
-from luban.layers import efficientnet
-from luban.layers import probe
+from luban.layers import efficientnet, probe
 from luban.models import pretrained
 
 RNG = np.random.default_rng(0)
