@@ -14,6 +14,7 @@ from luban import splitting
 from luban.core import cells
 from luban.core import config as configs
 from luban.core.contract import Field, Schema, Table, Task
+from luban.core.device import side_by_side
 from luban.core.errors import UserError
 from luban.core.registry import FIELDS
 from luban.core.table import Pieces
@@ -39,7 +40,7 @@ def fit_schema(rows: Rows, config: DataConfig, chosen: dict[str, Any], task: Tas
                 schema = task.schema(rows.table[rows.of(TRAIN)], config.target)
         else:
             schema = _sniffed(rows, config, chosen, usual or {})
-        return schema.fit(rows.table, lambda name: Pieces(rows.table, name, train))
+        return schema.fit(rows.table, lambda name: Pieces(rows.table, name, train), side_by_side)
 
 
 def _sniffed(rows: Rows, config: DataConfig, chosen: dict[str, Any], usual: Options) -> Schema:
@@ -54,22 +55,21 @@ def _sniffed(rows: Rows, config: DataConfig, chosen: dict[str, Any], usual: Opti
     if rows.facts["split"].startswith("by the column"):
         aside["split"] = "decides the split"
     aside |= {name: "left out as asked" for name in config.drop}
-    inputs: dict[str, Field] = {}
-    ignored: dict[str, str] = {}
-    for name in rows.table.columns:
-        if name in config.target:
-            continue
+
+    def one(name: str) -> tuple[Field | None, str | None]:
         some = sample.get_column(name)
-        reason = aside.get(name) or (_unusable(some, whole) if name not in chosen else None)
-        if reason is None and chosen.get(name) == "ignore":
-            reason = "left out as asked"
-        if reason is None:
-            each, reason = _field(some if name in chosen else _with_rare(some, Pieces(rows.table, name)), chosen.get(name), usual)
-            reason = reason or (_names_rows(some, whole, each) if name not in chosen else None)
-        if reason:
-            ignored[name] = reason
-        else:
-            inputs[f"c{len(inputs)}"] = each
+        reason = aside.get(name) or ("left out as asked" if chosen.get(name) == "ignore" else None)
+        if reason or name in chosen:
+            return (None, reason) if reason else _field(some, chosen[name], usual)
+        reason = _unusable(some, whole)
+        each, reason = (None, reason) if reason else _field(_with_rare(some, Pieces(rows.table, name)), None, usual)
+        return each, reason or _names_rows(some, whole, each)
+
+    names = [name for name in rows.table.columns if name not in config.target]
+    found = dict(zip(names, side_by_side(one, names), strict=True))
+    ignored = {name: reason for name, (_, reason) in found.items() if reason}
+    read = [each for each, reason in found.values() if not reason]
+    inputs = {f"c{i}": each for i, each in enumerate(read)}
     if not inputs:
         reasons = "; ".join(f"{name!r}: {reason}" for name, reason in list(ignored.items())[:5])
         raise UserError(

@@ -19,6 +19,7 @@ from luban import splitting, stores
 from luban.core import cells
 from luban.core.batch import Batch, Encoded, Examples, Store
 from luban.core.contract import Field, Schema, Table, Task
+from luban.core.device import side_by_side
 from luban.core.errors import BadCells, UserError, did_you_mean, listed
 from luban.core.notes import say
 from luban.core.table import DiskTable, Pieces
@@ -282,7 +283,8 @@ def _otherwise(schema: Schema, rows: Rows, bad: BadCells) -> str:
 def encode_columns(schema: Schema, table: Table, folder: Path | None) -> Batch:
     """Inputs and targets of all rows."""
     schema.need(table)
-    return {key: _encoded(table, each, folder, key) for key, each in schema.fields.items()}
+    fields = schema.fields
+    return dict(zip(fields, side_by_side(lambda key: _encoded(table, fields[key], folder, key), fields), strict=True))
 
 
 def _encoded(table: Table, each: Field, folder: Path | None, key: str) -> Encoded:

@@ -16,6 +16,7 @@ import polars as pl
 from luban import pixels
 from luban.core import cells
 from luban.core.contract import Table
+from luban.core.device import side_by_side
 from luban.core.errors import UserError, did_you_mean, listed
 from luban.core.notes import say, warn
 from luban.core.registry import FIELDS
@@ -48,7 +49,8 @@ _PIECE = 500_000
 def row_hash(table: Table, seed: int = 0) -> np.ndarray:
     """A 64-bit hash a row, (N,) uint64, of all columns of `table` in their order. Equal rows have equal hashes, in any version."""
     shared = {name: prefix for name in table.columns if (prefix := _shared_folder(table, name))}
-    hashes = np.concatenate([_row_hash(rows, shared) for _, rows in batches(table)] or [np.zeros(0, np.uint64)])
+    made = side_by_side(lambda rows: _row_hash(rows, shared), (rows for _, rows in batches(table)))
+    hashes = np.concatenate([*made, np.zeros(0, np.uint64)])
     return finalise(hashes ^ np.uint64(seed * 0x632BE59BD9B4E019 & 0xFFFFFFFFFFFFFFFF))
 
 

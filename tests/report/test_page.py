@@ -146,7 +146,7 @@ def test_of_equal_thresholds_the_usual_one_is_kept():
 
 def test_figures_say_of_which_class_they_are(run):
     assert run.report["called"]["precision"] == "precision of 'malignant'" and "accuracy" not in run.report["called"]
-    assert "<td>f1 of &#x27;malignant&#x27;</td>" in text_of(run)
+    assert "<td>f1 of &#x27;malignant&#x27; <small>" in text_of(run)
     assert "| recall of 'malignant' |" in (run.path / "model/README.md").read_text(encoding="utf-8")
 
 

@@ -19,6 +19,7 @@ from luban.checks.labels import wrong_labels
 from luban.checks.leaks import groups, leaking_columns, time_order
 from luban.checks.near import near_copies
 from luban.checks.spelling import as_read as as_read
+from luban.core.device import side_by_side
 
 Check = Callable[[Look], list[Finding]]
 QUICK: tuple[Check, ...] = (
@@ -44,6 +45,6 @@ ORDERED: tuple[Check, ...] = (gaps,)
 
 def run(look: Look, checks: Sequence[Check], before: Sequence[Finding] = ()) -> list[dict[str, Any]]:
     """What the checks find, with what was found `before`, the worst first, as JSON."""
-    found = [*before, *(each for check in checks for each in check(look))]
+    found = [*before, *(each for made in side_by_side(lambda check: check(look), checks) for each in made)]
     found.sort(key=lambda each: (SEVERITIES.index(each.severity), -each.certainty))
     return [dataclasses.asdict(each) for each in found]

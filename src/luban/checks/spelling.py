@@ -17,6 +17,7 @@ import polars as pl
 from luban.checks.finding import DOUBT, SERIOUS, Finding, places, spaced
 from luban.core import cells
 from luban.core.contract import Table
+from luban.core.device import side_by_side
 from luban.core.registry import FIELDS
 from luban.core.table import DiskTable
 from luban.fields.boolean import MEANING
@@ -44,10 +45,8 @@ def as_read(table: Table, test: Table | None, targets: Sequence[str], leave_out:
     numbers = spaced(table.height + (test.height if test is not None else 0), table.width)
     first, later = numbers[numbers < table.height], numbers[numbers >= table.height] - table.height
     some = table[first] if isinstance(table, DiskTable) else None
-    found = []
-    for name in table.columns:
-        if name in leave_out:
-            continue
+
+    def one(name: str) -> list[Finding]:
         column = some.get_column(name) if some is not None else table.get_column(name).gather(first)
         if test is not None and name in test.columns and test.get_column(name).dtype == column.dtype:
             column = pl.concat([column, test.get_column(name).gather(later)])
@@ -55,12 +54,12 @@ def as_read(table: Table, test: Table | None, targets: Sequence[str], leave_out:
             column = column.cast(pl.String)
         sentences = column.dtype == pl.String and column.str.len_bytes().fill_null(0).to_numpy().mean() > LONG
         if sentences or not (column.dtype == pl.String or column.dtype.is_integer()):
-            continue
+            return []
         plain = column.dtype.is_integer() or not cells.unread(column, cells.numbers(column, cells.decimal_comma([column]))).any()
-        for check in (codes,) if plain else WORDS:
-            for each in check(column, name in targets):
-                found.append(dataclasses.replace(each, **places(numbers[np.asarray(each.rows, np.int64)], table.height)))
-    return found
+        found = [each for check in ((codes,) if plain else WORDS) for each in check(column, name in targets)]
+        return [dataclasses.replace(each, **places(numbers[np.asarray(each.rows, np.int64)], table.height)) for each in found]
+
+    return [each for made in side_by_side(one, [name for name in table.columns if name not in leave_out]) for each in made]
 
 
 def _finding(column: pl.Series, severity: str, what: str, certainty: Any, basis: str, mend: str, mask: pl.Series | None) -> Finding:

@@ -136,13 +136,20 @@ class Schema:
         self.targets = targets
         self.ignored = ignored or {}
 
-    def fit(self, table: Table, chunks: Callable[[str], Iterable[pl.Series]] | None = None) -> Schema:
-        """Fits every field on the training rows: the `chunks` of a column, else all of it. Fields that others use come first."""
+    def fit(self, table: Table, chunks: Callable[[str], Iterable[pl.Series]] | None = None, run: Any = map) -> Schema:
+        """Fits every field on the training rows: the `chunks` of a column, else all of it. Fields that others use come first.
+
+        run: what fits the fields one by one, or several at a time: as `map`, in their order.
+        """
         fitted: dict[str, Field] = {}
-        for each in sorted(self.fields.values(), key=lambda each: len(each.uses)):
+
+        def one(each: Field) -> Field:
             name = self._name(table, each)
-            each.fit(chunks(name) if chunks else [table.get_column(name)], {peer: fitted[peer] for peer in each.uses})
-            fitted[each.columns[0]] = each
+            return each.fit(chunks(name) if chunks else [table.get_column(name)], {peer: fitted[peer] for peer in each.uses})
+
+        for alone in (True, False):
+            fields = [each for each in self.fields.values() if bool(each.uses) != alone]
+            fitted |= {each.columns[0]: each for each in (run if alone else map)(one, fields)}
         return self
 
     @property

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -68,3 +73,17 @@ def _cpuinfo(key: str) -> str:
     path = Path("/proc/cpuinfo")
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     return next((line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == key), "")
+
+
+def side_by_side(make: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+    """As `map`, on up to 8 cores: in order, with no more items at hand than cores, within the caller's context. The first error in that
+    order is raised."""
+    most = min(cores(), 8)
+    with ThreadPoolExecutor(most) as pool:
+        waiting: deque[Any] = deque()
+        for item in items:
+            waiting.append(pool.submit(copy_context().run, make, item))
+            if len(waiting) > most:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
