@@ -10,9 +10,12 @@ from torch import Tensor
 
 from luban.bundle import Bundle, predict_all
 from luban.core.batch import Batch, Ragged, rows_of
+from luban.core.contract import Field
 
 MOST = 80
 """Tokens of a row that are left out in turn: the first of them."""
+BROKEN = "\ufffd"
+"""What a piece of a character decodes to."""
 COST = 3e11
 """FLOPs that this may cost for all rows: some seconds. A large network goes without."""
 
@@ -30,20 +33,30 @@ def marked(bundle: Bundle, batch: Batch, key: str) -> list[str] | None:
 
 def _marked(bundle: Bundle, inputs: Batch, key: str, i: int) -> str:
     ids = inputs[key][torch.tensor([i])].values
-    n = min(len(ids), MOST)
-    if not n:
+    if not len(ids):
         return ""
-    whole = ids.expand(n, len(ids))
-    left = whole[~torch.eye(n, len(ids), dtype=torch.bool)]  # row j lacks token j
-    lengths = torch.tensor([len(ids), *[len(ids) - 1] * n])
-    variants = Ragged(torch.cat([ids, left]), torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]))
+    words, unit = _units(bundle.schema.inputs[key], ids)
+    n = min(len(words), MOST)
+    without = [ids[unit != j] for j in range(n)]
+    lengths = torch.tensor([0, len(ids), *map(len, without)])
     rows = torch.full((n + 1,), i)
-    asked = {name: variants if name == key else rows_of(column, rows) for name, column in inputs.items()}
+    asked = {name: Ragged(torch.cat([ids, *without]), lengths.cumsum(0)) if name == key else rows_of(column, rows)
+             for name, column in inputs.items()}  # fmt: skip
     weights = _lost(predict_all(bundle.model, bundle.task, bundle.head, bundle.task.pose(asked, bundle.context), bundle.asked()))
     strongest = max(float(weights.abs().max()), 1e-9)
-    words: Any = bundle.schema.inputs[key].pieces(ids)
     cells = [_coloured(word, float(w) / strongest) for word, w in zip(words, weights, strict=False)]
     return "".join([*cells, *(html.escape(word) for word in words[n:])])
+
+
+def _units(field: Field, ids: Tensor) -> tuple[list[str], Tensor]:
+    """(words, the word of each token (n,)): tokens that are pieces of one character are one word."""
+    pieces: Any = field.pieces(ids)
+    broken = [BROKEN in piece for piece in pieces]
+    new = [not (broken[at] and at and broken[at - 1]) for at in range(len(pieces))]
+    unit = torch.tensor(new).cumsum(0) - 1
+    whole = field.decode(Ragged(ids, torch.cat([torch.tensor(new).nonzero()[:, 0], torch.tensor([len(ids)])])))
+    first = [pieces[at] for at, each in enumerate(new) if each]
+    return [found if BROKEN in piece else piece for found, piece in zip(whole, first, strict=True)], unit
 
 
 def _lost(predicted: Batch) -> Tensor:
