@@ -53,7 +53,9 @@ def test_the_report_shows_them(bundle, tmp_path):
 def test_pieces_of_one_character_are_one_word(tmp_path):
     rows = [f"房间{w}大" for w in ("很", "不") for _ in range(40)]
     table = pl.DataFrame({"评论": [f"{row}{i % 5}" for i, row in enumerate(rows)], "label": ["yes"] * 40 + ["no"] * 40})
-    run = luban.train(table, target="label", model="tfidf", out=tmp_path / "run", baselines=[], set=["fields.评论={field: text, max_length: 20}"])
+    run = luban.train(
+        table, target="label", model="tfidf", out=tmp_path / "run", baselines=[], set=["fields.评论={field: text, max_length: 20}"]
+    )
     bundle = luban.load(run.path / "model")
     (row,) = marked(bundle, {"c0": bundle.schema.inputs["c0"].encode(pl.Series("评论", ["房间很𰻝大"]))}, "c0")
     assert re.sub("<[^>]*>", "", row) == "房间很𰻝大"
