@@ -86,7 +86,8 @@ class Bundle:
         skip_bad: rows that cannot be read get an empty answer, aloud, instead of stopping.
         """
         tables = chunks if self.task.rowwise else iter([_concat(list(chunks))])
-        return map(lines, self._answers(tables, self.asked(ask), skip_bad and self.task.rowwise))
+        made = self.asked(ask)
+        return map(lines, self._best(self._answers(tables, made, skip_bad and self.task.rowwise), made))
 
     def answer(self, data: Any = None, ask: Any = None) -> Table:
         """As `predict`, a row a question: a forecast or a ranking is a list of records in `prediction`."""
@@ -95,13 +96,24 @@ class Bundle:
             self.refuse_both(ask)
         table = self.task.question(ask) if data is None else reading.read(data, **self.reading)
         tables = [table] if table is None or not self.task.rowwise else table.iter_slices(_CHUNK)
-        return _concat(list(self._answers(tables, ask)))
+        return _concat(list(self._best(self._answers(tables, ask), ask)))
 
     def refuse_both(self, ask: Any) -> None:
         """Raises UserError where `ask` stands for rows, of which there are some already."""
         for name in self.task.instead:
             if getattr(ask, name) is not None:
                 raise UserError(f"{name} says what is asked, and so do the data: give one of them.")
+
+    def _best(self, answers: Iterator[Table], ask: Any) -> Iterator[Table]:
+        """All answers as they come; where only the best rows are asked for, those, each with its number from 1."""
+        k = self.task.best(ask)
+        if k is None:
+            return answers
+        best, start = None, 1
+        for each in answers:
+            each, start = each.with_row_index("row", start), start + each.height
+            best = (each if best is None else best.vstack(each)).sort("prediction", descending=True, maintain_order=True).head(k)
+        return iter([best])
 
     def _answers(self, tables: Iterable[Table | None], ask: Any, skip_bad: bool = False) -> Iterator[Table]:
         """An answer for each table; None goes on from the context. Columns that training did not have are ignored, and named once."""
@@ -379,8 +391,10 @@ def _plain(value: Tensor) -> Tensor:
 
 
 def lines(answers: Table) -> Table:
-    """A line for each record, where the answer of a row is a list of them; their fields become columns."""
+    """A line for each record, where the answer of a row is a list of them; their fields, or a vector's numbers, become columns."""
     dtype = answers.schema.get("prediction")
+    if isinstance(dtype, pl.Array):
+        return answers.with_columns(pl.col("prediction").arr.to_struct([f"v{i}" for i in range(dtype.size)])).unnest("prediction")
     if not isinstance(dtype, pl.List) or not isinstance(dtype.inner, pl.Struct):
         return answers
     return answers.explode("prediction").unnest("prediction")

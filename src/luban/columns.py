@@ -38,6 +38,9 @@ def fit_schema(rows: Rows, config: DataConfig, chosen: dict[str, Any], task: Tas
                 raise UserError(f"fields.{next(iter(chosen))}: this task chooses its fields itself; leave the setting out.")
             with cells.picked(rows.of(TRAIN)):
                 schema = task.schema(rows.table[rows.of(TRAIN)], config.target)
+            for each in schema.fields.values():
+                if options := (usual or {}).get(_name_of(each)):  # the model decides how it is read
+                    each.config = configs.build(type(each).Config, options)
         else:
             schema = _sniffed(rows, config, chosen, usual or {})
         return schema.fit(rows.table, lambda name: Pieces(rows.table, name, train), side_by_side)

@@ -223,8 +223,8 @@ class Part:
     """The target's batch key: y0, y1, ..."""
     kind: str
     """classes (C logits) | binary (1 logit) | labels (one logit a label, independent) | value (1 number, z-scored) | series (the next
-    `size` steps, z-scored) | items (a score for each) | tokens (a logit for each, at each position). A task may bring another kind:
-    models that can answer it list it in `gives`."""
+    `size` steps, z-scored) | items (a score for each) | tokens (a logit for each, at each position) | vectors (one a row, as wide as the
+    model has it). A task may bring another kind: models that can answer it list it in `gives`."""
     size: int
     loss: str = ""
     """The task's loss by name, for models that are solved rather than stepped: mse | mae | huber | cross_entropy | bce."""
@@ -418,6 +418,10 @@ class Task(ABC):
     @abstractmethod
     def predict(self, model: Model, batch: Batch, head: Head, ask: Any) -> Batch:
         """Probabilities, values, samples, top-k: (B, ...) each. Needs no target. What it draws follows from `ask` alone."""
+
+    def best(self, ask: Any) -> int | None:
+        """Of all rows of a question only so many are answered, those with the highest `prediction` first; None: each."""
+        return None
 
     def kept(self, schema: Schema) -> tuple[str, ...]:
         """Columns of the question that are repeated beside its answers."""

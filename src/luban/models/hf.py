@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from luban.core.batch import Batch, Examples
@@ -37,6 +38,7 @@ PIECE = 32
 class Hf(Model):
     accepts = frozenset({"tokens", "scalar", "id"})
     needs = frozenset({"tokens"})
+    gives = Model.gives | {"vectors"}
     ragged = True
     argument = "path"
     rate = 6e10
@@ -81,12 +83,13 @@ class Hf(Model):
     def __init__(self, config: Any, schema: Schema, head: Head):
         super().__init__(config, schema, head)
         self.key, self.field = the_tokens(schema)
-        self.solves = config.tune == "head"  # type: ignore[misc]
+        self.embeds = head.parts[0].kind == "vectors"  # then nothing is learned: the answer is the row's features, of length 1
+        self.solves = config.tune == "head" or self.embeds  # type: ignore[misc]
         backbone = built(config.about)
         self.name = backbone.base_model_prefix or "model"  # the prefix under which transformers looks for these weights
         setattr(self, self.name, backbone)
         self.beside = Beside(schema, self.key, backbone.config.hidden_size, mixes=False)
-        self.output = output_layer(self.beside.size, head)
+        self.output = None if self.embeds else output_layer(self.beside.size, head)
 
     def features(self, batch: Batch) -> Tensor:
         ids, there = padded(batch[self.key])
@@ -94,7 +97,7 @@ class Hf(Model):
         return self.beside(h[:, 0] if self.config.pooling == "first" else pooled(h, there, self.config.pooling), batch)
 
     def forward(self, batch: Batch) -> Tensor:
-        return self.output(self.features(batch))
+        return F.normalize(self.features(batch), dim=1) if self.embeds else self.output(self.features(batch))
 
     # ---- learning
 
@@ -114,6 +117,8 @@ class Hf(Model):
         transformers.utils.logging.disable_progress_bar()
         theirs = transformers.AutoModel.from_pretrained(folder_of(self.config.path), use_safetensors=True).state_dict()
         backbone.load_state_dict(theirs, strict=False)
+        if self.embeds:
+            return
         say(f"{self.config.path}: features of {len(train):,} rows")
         probe(self, train, clock, self.config.strength, PIECE, self.config.path)
 
