@@ -8,15 +8,20 @@ from torch import nn
 
 from luban.core.contract import Head, Schema
 from luban.layers import recurrent
-from luban.layers.sequences import SequenceModel
+from luban.layers.sequences import SequenceModel, tags_asked
 
 
 class Lstm(SequenceModel):
     Config = recurrent.Config
+    gives = SequenceModel.gives | {"tags"}
+
+    @classmethod
+    def suits(cls, schema: Schema, head: Head, n_rows: int) -> float:
+        return 0.7 if tags_asked(head) else 0.0
 
     @classmethod
     def plan(cls, config: Any, schema: Schema, head: Head, n_rows: int, size: str) -> tuple[Any, dict[str, Any], dict[str, str]]:
-        return recurrent.planned(config, size)
+        return recurrent.planned(config, size, head)
 
     def network(self, config: Any) -> tuple[nn.Module, int]:
         trunk = recurrent.Runs(nn.LSTM, config)
