@@ -387,11 +387,11 @@ def _plain(value: Tensor) -> Tensor:
 
 
 def lines(answers: Table) -> Table:
-    """A line for each record, where the answer of a row is a list of them; their fields become columns."""
+    """A line for each record, where the answer of a row is a list of them; their fields become columns, null where the list is empty."""
     dtype = answers.schema.get("prediction")
     if not isinstance(dtype, pl.List) or not isinstance(dtype.inner, pl.Struct):
         return answers
-    return answers.explode("prediction").unnest("prediction")
+    return answers.explode("prediction", empty_as_null=True).unnest("prediction")
 
 
 def _concat(pieces: list[Table]) -> Table:

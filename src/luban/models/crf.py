@@ -51,9 +51,10 @@ class Crf(Model):
 
     @classmethod
     def plan(cls, config: Any, schema: Schema, head: Head, n_rows: int, size: str) -> tuple[Any, dict[str, Any], dict[str, str]]:
-        train = {"batch_size": 32, "epochs": 12, "lr": 0.02, "optimizer": "adamw", "weight_decay": 0.0, "schedule": "cosine",
-                 "warmup": 0.05, "clip": 1.0, "ema": 0.0, "patience": 0, "threads": 1}  # fmt: skip
-        return config, train, {}
+        train = {"batch_size": 32, "epochs": 15, "lr": 5.0, "optimizer": "sgd", "weight_decay": 0.0, "schedule": "cosine",
+                 "warmup": 0.05, "clip": 0.0, "ema": 0.0, "patience": 0, "threads": 1}  # fmt: skip
+        why = {"train.optimizer": "adaptive steps learn what stood once as fast as what stood often: Weibo NER .43, by sgd .50"}
+        return config, train, why
 
     def forward(self, batch: Batch) -> Tensor:
         """(B, T, S)"""
