@@ -48,7 +48,7 @@ def test_entities_in_both_forms():
     assert pairs == dicts == [[0, 2, 1], [3, 5, 2]]
     assert field.encode(pl.Series("e", ['[[0, 1, "new"]]'])).values.tolist() == [[0, 1, field.size]]
     for wrong in ('[[2, 2, "a"]]', '[["a", 1, 2]]', "[1, 2]", "O O", '[{"start": 1}]', '["O", 1]'):
-        with pytest.raises(UserError, match="'e' should hold a list of tags.*row 2 has"):
+        with pytest.raises(UserError, match=r"'e' should hold a list of tags.*row 2 has"):
             field.encode(pl.Series("e", ["[]", wrong]))
 
 
@@ -58,7 +58,7 @@ def test_a_text_is_cut_as_the_training_was():
     assert cut(english, "Smith's 2.5km, 北京!") == ["Smith's", "2.5km", ",", "北", "京", "!"]
     assert english.cut(pl.Series("t", ["a  bc"])) == [[("a", 0, 1), ("bc", 3, 5)]]
     assert cut(english, "[sic] not a list") == ["[", "sic", "]", "not", "a", "list"]
-    with pytest.raises(UserError, match="lists of tokens, but row 1 has"):
+    with pytest.raises(UserError, match=r"lists of tokens, but row 1 has"):
         cut(english, "[1, 2]")
 
 
@@ -82,5 +82,5 @@ def test_what_is_stripped_and_counted():
     column = ['["科0", "技1", "1", "科0"]']
     assert list(words(column, strip="(?<=.)[0-9]$").vocabulary) == ["科", "1", "技"]
     assert list(words(column, strip="(?<=.)[0-9]$", min_count=2).vocabulary) == ["科"]
-    with pytest.raises(UserError, match="not a regular expression"):
+    with pytest.raises(UserError, match=r"not a regular expression"):
         Words.Config(strip="(")

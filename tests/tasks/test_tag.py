@@ -65,13 +65,13 @@ def test_parts_of_speech_are_no_spans():
 def test_rows_that_cannot_be_are_named():
     with pytest.raises(UserError, match=r"row 1 has 2 tokens in 'tokens' and 1 tags in 'tags'"):
         prepared(rows((["a", "b"], ["O"])))
-    with pytest.raises(UserError, match="row 1 has a text, not a list of tokens"):
+    with pytest.raises(UserError, match=r"row 1 has a text, not a list of tokens"):
         prepared(pl.DataFrame({"text": ["a b"] * 9, "tags": ['["O", "B-X"]'] * 9}))
-    with pytest.raises(UserError, match="row 2 has an entity up to 9 in 'entities', and its 'text' ends at 3"):
+    with pytest.raises(UserError, match=r"row 2 has an entity up to 9 in 'entities', and its 'text' ends at 3"):
         prepared(pl.DataFrame({"text": ["abc"] * 9, "entities": ['[[0, 1, "x"]]', '[[0, 9, "x"]]', *['[[0, 1, "x"]]'] * 7]}))
-    with pytest.raises(UserError, match="marks nothing in all"):
+    with pytest.raises(UserError, match=r"marks nothing in all"):
         prepared(pl.DataFrame({"tokens": ['["a"]'] * 9, "tags": ['["O"]'] * 9}))
-    with pytest.raises(UserError, match="no column of tags in 'tokens', 'x'.*--target"):
+    with pytest.raises(UserError, match=r"no column of tags in 'tokens', 'x'.*--target"):
         prepared(pl.DataFrame({"tokens": ["a"], "x": ["b"]}))
 
 
@@ -149,8 +149,13 @@ def test_empty_and_odd_questions(run):
     bundle = run.load()
     answers = bundle.answer([{"tokens": ""}, {"tokens": "[]"}, {"tokens": "Bonn"}])
     assert [len(each) for each in answers["prediction"].to_list()][:2] == [0, 0] and answers.height == 3
-    with pytest.raises(UserError, match="lists of tokens, but row 2 has"):
+    with pytest.raises(UserError, match=r"lists of tokens, but row 2 has"):
         bundle.predict([{"tokens": "a"}, {"tokens": "[1]"}])
+
+
+def test_a_row_that_cannot_be_read_is_passed_over(run):
+    (answers,) = run.load().predict_chunks([pl.DataFrame({"tokens": ["[1]", '["Anna", "lives"]']})], skip_bad=True)
+    assert answers.select("sentence", "start", "label").rows() == [("[1]", None, None), ("Anna lives", 0, "PER")]
 
 
 def test_a_long_row_is_tagged_to_its_end(tmp_path):

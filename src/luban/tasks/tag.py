@@ -264,13 +264,15 @@ class Tag(Task):
         """`sentence`, and in the records what is written there; start and end in characters of a text, in tokens of a list."""
         words: Any = schema.inputs["c0"]
         column, made = question.get_column(self.config.column), answers["prediction"].to_list()
-        rows = words.cut(column.scatter([i for i, each in enumerate(made) if each is None], None))  # those that could not be read
-        sentences = []
-        for cell, tokens, records in zip(cells.raw(column).to_list(), rows, made, strict=True):
-            gap = "" if words.single else " "
+        answered = [i for i, each in enumerate(made) if each is not None]  # the others could not be read
+        rows, gap = dict(zip(answered, words.cut(column.gather(answered)), strict=True)), "" if words.single else " "
+        sentences = cells.raw(column).to_list()
+        for i, tokens in rows.items():
+            cell, records = sentences[i], made[i]
             plain = cell is None or tokens_of(cell) is None
-            sentences.append(cell if plain else gap.join(token for token, _, _ in tokens))
-            for each in records or ():
+            if not plain:
+                sentences[i] = gap.join(token for token, _, _ in tokens)
+            for each in records:
                 inside = tokens[each["start"] : each["end"]]
                 each["start"], each["end"] = inside[0][1], inside[-1][2]
                 each["text"] = cell[each["start"] : each["end"]] if plain else gap.join(token for token, _, _ in inside)
