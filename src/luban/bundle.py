@@ -32,7 +32,7 @@ from torch import Tensor
 from luban import reading
 from luban.core import cells
 from luban.core import config as configs
-from luban.core.batch import Batch, Examples, Ragged, piece_of, size_of, to_device
+from luban.core.batch import Batch, Encoded, Examples, Ragged, piece_of, size_of, to_device
 from luban.core.contract import Head, Model, Schema, Table, Task
 from luban.core.errors import BadCells, UserError, listed
 from luban.core.files import read_json, sha256, write_json
@@ -130,6 +130,7 @@ class Bundle:
             else:
                 answers = self.task.answers(self._predicted(table, start, ask), self.schema)
             if table is not None:
+                answers = self.task.told(answers, table, self.schema)
                 start += table.height
                 told = [name for each in self.schema.inputs.values() if (name := each.columns[0]) in table.columns
                         and each.names(table.get_column(name))]  # fmt: skip
@@ -199,7 +200,7 @@ class Bundle:
         rows = json.loads(json.dumps(self.task.imagine(self.schema).to_dicts(), default=str))
         self.golden = {"about": "synthetic rows, made from the schema, and what the model said of them", "rows": rows}
         self.golden["ask"] = dict(self.task.golden)
-        predicted = self._predict_golden()
+        predicted = _flat(self._predict_golden())
         if not all(bool(value.isfinite().all()) for value in predicted.values()):
             raise UserError(
                 "the trained model gives no finite answer (NaN or infinity) for rows like its training rows, so it was not saved. "
@@ -215,7 +216,7 @@ class Bundle:
 
     def prove(self, where: str) -> None:
         """Predicts the golden rows again. Raises UserError where the answers differ: the software here computes something else."""
-        for key, predicted in self._predict_golden().items():
+        for key, predicted in _flat(self._predict_golden()).items():
             predicted = predicted.double()
             expected = torch.tensor(self.golden["predicted"][key], dtype=predicted.dtype)
             worst = float(((predicted - expected).abs() / expected.abs().clamp(min=1)).max())
@@ -382,7 +383,14 @@ def judge(model: Model, task: Task, head: Head, examples: Examples) -> tuple[Bat
 def _joined(pieces: Iterable[Batch]) -> Batch:
     """One batch of several, on the CPU; halves as floats."""
     made = list(pieces)
-    return {key: torch.cat([_plain(piece[key]) for piece in made]) for key in made[0]}
+    return {key: _beneath([piece[key] for piece in made]) for key in made[0]}
+
+
+def _beneath(pieces: list[Any]) -> Encoded:
+    if isinstance(pieces[0], Tensor):
+        return torch.cat([_plain(each) for each in pieces])
+    lengths = torch.cat([each.lengths.cpu() for each in pieces])
+    return Ragged(torch.cat([_plain(each.values) for each in pieces]), torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]))
 
 
 def _plain(value: Tensor) -> Tensor:
@@ -391,13 +399,14 @@ def _plain(value: Tensor) -> Tensor:
 
 
 def lines(answers: Table) -> Table:
-    """A line for each record, where the answer of a row is a list of them; their fields, or a vector's numbers, become columns."""
+    """A line for each record, where the answer of a row is a list of them: their fields, or a vector's numbers, become columns, null where
+    the list is empty."""
     dtype = answers.schema.get("prediction")
     if isinstance(dtype, pl.Array):
         return answers.with_columns(pl.col("prediction").arr.to_struct([f"v{i}" for i in range(dtype.size)])).unnest("prediction")
     if not isinstance(dtype, pl.List) or not isinstance(dtype.inner, pl.Struct):
         return answers
-    return answers.explode("prediction").unnest("prediction")
+    return answers.explode("prediction", empty_as_null=True).unnest("prediction")
 
 
 def _concat(pieces: list[Table]) -> Table:

@@ -4,8 +4,8 @@ A set comes from the package itself, else from $LUBAN_DATA (there also gzipped),
 ~/.cache/luban) where its SHA-256 must agree, or from scikit-learn's own wheel. Keys of a YAML: title, task, target, rows, licence, origin;
 then either `file` (with `folder` under $LUBAN_DATA, `url`, `sha256`, `delimiter`, `columns` where the file has no line of names) or
 `sklearn`, a loader's name (with `brightest`, its highest pixel, for its pictures instead of its columns); `test_rows: [start, stop]` where
-an official test part exists; `source` where the file is no CSV; `classes`, the words for the labels 0, 1, ...; `data`, settings that go
-with the set.
+an official test part exists; `source` where the file is no CSV; `classes`, the words for the labels 0, 1, ...; `data` and
+`options`, settings of the data and of the task that go with the set.
 
 A set of several files lists them under `files`, each with file, sha256 and url; the source reads the folder that holds them, or, with
 `parts: true`, each for itself, train in one and test in another; or each file says its `split`: train, valid or test. `advice` says how

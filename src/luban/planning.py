@@ -225,6 +225,7 @@ def _bring_along(values: dict[str, Any], data: dict[str, Any]) -> None:
         task = values.setdefault("task", {})
         if task.setdefault("name", about["task"]) == about["task"]:
             values["data"] = {**about.get("data", {}), **data}
+            values["task"] = {**about.get("options", {}), **task}
 
 
 def _set(values: dict[str, Any], setting: str) -> None:

@@ -13,6 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+STEP = 8
+"""Rows are padded to a multiple of this: fewer shapes, for each of which a kernel is made ready once."""
+
 
 @dataclass(frozen=True)
 class Ragged:
@@ -43,6 +46,17 @@ def cut(values: Tensor, start: Tensor, length: Tensor) -> Ragged:
     torch.cumsum(length, 0, out=offsets[1:])
     within = torch.arange(int(offsets[-1]), device=start.device) - offsets[:-1].repeat_interleave(length)
     return Ragged(values[start.repeat_interleave(length) + within], offsets)
+
+
+def padded(tokens: Ragged) -> tuple[Tensor, Tensor]:
+    """(ids (B, T), or (B, T, F) of F a token, 0 behind the end; there (B, T) bool). A row without a token has one, the unknown."""
+    lengths = tokens.lengths
+    T = -(-max(1, int(lengths.max())) // STEP) * STEP
+    there = torch.arange(T, device=lengths.device) < lengths.unsqueeze(1)
+    ids = torch.zeros(len(lengths), T, *tokens.values.shape[1:], dtype=torch.int64, device=lengths.device)
+    ids[there] = tokens.values
+    there[:, 0] = True
+    return ids, there
 
 
 Encoded = Tensor | Ragged

@@ -47,8 +47,9 @@ class Field(ABC):
     """
 
     kind: ClassVar[str]
-    """What the encoding is, for Model.accepts: scalar ((N,) or (N, size) float32) | id ((N,) int64) | tokens (Ragged int64) | series ((N,)
-    float32, rows in order) | time ((N,) int64) | grid ((N, C, H, W) uint8)."""
+    """What the encoding is, for Model.accepts: scalar ((N,) or (N, size) float32) | id ((N,) int64) | tokens (Ragged int64) | words (Ragged
+    int64 (total, F + 2): F ids a token, whose embeddings are added up, where it begins, where it ends) | spans (Ragged int64 (total, 3):
+    first, behind the last, label) | series ((N,) float32, rows in order) | time ((N,) int64) | grid ((N, C, H, W) uint8)."""
     Config: ClassVar[type] = NoConfig
     uses: tuple[str, ...] = ()
     """Columns whose fitted fields `fit` must be given as `peers`."""
@@ -223,11 +224,13 @@ class Part:
     """The target's batch key: y0, y1, ..."""
     kind: str
     """classes (C logits) | binary (1 logit) | labels (one logit a label, independent) | value (1 number, z-scored) | series (the next
-    `size` steps, z-scored) | items (a score for each) | tokens (a logit for each, at each position) | vectors (one a row, as wide as the
-    model has it). A task may bring another kind: models that can answer it list it in `gives`."""
+    `size` steps, z-scored) | items (a score for each) | tokens (a logit for each, at each position) | tags (a score for each, at each
+    token) | vectors (one a row, as wide as the model has it). A task may bring another kind: models that can answer it list it in
+    `gives`."""
     size: int
     loss: str = ""
-    """The task's loss by name, for models that are solved rather than stepped: mse | mae | huber | cross_entropy | bce."""
+    """The task's loss by name, for models that are solved rather than stepped: mse | mae | huber | cross_entropy | bce. With crf a model
+    of tags has `steps` (layers/crf.py)."""
     weights: tuple[float, ...] = ()
     """A weight a class; empty for none."""
     bias: tuple[float, ...] = ()
@@ -238,7 +241,7 @@ class Part:
 class Head:
     """All that a model must put out: (B, size) or, for an ensemble of K members trained side by side, (B, K, size).
 
-    Only a head of tokens is answered at each position, (B, T, size), and is not for `split`.
+    Only a head of tokens or tags is answered at each position, (B, T, size), and is not for `split`.
     """
 
     parts: tuple[Part, ...]
@@ -432,6 +435,11 @@ class Task(ABC):
         """Predictions in the user's words, a row an example: `prediction`, and what goes with it. A `prediction` may be a list of
         records (steps of a forecast, items of a list): files get a line for each, with its fields as columns."""
 
+    def told(self, answers: Table, question: Table, schema: Schema) -> Table:
+        """Answers with what only the question's own words can say (what is written in a span); an answer is null where its row could not
+        be read."""
+        return answers
+
     def example(self, schema: Schema) -> dict[str, Any]:
         """A first question by `Ask` alone, for people to try; {} where rows are needed."""
         return {}
@@ -491,7 +499,7 @@ class Model(nn.Module):
     accepts: ClassVar[frozenset[str]] = frozenset({"scalar", "id", "tokens"})
     """The field kinds that it can read."""
     needs: ClassVar[frozenset[str]] = frozenset()
-    """The field kinds of which there must be a column."""
+    """The field kinds of one of which there must be a column; empty for any."""
     gives: ClassVar[frozenset[str]] = frozenset({"classes", "binary", "labels", "value"})
     """The kinds of parts that it can answer."""
     baseline: ClassVar[bool] = False

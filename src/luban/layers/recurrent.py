@@ -12,8 +12,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from luban.core.contract import Head
 from luban.layers.rules import within
-from luban.layers.sequences import SHARES, pooled
+from luban.layers.sequences import SHARES, pooled, tags_asked
 
 SIZES = {"small": 32, "base": 64, "large": 256}
 
@@ -46,11 +47,13 @@ class Config:
         )
 
 
-def planned(config: Any, size: str) -> tuple[Any, dict[str, Any], dict[str, str]]:
+def planned(config: Any, size: str, head: Head) -> tuple[Any, dict[str, Any], dict[str, str]]:
     hidden = config.hidden or SIZES[size]
     train = {"batch_size": 32, "epochs": 5, "lr": 2e-3, "optimizer": "adamw", "weight_decay": 0.01, "schedule": "cosine",
              "warmup": 0.05, "clip": 1.0, "ema": 0.0, "patience": 0, "threads": 1}  # fmt: skip
     why = {"train.threads": "a step of so small a state waits longer for a second core than it gains by it"}
+    if tags_asked(head):
+        train |= {"epochs": 20}
     return replace(config, hidden=hidden, embedding=config.embedding or 2 * hidden), train, why
 
 
@@ -68,11 +71,16 @@ class Runs(nn.Module):
         )  # fmt: skip
         self.weigh = nn.Linear(wide, 1) if config.pooling == "attention" else None
 
-    def forward(self, x: Tensor, there: Tensor) -> Tensor:
+    def states(self, x: Tensor, there: Tensor) -> Tensor:
+        """(B, T, F)"""
         back = turned(there) if self.directions == 2 else None
         for layer in range(0, len(self.runs), self.directions):
             y = self.runs[layer](x)[0]
             x = torch.cat([y, along(self.runs[layer + 1](along(x, back))[0], back)], 2) if back is not None else y
+        return x
+
+    def forward(self, x: Tensor, there: Tensor) -> Tensor:
+        x = self.states(x, there)
         if self.weigh is None:
             return pooled(x, there, self.pooling)
         shares = self.weigh(x).squeeze(2).masked_fill(~there, -torch.inf).softmax(1)

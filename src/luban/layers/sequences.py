@@ -12,31 +12,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from luban.core.batch import Batch, Ragged
+from luban.core.batch import Batch, padded
 from luban.core.contract import Field, Head, Model, Schema
-from luban.layers.columns import Beside, of_kind
+from luban.layers.columns import UNKNOWN, Beside, of_kind
 from luban.layers.heads import output_layer
 
 SHARES = {"dropout": (0.0, 0.9), "drop": (0.0, 0.9), "swap": (0.0, 0.5)}
 """Bounds of the options that every one of them has."""
-STEP = 8
-"""Rows are padded to a multiple of this: fewer shapes, for each of which a kernel is made ready once."""
 
 
 def the_tokens(schema: Schema) -> tuple[str, Field]:
     """(key, field) of the column of tokens that is read in order: the one with the longest rows. Others are bags beside it."""
-    return max(of_kind(schema, "tokens").items(), key=lambda item: item[1].length)
-
-
-def padded(tokens: Ragged) -> tuple[Tensor, Tensor]:
-    """(ids (B, T), 0 behind the end; there (B, T) bool). A row without a token has one, the unknown."""
-    lengths = tokens.lengths
-    T = -(-max(1, int(lengths.max())) // STEP) * STEP
-    there = torch.arange(T, device=lengths.device) < lengths.unsqueeze(1)
-    ids = torch.zeros(len(lengths), T, dtype=torch.int64, device=lengths.device)
-    ids[there] = tokens.values
-    there[:, 0] = True
-    return ids, there
+    return max({**of_kind(schema, "tokens"), **of_kind(schema, "words")}.items(), key=lambda item: item[1].length)
 
 
 def disturbed(ids: Tensor, there: Tensor, drop: float, swap: float) -> Tensor:
@@ -52,8 +39,8 @@ def disturbed(ids: Tensor, there: Tensor, drop: float, swap: float) -> Tensor:
 class SequenceModel(Model):
     """Embeddings, and a trunk of the subclass's making, made by `network`."""
 
-    accepts = frozenset({"tokens", "scalar", "id"})
-    needs = frozenset({"tokens"})
+    accepts = frozenset({"tokens", "words", "scalar", "id"})
+    needs = frozenset({"tokens", "words"})
     ragged = True
 
     def __init__(self, config: Any, schema: Schema, head: Head):
@@ -64,18 +51,25 @@ class SequenceModel(Model):
             self.embed.weight.mul_(config.embedding**-0.5)
         self.hush = nn.Dropout(config.dropout)
         self.trunk, width = self.network(config)
+        self.tagging = tags_asked(head)
+        self.steps = steps(head)
         self.beside = Beside(schema, self.key, width)
         self.output = output_layer(self.beside.size, head)
 
-    def network(self, config: Any) -> tuple[nn.Module, int]:
-        """(embedded tokens (B, T, D), which are there (B, T) bool -> features (B, F); F)."""
+    def network(self, config: Any) -> tuple[Any, int]:
+        """(embedded tokens (B, T, D), which are there (B, T) bool -> features (B, F); F). One that can tag has `states` too, (B, T, F)."""
         raise NotImplementedError
 
     def features(self, batch: Batch) -> Tensor:
+        """(B, D), or (B, T, D) where each token is answered."""
         ids, there = padded(batch[self.key])
-        if self.training:
-            ids = disturbed(ids, there, self.config.drop, self.config.swap)
-        return self.beside(self.hush(self.trunk(self.hush(self.embed(ids)), there)), batch)
+        if ids.dim() == 3 and self.training:  # the id of the token itself: what was never seen must be learned, too
+            ids[..., 0].masked_fill_(torch.rand(ids.shape[:2], device=ids.device) < UNKNOWN, 0)
+        elif self.training:
+            ids = disturbed(ids, there, self.config.drop, 0.0 if self.tagging else self.config.swap)
+        x = self.embed(ids)
+        x = self.hush(x.sum(2) if ids.dim() == 3 else x)
+        return self.beside(self.hush(self.trunk.states(x, there) if self.tagging else self.trunk(x, there)), batch)
 
     def forward(self, batch: Batch) -> Tensor:
         return self.output(self.features(batch))
@@ -84,6 +78,17 @@ class SequenceModel(Model):
         """Two for each weight of the trunk and token, and the rest once; of a row as long as one may be."""
         rest = sum(p.numel() for part in (self.beside, self.output) for p in part.parameters())
         return 2.0 * (sum(p.numel() for p in self.trunk.parameters()) * self.field.length + rest)
+
+
+def steps(head: Head) -> nn.Parameter | None:
+    """The scores of a tag behind a tag, (S + 1, S + 1), where the loss asks for them: see layers/crf.py."""
+    wanted = [part.size for part in head.parts if part.loss == "crf"]
+    return nn.Parameter(torch.zeros(wanted[0] + 1, wanted[0] + 1)) if wanted else None
+
+
+def tags_asked(head: Head) -> bool:
+    """Is each token answered?"""
+    return any(part.kind == "tags" for part in head.parts)
 
 
 def pooled(h: Tensor, there: Tensor, how: str) -> Tensor:

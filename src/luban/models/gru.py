@@ -13,10 +13,11 @@ from luban.layers.sequences import SequenceModel
 
 class Gru(SequenceModel):
     Config = recurrent.Config
+    gives = SequenceModel.gives | {"tags"}
 
     @classmethod
     def plan(cls, config: Any, schema: Schema, head: Head, n_rows: int, size: str) -> tuple[Any, dict[str, Any], dict[str, str]]:
-        return recurrent.planned(config, size)
+        return recurrent.planned(config, size, head)
 
     def network(self, config: Any) -> tuple[nn.Module, int]:
         trunk = recurrent.Runs(nn.GRU, config)

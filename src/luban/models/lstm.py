@@ -13,6 +13,7 @@ from luban.layers.sequences import SequenceModel
 
 class Lstm(SequenceModel):
     Config = recurrent.Config
+    gives = SequenceModel.gives | {"tags"}
 
     @classmethod
     def suits(cls, schema: Schema, head: Head, n_rows: int) -> float:
@@ -21,7 +22,7 @@ class Lstm(SequenceModel):
 
     @classmethod
     def plan(cls, config: Any, schema: Schema, head: Head, n_rows: int, size: str) -> tuple[Any, dict[str, Any], dict[str, str]]:
-        return recurrent.planned(config, size)
+        return recurrent.planned(config, size, head)
 
     def network(self, config: Any) -> tuple[nn.Module, int]:
         trunk = recurrent.Runs(nn.LSTM, config)

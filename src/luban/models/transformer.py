@@ -10,11 +10,12 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from luban.core.batch import STEP
 from luban.core.contract import Head, Schema
 from luban.core.errors import UserError
 from luban.layers.attention import Block, norm, rotations
 from luban.layers.rules import within
-from luban.layers.sequences import STEP, SequenceModel, pooled
+from luban.layers.sequences import SequenceModel, pooled
 
 SIZES = {"small": (1, 64), "base": (2, 128), "large": (6, 384)}
 """(layers, width)"""
@@ -23,6 +24,8 @@ HEAD = 32
 
 
 class Transformer(SequenceModel):
+    gives = SequenceModel.gives | {"tags"}
+
     @dataclass(frozen=True)
     class Config:
         layers: int | None = None
@@ -83,8 +86,14 @@ class Reader(nn.Module):
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
 
-    def forward(self, x: Tensor, there: Tensor) -> Tensor:
-        x, T = norm(x), x.shape[1]
+    def states(self, x: Tensor, there: Tensor) -> Tensor:
+        """(B, T, D)"""
+        x, T, (most, half) = norm(x), x.shape[1], self.cos.shape
+        # a row that is tagged is never cut, so it may be longer than those of training
+        cos, sin = (self.cos, self.sin) if most >= T else (each.to(x.device) for each in rotations(T, 2 * half))
         for block in self.blocks:
-            x = block(x, self.cos[:T], self.sin[:T], there[:, None, None])
-        return pooled(norm(x), there, self.pooling)
+            x = block(x, cos[:T], sin[:T], there[:, None, None])
+        return norm(x)
+
+    def forward(self, x: Tensor, there: Tensor) -> Tensor:
+        return pooled(self.states(x, there), there, self.pooling)

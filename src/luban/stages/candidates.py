@@ -101,7 +101,9 @@ def column_kinds(prepared: Prepared) -> list[str]:
 
 
 def _wanting(model_class: type[Model], prepared: Prepared) -> list[str]:
-    return sorted(model_class.needs - {each.kind for each in prepared.schema.inputs.values()})
+    """The kinds of which it needs a column and has none."""
+    kinds = {each.kind for each in prepared.schema.inputs.values()}
+    return [] if kinds & model_class.needs else sorted(model_class.needs)
 
 
 def _unanswered(model_class: type[Model], prepared: Prepared) -> list[str]:
@@ -123,8 +125,9 @@ def draft(name: str, prepared: Prepared, network: Any, options: dict[str, Any]) 
             f"{name} cannot read the column {column!r} ({kind}); it reads {listed(sorted(model_class.accepts))}. "
             f"Leave the column out (--drop {column!r}) or choose another model."
         )
-    for kind in _wanting(model_class, prepared):
-        raise UserError(f"{name} needs a column of {kind}, and there is none among {listed(column_kinds(prepared))}. Choose another model.")
+    if kinds := _wanting(model_class, prepared):
+        raise UserError(f"{name} needs a column of {' or '.join(kinds)}, and there is none among {listed(column_kinds(prepared))}. "
+                        "Choose another model.")  # fmt: skip
     n_train, n_valid = len(prepared.examples[TRAIN]), len(prepared.examples[VALID])
     planned = plan(config, model_class, options, schema, head, n_train)
     torch.manual_seed(config.seed)
