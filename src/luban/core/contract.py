@@ -139,9 +139,7 @@ class Schema:
 
     def fit(self, table: Table, chunks: Callable[[str], Iterable[pl.Series]] | None = None, run: Any = map) -> Schema:
         """Fits every field on the training rows: the `chunks` of a column, else all of it. Fields that others use come first.
-
-        run: what fits the fields one by one, or several at a time: as `map`, in their order.
-        """
+        run: as `map`, what fits them one by one or several at a time."""
         fitted: dict[str, Field] = {}
 
         def one(each: Field) -> Field:
