@@ -31,6 +31,10 @@ AMONG = 100
 """Halves of rows among which the right one is looked for."""
 
 
+UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]"
+"""Letters of scripts that put no spaces between words."""
+
+
 class Embed(Task):
     labelled = False
     endings = {".txt": "lines", ".txt.gz": "lines"}
@@ -41,11 +45,11 @@ class Embed(Task):
     class Config:
         column: str | None = None
         """The column of words. Unset: the --target, else the one with the longest cells."""
-        tokenizer: str = "words"
-        """words: runs of letters, one character each where no spaces are written. bpe: learned pieces, which are words in Chinese. Or
-        another of the field `text`; a model with a tokenizer of its own decides it."""
-        vocab_size: int = 50_000
-        """Words that are told apart, at most; the rest is unknown."""
+        tokenizer: str | None = None
+        """words: runs of letters, one character each where no spaces are written. bpe: learned pieces, which find words in Chinese. Unset:
+        words, or bpe where most letters are of such a script. A model with a tokenizer of its own decides it."""
+        vocab_size: int | None = None
+        """Words that are told apart, at most; the rest is unknown. Unset: 50,000, or 10,000 learned pieces."""
         lowercase: bool = True
         """A and a are the same letter."""
 
@@ -79,8 +83,12 @@ class Embed(Task):
         if name is None and not written:
             raise UserError(f"there is no column of words in {listed(table.columns)}. Name one with --target.")
         name = name or max(written, key=lambda each: written[each])
-        self.config = replace(self.config, column=name)
-        say(f"words: {name!r}, {table.height:,} rows")
+        some = cells.raw(table.get_column(name)).gather_every(max(1, table.height // 1000))
+        unspaced = some.str.count_matches(UNSPACED).sum() > 0.5 * some.str.count_matches(r"\p{L}").sum()
+        tokenizer = self.config.tokenizer or ("bpe" if unspaced else "words")
+        size = self.config.vocab_size or (50_000 if tokenizer == "words" else 10_000)
+        self.config = replace(self.config, column=name, tokenizer=tokenizer, vocab_size=size)
+        say(f"words: {name!r}, {table.height:,} rows, cut into {tokenizer}")
 
     def check(self, table: Table, targets: Sequence[str]) -> None:
         if cells.empty(table.get_column(self.config.column)).all():
@@ -194,7 +202,7 @@ class Embed(Task):
     def example(self, schema: Schema) -> dict[str, Any]:
         """The longest of the most frequent words; an encoder's pieces are none."""
         words = [] if len(self.metrics(schema)) == 1 else schema.inputs["c0"].pieces(torch.arange(1, min(50, schema.inputs["c0"].size)))
-        return {"neighbours": max(words, key=len), "k": 5} if words else {}
+        return {"neighbours": max(words, key=lambda word: (word.isalpha(), len(word))), "k": 5} if words else {}
 
     def imagine(self, schema: Schema) -> Table:
         """Words that training had, in no order."""
