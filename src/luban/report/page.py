@@ -199,8 +199,8 @@ def _thresholds(report: Mapping[str, Any], t: Words) -> str:
 
 def _examples(figures: Mapping[str, str], t: Words) -> str:
     found = "".join(f"<h3>{html.escape(t(name))}</h3><div class=scroll>{inner}</div>" for name, inner in figures.items())
-    marked = t("Blue: without it the answer would be less sure; red: surer.") if "background:rgba(" in found else ""
-    return f"<p class=faint>{marked}</p>{found}" if marked else found
+    colours = f"<p class=faint>{t('Blue: without it the answer would be less sure; red: surer.')}</p>"
+    return colours + found if "background:rgba(" in found else found
 
 
 def _slices(found: Mapping[str, Any] | None, t: Words) -> str:
