@@ -243,9 +243,8 @@ def _named(column: Mapping[str, Any], t: Words) -> str:
 
 
 def _level(each: Mapping[str, Any], t: Words) -> list[str]:
-    value = each["value"]
     return [
-        html.escape({"(missing)": t("(missing)"), "(new)": t("(new)")}.get(value, value)),
+        html.escape(t(each["value"]) if each["value"] in ("(missing)", "(new)") else each["value"]),
         f"{each['rows']:,}",
         _with_interval(each["metric"], each["interval"]),
         _number(each["loss"]),
