@@ -32,7 +32,7 @@ from torch import Tensor
 from luban import reading
 from luban.core import cells
 from luban.core import config as configs
-from luban.core.batch import Batch, Examples, Ragged, piece_of, size_of, to_device
+from luban.core.batch import Batch, Encoded, Examples, Ragged, piece_of, size_of, to_device
 from luban.core.contract import Head, Model, Schema, Table, Task
 from luban.core.errors import BadCells, UserError, listed
 from luban.core.files import read_json, sha256, write_json
@@ -86,7 +86,8 @@ class Bundle:
         skip_bad: rows that cannot be read get an empty answer, aloud, instead of stopping.
         """
         tables = chunks if self.task.rowwise else iter([_concat(list(chunks))])
-        return map(lines, self._answers(tables, self.asked(ask), skip_bad and self.task.rowwise))
+        made = self.asked(ask)
+        return map(lines, self._best(self._answers(tables, made, skip_bad and self.task.rowwise), made))
 
     def answer(self, data: Any = None, ask: Any = None) -> Table:
         """As `predict`, a row a question: a forecast or a ranking is a list of records in `prediction`."""
@@ -95,13 +96,24 @@ class Bundle:
             self.refuse_both(ask)
         table = self.task.question(ask) if data is None else reading.read(data, **self.reading)
         tables = [table] if table is None or not self.task.rowwise else table.iter_slices(_CHUNK)
-        return _concat(list(self._answers(tables, ask)))
+        return _concat(list(self._best(self._answers(tables, ask), ask)))
 
     def refuse_both(self, ask: Any) -> None:
         """Raises UserError where `ask` stands for rows, of which there are some already."""
         for name in self.task.instead:
             if getattr(ask, name) is not None:
                 raise UserError(f"{name} says what is asked, and so do the data: give one of them.")
+
+    def _best(self, answers: Iterator[Table], ask: Any) -> Iterator[Table]:
+        """All answers as they come; where only the best rows are asked for, those, each with its number from 1."""
+        k = self.task.best(ask)
+        if k is None:
+            return answers
+        best, start = None, 1
+        for each in answers:
+            each, start = each.with_row_index("row", start), start + each.height
+            best = (each if best is None else best.vstack(each)).sort("prediction", descending=True, maintain_order=True).head(k)
+        return iter([best])
 
     def _answers(self, tables: Iterable[Table | None], ask: Any, skip_bad: bool = False) -> Iterator[Table]:
         """An answer for each table; None goes on from the context. Columns that training did not have are ignored, and named once."""
@@ -118,6 +130,7 @@ class Bundle:
             else:
                 answers = self.task.answers(self._predicted(table, start, ask), self.schema)
             if table is not None:
+                answers = self.task.told(answers, table, self.schema)
                 start += table.height
                 told = [name for each in self.schema.inputs.values() if (name := each.columns[0]) in table.columns
                         and each.names(table.get_column(name))]  # fmt: skip
@@ -187,7 +200,7 @@ class Bundle:
         rows = json.loads(json.dumps(self.task.imagine(self.schema).to_dicts(), default=str))
         self.golden = {"about": "synthetic rows, made from the schema, and what the model said of them", "rows": rows}
         self.golden["ask"] = dict(self.task.golden)
-        predicted = self._predict_golden()
+        predicted = _flat(self._predict_golden())
         if not all(bool(value.isfinite().all()) for value in predicted.values()):
             raise UserError(
                 "the trained model gives no finite answer (NaN or infinity) for rows like its training rows, so it was not saved. "
@@ -203,7 +216,7 @@ class Bundle:
 
     def prove(self, where: str) -> None:
         """Predicts the golden rows again. Raises UserError where the answers differ: the software here computes something else."""
-        for key, predicted in self._predict_golden().items():
+        for key, predicted in _flat(self._predict_golden()).items():
             predicted = predicted.double()
             expected = torch.tensor(self.golden["predicted"][key], dtype=predicted.dtype)
             worst = float(((predicted - expected).abs() / expected.abs().clamp(min=1)).max())
@@ -356,16 +369,28 @@ def predict_all(model: Model, task: Task, head: Head, batch: Batch, ask: Any) ->
 def judge(model: Model, task: Task, head: Head, examples: Examples) -> tuple[Batch, Batch]:
     """(task.judge over all examples, the truth beside it), pass by pass; both on the CPU."""
     model.eval()
-    device, pieces = _device(model), []
-    for batch in examples.pieces(_pass(model)):
-        pieces.append((task.judge(model, to_device(batch, device), head), {key: batch[key] for key in head.keys}))
-    return _joined(judged for judged, _ in pieces), _joined(truth for _, truth in pieces)
+    device, judged, truth = _device(model), [], []
+    order = examples.lengths.argsort(stable=True) if model.ragged else torch.arange(len(examples))
+    for numbers in order.split(_pass(model)):
+        batch = examples[numbers]
+        judged.append(task.judge(model, to_device(batch, device), head))
+        truth.append({key: batch[key] for key in head.keys})
+    back = order.argsort()
+    first, second = ({key: value[back] for key, value in _joined(made).items()} for made in (judged, truth))
+    return first, second
 
 
 def _joined(pieces: Iterable[Batch]) -> Batch:
     """One batch of several, on the CPU; halves as floats."""
     made = list(pieces)
-    return {key: torch.cat([_plain(piece[key]) for piece in made]) for key in made[0]}
+    return {key: _beneath([piece[key] for piece in made]) for key in made[0]}
+
+
+def _beneath(pieces: list[Any]) -> Encoded:
+    if isinstance(pieces[0], Tensor):
+        return torch.cat([_plain(each) for each in pieces])
+    lengths = torch.cat([each.lengths.cpu() for each in pieces])
+    return Ragged(torch.cat([_plain(each.values) for each in pieces]), torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]))
 
 
 def _plain(value: Tensor) -> Tensor:
@@ -374,11 +399,14 @@ def _plain(value: Tensor) -> Tensor:
 
 
 def lines(answers: Table) -> Table:
-    """A line for each record, where the answer of a row is a list of them; their fields become columns."""
+    """A line for each record, where the answer of a row is a list of them: their fields, or a vector's numbers, become columns, null where
+    the list is empty."""
     dtype = answers.schema.get("prediction")
+    if isinstance(dtype, pl.Array):
+        return answers.with_columns(pl.col("prediction").arr.to_struct([f"v{i}" for i in range(dtype.size)])).unnest("prediction")
     if not isinstance(dtype, pl.List) or not isinstance(dtype.inner, pl.Struct):
         return answers
-    return answers.explode("prediction").unnest("prediction")
+    return answers.explode("prediction", empty_as_null=True).unnest("prediction")
 
 
 def _concat(pieces: list[Table]) -> Table:

@@ -4,12 +4,13 @@ A set comes from the package itself, else from $LUBAN_DATA (there also gzipped),
 ~/.cache/luban) where its SHA-256 must agree, or from scikit-learn's own wheel. Keys of a YAML: title, task, target, rows, licence, origin;
 then either `file` (with `folder` under $LUBAN_DATA, `url`, `sha256`, `delimiter`, `columns` where the file has no line of names) or
 `sklearn`, a loader's name (with `brightest`, its highest pixel, for its pictures instead of its columns); `test_rows: [start, stop]` where
-an official test part exists; `source` where the file is no CSV; `classes`, the words for the labels 0, 1, ...; `data`, settings that go
-with the set.
+an official test part exists; `source` where the file is no CSV; `classes`, the words for the labels 0, 1, ...; `data` and
+`options`, settings of the data and of the task that go with the set.
 
 A set of several files lists them under `files`, each with file, sha256 and url; the source reads the folder that holds them, or, with
-`parts: true`, each for itself, train in one and test in another. `advice` says how to get what no URL gives. A URL that ends in .gz is
-unpacked on the way where the file's name does not; the hash is that of the unpacked file, for two gzips of one file differ in their heads.
+`parts: true`, each for itself, train in one and test in another; or each file says its `split`: train, valid or test. `advice` says how
+to get what no URL gives. A URL that ends in .gz is unpacked on the way where the file's name does not; the hash is that of the unpacked
+file, for two gzips of one file differ in their heads.
 """
 
 from __future__ import annotations
@@ -67,7 +68,10 @@ def table(name: str) -> Table:
     source = SOURCES[about.get("source", "csv")](**options)
     files = about.get("files", [about])
     paths = [_path_of(name, about, each) for each in files]
-    if about.get("parts"):
+    if "split" in files[0]:
+        read = [source.read(path).with_columns(split=pl.lit(each["split"])) for path, each in zip(paths, files, strict=True)]
+        found = pl.concat(read)
+    elif about.get("parts"):
         found = pl.concat([source.read(path) for path in paths], rechunk=False)
     else:
         found = source.read(paths[0] if len(paths) == 1 else _one_folder(name, paths))

@@ -21,9 +21,14 @@ from luban.core.table import Pieces
 from luban.data import DataConfig, Rows, missing
 from luban.splitting import TRAIN
 
+Options = dict[str, dict[str, Any]]
 
-def fit_schema(rows: Rows, config: DataConfig, chosen: dict[str, Any], task: Task) -> Schema:
-    """The fields that the task names, else those that `sniff` best or are `chosen`; fitted on the training rows, and only there."""
+
+def fit_schema(rows: Rows, config: DataConfig, chosen: dict[str, Any], task: Task, usual: Options | None = None) -> Schema:
+    """The fields that the task names, else those that `sniff` best or are `chosen`; fitted on the training rows, and only there.
+
+    usual: {field: its options} where the user leaves them open.
+    """
     for name in chosen:
         splitting.need_column(rows.table, name, "fields")
     train = rows.part == TRAIN
@@ -33,12 +38,15 @@ def fit_schema(rows: Rows, config: DataConfig, chosen: dict[str, Any], task: Tas
                 raise UserError(f"fields.{next(iter(chosen))}: this task chooses its fields itself; leave the setting out.")
             with cells.picked(rows.of(TRAIN)):
                 schema = task.schema(rows.table[rows.of(TRAIN)], config.target)
+            for each in schema.fields.values():
+                if options := (usual or {}).get(_name_of(each)):  # the model decides how it is read
+                    each.config = configs.build(type(each).Config, options)
         else:
-            schema = _sniffed(rows, config, chosen)
+            schema = _sniffed(rows, config, chosen, usual or {})
         return schema.fit(rows.table, lambda name: Pieces(rows.table, name, train), side_by_side)
 
 
-def _sniffed(rows: Rows, config: DataConfig, chosen: dict[str, Any]) -> Schema:
+def _sniffed(rows: Rows, config: DataConfig, chosen: dict[str, Any], usual: Options) -> Schema:
     """Chooses a field for each column by `sniff` on the training rows, or as `chosen` says."""
     train = rows.of(TRAIN)
     sample = rows.table[train[:: max(1, len(train) // 10_000)]]
@@ -55,9 +63,9 @@ def _sniffed(rows: Rows, config: DataConfig, chosen: dict[str, Any]) -> Schema:
         some = sample.get_column(name)
         reason = aside.get(name) or ("left out as asked" if chosen.get(name) == "ignore" else None)
         if reason or name in chosen:
-            return (None, reason) if reason else _field(some, chosen[name])
+            return (None, reason) if reason else _field(some, chosen[name], usual)
         reason = _unusable(some, whole)
-        each, reason = (None, reason) if reason else _field(_with_rare(some, Pieces(rows.table, name)), None)
+        each, reason = (None, reason) if reason else _field(_with_rare(some, Pieces(rows.table, name)), None, usual)
         return each, reason or _names_rows(some, whole, each)
 
     names = [name for name in rows.table.columns if name not in config.target]
@@ -135,7 +143,7 @@ def sniff_all(table: Table, leave_out: Sequence[str]) -> list[tuple[str, str, st
         some = table.get_column(name).gather_every(max(1, table.height // 10_000))
         reason, each = _unusable(some, table.get_column), None
         if reason is None:
-            each, reason = _field(_with_rare(some, Pieces(table, name)), None)
+            each, reason = _field(_with_rare(some, Pieces(table, name)), None, {})
         reason = reason or _names_rows(some, table.get_column, each)
         found.append((name, "ignore", reason) if reason else (name, _name_of(each), "; ".join(each.doubts)))
     return found
@@ -145,13 +153,14 @@ def _name_of(each: Field) -> str:
     return type(each).__module__.rpartition(".")[2]
 
 
-def _field(column: pl.Series, chosen: Any) -> tuple[Field, str | None]:
+def _field(column: pl.Series, chosen: Any, usual: Options) -> tuple[Field, str | None]:
     """(the field for a column, None), as chosen ("category", or {field: category, ...options}), else the one that sniffs best; or
     (None, why there is none)."""
     if chosen is not None:
         options = {"field": chosen} if isinstance(chosen, str) else dict(chosen) if isinstance(chosen, dict) else {}
         if "field" not in options:
             raise UserError(f"fields.{column.name} must be a field's name, or a mapping with the key `field`, not {chosen!r}.")
+        options = {**usual.get(options["field"], {}), **options}
         field_class = FIELDS[options.pop("field")]
         return field_class((column.name,), configs.build(field_class.Config, options, f"fields.{column.name}")), None
     column = _light(column)
@@ -159,7 +168,7 @@ def _field(column: pl.Series, chosen: Any) -> tuple[Field, str | None]:
     best, runner_up = scores[0], scores[1]
     if best[0] <= 0:
         return None, f"values of type {column.dtype}, which nothing here reads"
-    made = best[2]((column.name,))
+    made = best[2]((column.name,), configs.build(best[2].Config, usual.get(best[1], {})))
     if runner_up[0] > 0 and best[0] - runner_up[0] < 0.15 and best[0] < 0.97:  # one that is sure is not doubted
         made.doubts.append(f"could be {runner_up[1]}: --set 'fields.{column.name}={runner_up[1]}'")
     return made, None
@@ -181,6 +190,6 @@ def describe(schema: Schema) -> list[tuple[str, str, str, str]]:
             facts = f"{each.size - 1 - each.has_missing:,} values" if each.kind == "id" else ""
             if each.kind == "grid":
                 facts = " x ".join(map(str, each.shape[1:])) + (", grey" if each.shape[0] == 1 else ", colour")
-            facts += (", " if facts else "") + "some missing" if each.has_missing else ""
+            facts = ", ".join(part for part in (facts, each.about(), "some missing" if each.has_missing else "") if part)
             lines.append((each.columns[0], _name_of(each) + role, facts, "; ".join(each.doubts)))
     return lines + [(name, "ignored", reason, "") for name, reason in schema.ignored.items()]

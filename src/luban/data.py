@@ -324,4 +324,13 @@ def shuffled(n: int, seed: int, epoch: int, among: int = 0) -> Tensor:
     return torch.cat([piece[torch.randperm(len(piece), generator=generator)] for piece in order.split(length * _RUNS)])
 
 
+def alike(order: Tensor, lengths: Tensor, size: int, seed: int, epoch: int) -> Tensor:
+    """The same epoch in batches of `size` examples of about one length: sorted within stretches of 50 batches, which are then shuffled."""
+    generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
+    sorted_ = [piece[lengths[piece].argsort(stable=True)] for piece in order.split(50 * size)]
+    batches = torch.cat([piece[: len(piece) // size * size] for piece in sorted_]).reshape(-1, size)
+    rest = torch.cat([piece[len(piece) // size * size :] for piece in sorted_])
+    return torch.cat([batches[torch.randperm(len(batches), generator=generator)].flatten(), rest])
+
+
 _RUNS = 64

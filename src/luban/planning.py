@@ -19,7 +19,7 @@ from luban.core import config as configs
 from luban.core.contract import Head, Model, Schema
 from luban.core.device import cores, fast_bf16, memory, pick_device
 from luban.core.errors import UserError
-from luban.core.registry import TASKS
+from luban.core.registry import MODELS, TASKS
 from luban.data import DataConfig
 from luban.layers import rules
 
@@ -184,10 +184,27 @@ def from_words(words: dict[str, Any]) -> Config:
     for key in ("path", "test"):  # absolute, so that the run can be repeated and evaluated from any folder; a built-in name stays
         if isinstance(data.get(key), str) and Path(data[key]).is_file():
             data[key] = str(Path(data[key]).resolve())
+    _argument(values)
     limit = values.get("train", {}).get("time_limit") if isinstance(values.get("train"), dict) else None
     if limit is not None:
         values["train"]["time_limit"] = seconds(limit)
     return configs.build(Config, values)
+
+
+def _argument(values: dict[str, Any]) -> None:
+    """`--model NAME:VALUE` is the model NAME with its option `argument`; a folder is made absolute, so that the run can be repeated."""
+    model = values.get("model") if isinstance(values.get("model"), dict) else {}
+    name, _, value = str(model.get("name", "")).partition(":")
+    if value and name in MODELS.names() and MODELS[name].argument:
+        model["name"] = name
+        model[MODELS[name].argument] = str(Path(value).resolve()) if Path(value).is_dir() else value
+
+
+def reads(config: Config) -> dict[str, dict[str, Any]]:
+    """{field: options} that the named model asks of its fields."""
+    options = dict(config.model)
+    name = options.pop("name", None)
+    return MODELS[name].reads(options) if name in MODELS.names() else {}
 
 
 def _labelled(task: Any) -> bool:
@@ -208,6 +225,7 @@ def _bring_along(values: dict[str, Any], data: dict[str, Any]) -> None:
         task = values.setdefault("task", {})
         if task.setdefault("name", about["task"]) == about["task"]:
             values["data"] = {**about.get("data", {}), **data}
+            values["task"] = {**about.get("options", {}), **task}
 
 
 def _set(values: dict[str, Any], setting: str) -> None:

@@ -1,52 +1,97 @@
-"""Hashed text: stable, aware of scripts, fast."""
+"""Words as tokens: cleaned, cut alike in any order and number of rows, spelled again, and what was cut is said."""
 
 from __future__ import annotations
 
-import time
+import json
 
 import polars as pl
 import pytest
+import torch
 
 from luban.core import config as configs
 from luban.core.errors import UserError
-from luban.fields.text import Text
+from luban.fields.text import KINDS, Text
+
+REVIEWS = pl.Series(
+    "评论", ["房间很大，早餐太差。", "房间很小，服务很好！", "Not a bad room, not at all", "the room was bad", "<b>AT&amp;T</b>\x00x"] * 20
+)
 
 
-def bags(*rows: str | None, **options) -> list[set[int]]:
-    field = Text(("c",), configs.build(Text.Config, options))
-    encoded = field.encode(pl.Series("c", rows, dtype=pl.String))
-    return [set(encoded.values[a:b].tolist()) for a, b in zip(encoded.offsets[:-1].tolist(), encoded.offsets[1:].tolist(), strict=True)]
+def fitted(column: pl.Series = REVIEWS, **options) -> Text:
+    return Text((column.name,), configs.build(Text.Config, options)).fit([column], {})
 
 
-def test_hash_never_changes():
-    """Saved models hold weights by these ids: if this fails, they are all broken."""
-    assert bags("Not bad", "房间") == [{5039, 18634, 18937}, {3573, 5456, 12863}]
+def tokens(field: Text, *rows: str | None) -> list[list[int]]:
+    encoded = field.encode(pl.Series(field.columns[0], rows, dtype=pl.String))
+    return [encoded.values[a:b].tolist() for a, b in zip(encoded.offsets[:-1].tolist(), encoded.offsets[1:].tolist(), strict=True)]
 
 
-def test_units_and_pairs():
-    a, b, c, d = bags("good film", "film good", "GOOD  film", "good")
-    assert a == c and len(a) == 3 and len(a & b) == 2 and d < a
-    assert [len(bag) for bag in bags("房间很大", "iPhone很好", "don't", "!!", "ab ab ab", "안녕 하세요", "１２３")] == [7, 5, 5, 2, 2, 3, 1]
-    assert bags("１２３ＡＢＣ") == bags("123abc")
-    assert bags("", None, "?", "\n\t ") == [set()] * 4
+@pytest.mark.parametrize("kind", KINDS)
+def test_spelled_again_and_the_same_after_a_journey(kind):
+    field = fitted(tokenizer=kind, vocab_size=400)
+    again = Text(("评论",), field.config).restore(json.loads(json.dumps(field.state())))
+    rows = ["房间很大", "the room", "新词 unheard-of 🙂"]
+    assert tokens(field, *rows) == tokens(again, *rows) and field.about() == again.about()
+    written = field.decode(field.encode(pl.Series(rows)))
+    assert written[0].replace(" ", "") == "房间很大" and written[1].replace(" ", "") == "theroom"
+    assert json.dumps(fitted(tokenizer=kind, vocab_size=400).state()) == json.dumps(field.state())  # learned alike, or kept
 
 
-def test_rows_do_not_touch():
-    assert bags("a", "b", "a b")[2] > bags("a")[0] | bags("b")[0]
-    assert [len(bag) for bag in bags("a", "b")] == [1, 1]
-    assert bags("a\nb") == bags("a b")
+def test_cleaning_is_optional_step_by_step():
+    plain = fitted()
+    assert tokens(plain, "ＲＯＯＭ") == tokens(plain, "room") == tokens(plain, "<i>room</i>")
+    assert tokens(plain, "a\x00b") == tokens(plain, "a b") and tokens(plain, "a&lt;b") == tokens(plain, "a<b")
+    assert tokens(fitted(lowercase=False), "Room") != tokens(fitted(lowercase=False), "room")
+    assert len(tokens(fitted(html=False), "<i>room</i>")[0]) > len(tokens(plain, "<i>room</i>")[0])
+    assert tokens(fitted(nfkc=False), "１") != tokens(fitted(nfkc=False), "1")
 
 
-def test_options():
-    assert all(0 < id < 100 for bag in bags("the quick brown fox " * 9, size=100) for id in bag)
-    assert [len(bag) for bag in bags("a b c d", ngrams=1)] == [4] and [len(bag) for bag in bags("a b c d", ngrams=3)] == [9]
-    assert bags("a b c d", longest=2) == bags("a b")
-    with pytest.raises(UserError, match="size must be 2 or more"):
-        bags("a", size=1)
+def test_byte_level_knows_everything_and_words_do_not():
+    assert 0 not in tokens(fitted(), "🙂 שלום ᚠ")[0]
+    assert tokens(fitted(tokenizer="words"), "unheardof")[0] == [0]
+    assert len(tokens(fitted(tokenizer="words"), "房间很大 the room")[0]) == 6  # a character each, a word each
 
 
-def test_fifty_thousand_messages_in_a_few_seconds():
-    column = pl.Series("c", [f"Free entry {i} in 2 a wkly comp to win FA Cup tkts, text {i * 7919 % 10007} now" for i in range(50_000)])
-    start = time.perf_counter()
-    assert len(Text(("c",)).encode(column)) == 50_000
-    assert time.perf_counter() - start < 15  # .6 s on 2 cores; the bound only catches a Python loop
+def test_the_lengths_choose_the_maximum_and_what_is_cut_is_said():
+    lengths = [1] * 90 + [600] * 10
+    field = fitted(pl.Series("t", [" ".join(["word"] * n) for n in lengths]))
+    assert field.length == 512 and field.cut == pytest.approx(0.1) and "10% of the rows are longer than the 512" in field.doubts[0]
+    assert len(tokens(field, "word " * 10_000)[0]) == 512 and "at most 512" in field.about()
+    assert fitted(max_length=3).length == 3
+
+
+def test_empty_blank_and_odd_cells():
+    field = fitted()
+    assert tokens(field, "", None, "?", "\n\t ") == [[]] * 4
+    assert len(tokens(field, "x" * 1_000_000)[0]) <= field.length
+    assert fitted(pl.Series("t", ["", None])).decode(field.encode(pl.Series(["房间"])))
+    assert field.decode(field.encode(pl.Series("t", [None, "room"]))) == [None, "room"]
+
+
+def test_pieces_are_what_was_written():
+    field = fitted()
+    ids = torch.tensor(tokens(field, "房间很大")[0])
+    assert "".join(field.pieces(ids)) == "房间很大"
+
+
+WRONG = [
+    ({"tokenizer": "wordpiece"}, "must be one of bpe"),
+    ({"vocab_size": 3}, "300 or more"),
+    ({"max_length": 0}, "1 or more"),
+    ({"tokenizer": "hf:/nowhere"}, "no folder '/nowhere'"),
+]
+
+
+@pytest.mark.parametrize("options, why", WRONG)
+def test_what_cannot_be(options, why):
+    with pytest.raises(UserError, match=why):
+        fitted(**options)
+
+
+def test_a_folder_that_is_no_model_and_a_pickled_one(tmp_path):
+    with pytest.raises(UserError, match=r"has no config\.json"):
+        fitted(tokenizer=f"hf:{tmp_path}")
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+    with pytest.raises(UserError, match=r"only pytorch_model\.bin, whose format runs whatever is in it"):
+        fitted(tokenizer=f"hf:{tmp_path}")

@@ -108,7 +108,7 @@ def test_gpt_sees_no_later_token():
 
 
 def test_rotations_depend_on_distance_alone():
-    from luban.models.gpt import rotated, rotations
+    from luban.layers.attention import rotated, rotations
 
     cos, sin = rotations(8, 4)
     q, k = torch.randn(1, 1, 8, 4), torch.randn(1, 1, 8, 4)

@@ -12,7 +12,7 @@ from conftest import examples, seen
 from luban.core.contract import Clock, Head, Part, log_odds
 from luban.core.errors import UserError
 from luban.core.registry import MODELS
-from luban.layers import efficientnet
+from luban.layers import efficientnet, probe
 from luban.models import pretrained
 
 RNG = np.random.default_rng(0)
@@ -141,6 +141,6 @@ def test_a_time_limit_leaves_pictures_out(weights, monkeypatch):
 
     config, _, _ = cls.plan(cls.Config(side=64), schema, HEAD, 48, "small")
     model, seen = cls(config, schema, HEAD), []
-    monkeypatch.setattr(pretrained, "solved", lambda x, *rest, run=pretrained.solved: seen.append(len(x)) or run(x, *rest))
+    monkeypatch.setattr(probe, "solved", lambda x, *rest, run=probe.solved: seen.append(len(x)) or run(x, *rest))
     model.solve(examples(batch), None, Hurried())
     assert 16 <= seen[0] < 48

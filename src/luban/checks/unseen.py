@@ -63,14 +63,16 @@ def out_of_fold(fields: dict[str, Field], batch: Batch, part: Part, y: Tensor) -
     fold = np.random.default_rng(0).permutation(np.arange(n) % FOLDS)
     columns = {**batch, part.key: y}
     linear_only = all(isinstance(column, Ragged) or fields[key].size > 20 for key, column in batch.items()) or part.size > MANY
-    names = ("linear",) if linear_only else ("linear", "trees")
+    plain = "tfidf" if any(isinstance(column, Ragged) for column in batch.values()) else "linear"
+    names = (plain,) if linear_only else (plain, "trees")
     out = np.zeros((n, max(part.size, 1)))
     for k in range(FOLDS):
         store = Store(columns, torch.from_numpy((fold == k).astype(np.uint8)))
         seen, held = (Examples(store, Spans(store.of(side)), _rows) for side in (0, 1))
         for name in names:
             cls = MODELS[name]
-            model = cls(cls.Config(**({"rounds": 60, "learning_rate": 0.1} if name == "trees" else {"iterations": 100})), schema, head)
+            config = cls.Config(**({"rounds": 60, "learning_rate": 0.1} if name == "trees" else {"iterations": 100}))
+            model = cls(cls.plan(config, schema, head, n, "base")[0], schema, head)
             model.solve(seen, None, NoClock())
             with torch.no_grad():
                 z = model(held.whole()).double().reshape(len(held), -1)

@@ -13,6 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+STEP = 8
+"""Rows are padded to a multiple of this: fewer shapes, for each of which a kernel is made ready once."""
+
 
 @dataclass(frozen=True)
 class Ragged:
@@ -43,6 +46,17 @@ def cut(values: Tensor, start: Tensor, length: Tensor) -> Ragged:
     torch.cumsum(length, 0, out=offsets[1:])
     within = torch.arange(int(offsets[-1]), device=start.device) - offsets[:-1].repeat_interleave(length)
     return Ragged(values[start.repeat_interleave(length) + within], offsets)
+
+
+def padded(tokens: Ragged) -> tuple[Tensor, Tensor]:
+    """(ids (B, T), or (B, T, F) of F a token, 0 behind the end; there (B, T) bool). A row without a token has one, the unknown."""
+    lengths = tokens.lengths
+    T = -(-max(1, int(lengths.max())) // STEP) * STEP
+    there = torch.arange(T, device=lengths.device) < lengths.unsqueeze(1)
+    ids = torch.zeros(len(lengths), T, *tokens.values.shape[1:], dtype=torch.int64, device=lengths.device)
+    ids[there] = tokens.values
+    there[:, 0] = True
+    return ids, there
 
 
 Encoded = Tensor | Ragged
@@ -118,6 +132,12 @@ class Examples:
     def __getitem__(self, numbers: Tensor) -> Batch:
         """By number, (B,) int64, in that order."""
         return self.batch(self.store, self.spans[numbers])
+
+    @property
+    def lengths(self) -> Tensor:
+        """(n,) int64: the longest ragged cell of each, where an example is a row."""
+        found = [column.lengths[self.spans.start] for column in self.store.columns.values() if isinstance(column, Ragged)]
+        return torch.stack(found).amax(0)
 
     def pieces(self, most: int) -> Iterator[Batch]:
         """All in order, at most `most` at a time."""

@@ -47,8 +47,9 @@ class Field(ABC):
     """
 
     kind: ClassVar[str]
-    """What the encoding is, for Model.accepts: scalar ((N,) or (N, size) float32) | id ((N,) int64) | tokens (Ragged int64) | series ((N,)
-    float32, rows in order) | time ((N,) int64) | grid ((N, C, H, W) uint8)."""
+    """What the encoding is, for Model.accepts: scalar ((N,) or (N, size) float32) | id ((N,) int64) | tokens (Ragged int64) | words (Ragged
+    int64 (total, F + 2): F ids a token, whose embeddings are added up, where it begins, where it ends) | spans (Ragged int64 (total, 3):
+    first, behind the last, label) | series ((N,) float32, rows in order) | time ((N,) int64) | grid ((N, C, H, W) uint8)."""
     Config: ClassVar[type] = NoConfig
     uses: tuple[str, ...] = ()
     """Columns whose fitted fields `fit` must be given as `peers`."""
@@ -56,6 +57,8 @@ class Field(ABC):
     """scalar: numbers per row; id and tokens: how many different ids, 0 included."""
     shape: tuple[int, ...] = ()
     """grid: (C, H, W) of each row."""
+    length: int = 1
+    """tokens: how many a row has at most."""
     edges: tuple[float, ...] = ()
     """scalar: increasing quantiles of the training values, in encoded units; models bin and embed by them."""
     has_missing: bool = False
@@ -91,6 +94,14 @@ class Field(ABC):
     def names(self, column: pl.Series) -> bool:
         """Do these cells name their rows, so that they are repeated beside the answers: files by their paths?"""
         return False
+
+    def about(self) -> str:
+        """What a person should know of the column beside its field, in a few words."""
+        return ""
+
+    def pieces(self, ids: Tensor) -> list[str] | None:
+        """tokens: what each of these ids (n,) is in the user's words; None where they are none."""
+        return None
 
     def show(self, encoded: Encoded) -> list[str]:
         """Each row as HTML for people: its words, unless the field knows better."""
@@ -128,9 +139,7 @@ class Schema:
 
     def fit(self, table: Table, chunks: Callable[[str], Iterable[pl.Series]] | None = None, run: Any = map) -> Schema:
         """Fits every field on the training rows: the `chunks` of a column, else all of it. Fields that others use come first.
-
-        run: what fits the fields one by one, or several at a time: as `map`, in their order.
-        """
+        run: as `map`, what fits them one by one or several at a time."""
         fitted: dict[str, Field] = {}
 
         def one(each: Field) -> Field:
@@ -213,11 +222,13 @@ class Part:
     """The target's batch key: y0, y1, ..."""
     kind: str
     """classes (C logits) | binary (1 logit) | labels (one logit a label, independent) | value (1 number, z-scored) | series (the next
-    `size` steps, z-scored) | items (a score for each) | tokens (a logit for each, at each position). A task may bring another kind:
-    models that can answer it list it in `gives`."""
+    `size` steps, z-scored) | items (a score for each) | tokens (a logit for each, at each position) | tags (a score for each, at each
+    token) | vectors (one a row, as wide as the model has it). A task may bring another kind: models that can answer it list it in
+    `gives`."""
     size: int
     loss: str = ""
-    """The task's loss by name, for models that are solved rather than stepped: mse | mae | huber | cross_entropy | bce."""
+    """The task's loss by name, for models that are solved rather than stepped: mse | mae | huber | cross_entropy | bce. With crf a model
+    of tags has `steps` (layers/crf.py)."""
     weights: tuple[float, ...] = ()
     """A weight a class; empty for none."""
     bias: tuple[float, ...] = ()
@@ -228,7 +239,7 @@ class Part:
 class Head:
     """All that a model must put out: (B, size) or, for an ensemble of K members trained side by side, (B, K, size).
 
-    Only a head of tokens is answered at each position, (B, T, size), and is not for `split`.
+    Only a head of tokens or tags is answered at each position, (B, T, size), and is not for `split`.
     """
 
     parts: tuple[Part, ...]
@@ -409,6 +420,10 @@ class Task(ABC):
     def predict(self, model: Model, batch: Batch, head: Head, ask: Any) -> Batch:
         """Probabilities, values, samples, top-k: (B, ...) each. Needs no target. What it draws follows from `ask` alone."""
 
+    def best(self, ask: Any) -> int | None:
+        """Of all rows of a question only so many are answered, those with the highest `prediction` first; None: each."""
+        return None
+
     def kept(self, schema: Schema) -> tuple[str, ...]:
         """Columns of the question that are repeated beside its answers."""
         return ()
@@ -417,6 +432,11 @@ class Task(ABC):
     def answers(self, predicted: Batch, schema: Schema) -> Table:
         """Predictions in the user's words, a row an example: `prediction`, and what goes with it. A `prediction` may be a list of
         records (steps of a forecast, items of a list): files get a line for each, with its fields as columns."""
+
+    def told(self, answers: Table, question: Table, schema: Schema) -> Table:
+        """Answers with what only the question's own words can say (what is written in a span); an answer is null where its row could not
+        be read."""
+        return answers
 
     def example(self, schema: Schema) -> dict[str, Any]:
         """A first question by `Ask` alone, for people to try; {} where rows are needed."""
@@ -476,11 +496,15 @@ class Model(nn.Module):
     Config: ClassVar[type] = NoConfig
     accepts: ClassVar[frozenset[str]] = frozenset({"scalar", "id", "tokens"})
     """The field kinds that it can read."""
+    needs: ClassVar[frozenset[str]] = frozenset()
+    """The field kinds of one of which there must be a column; empty for any."""
     gives: ClassVar[frozenset[str]] = frozenset({"classes", "binary", "labels", "value"})
     """The kinds of parts that it can answer."""
     baseline: ClassVar[bool] = False
     """Is it cheap and honest enough to stand beside every result that it can read and answer?"""
 
+    ragged: ClassVar[bool] = False
+    """Does a row cost as much as the longest in its batch? Then batches are made of rows of about one length."""
     traceable: ClassVar[bool] = False
     """Does a training step take the same operations, whatever the data? Then a long training may run it as a recorded graph."""
     rate: ClassVar[float] = 1.5e10
@@ -489,6 +513,14 @@ class Model(nn.Module):
     def __init__(self, config: Any, schema: Schema, head: Head):
         super().__init__()
         self.config, self.head = config, head
+
+    argument: ClassVar[str] = ""
+    """The option that stands behind the colon in `--model NAME:VALUE`, where there is one."""
+
+    @classmethod
+    def reads(cls, options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """{field: {option: value}}: how fields must read for a model with these options, where the user leaves that open."""
+        return {}
 
     @classmethod
     def suits(cls, schema: Schema, head: Head, n_rows: int) -> float:
@@ -516,6 +548,9 @@ class Model(nn.Module):
     def show(self, batch: Batch) -> dict[str, Tensor]:
         """{caption: uint8 (n, C, h, w)} for people: first filters, the augmented batch as the network sees it."""
         return {}
+
+    def settle(self) -> None:
+        """Called once after the last step: what served training only is folded in or taken away."""
 
     solves: ClassVar[bool] = False
     """Does `solve` replace the loop?"""

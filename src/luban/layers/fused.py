@@ -17,12 +17,10 @@ from torch import Tensor, nn
 from luban.core.batch import Batch, Examples
 from luban.core.contract import Field, Head, Model, Schema
 from luban.core.errors import UserError, listed
-from luban.layers.columns import Flat, of_kind
+from luban.layers.columns import Beside, of_kind
 from luban.layers.heads import output_layer
 from luban.layers.pictures import Pixels, flops
 
-JOINED = 1024
-"""Width of the layer where other columns meet the features, at most."""
 SHOWN = 32
 """Pictures, or filters, that are shown."""
 
@@ -57,12 +55,8 @@ class PictureModel(Model):
         self.trunk, width = self.network(config, field.shape)
         # Weights stay in the order of their rows, though pictures are channels last: torch reorders them in each step, which costs 2 %,
         # and optimisers, checkpoints and bundles see plain tensors.
-        rest = {key: each for key, each in schema.inputs.items() if key != self.key}
-        self.others = Flat(Schema(rest, {}), embed=self.mixes) if rest else None
-        both = width + (self.others.size if self.others is not None else 0)
-        wide = min(width, JOINED)
-        self.joined = nn.Sequential(nn.Linear(both, wide), nn.ReLU()) if rest and self.mixes else nn.Identity()
-        self.output = output_layer(both if not self.mixes else wide if rest else width, head)
+        self.beside = Beside(schema, self.key, width, self.mixes)
+        self.output = output_layer(self.beside.size, head)
         with torch.no_grad():
             self.output.weight.mul_(0.3)  # features of a picture network are not z-scored; so the first answers are near the constant
         self._cost = self._counted(field.shape)
@@ -79,8 +73,7 @@ class PictureModel(Model):
         self.pixels.look(train, self.key, self.head)
 
     def features(self, batch: Batch) -> Tensor:
-        seen = self.trunk(self.pixels(batch[self.key]))  # (B, D)
-        return self.joined(torch.cat([seen, self.others(batch)], 1) if self.others is not None else seen)
+        return self.beside(self.trunk(self.pixels(batch[self.key])), batch)  # (B, D)
 
     def forward(self, batch: Batch) -> Tensor:
         return self.output(self.features(batch))
@@ -105,7 +98,7 @@ class PictureModel(Model):
 
     def _counted(self, shape: tuple[int, ...]) -> float:
         """Of the trunk by running it once on an empty picture; of the rest as any model."""
-        rest = [*self.joined.parameters(), *self.output.parameters()]
+        rest = [*self.beside.joined.parameters(), *self.output.parameters()]
         return float(flops(self.trunk, torch.zeros(1, *shape)) + 2 * sum(p.numel() for p in rest if p.dim() > 1))
 
 

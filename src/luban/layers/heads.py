@@ -1,11 +1,18 @@
-"""Where outputs start: at the answer of the constant model, so that the first steps are not spent on learning the average."""
+"""What is answered: where outputs start, and the answers as the solved models want them.
+
+Outputs start at the answer of the constant model, so that the first steps are not spent on learning the average. The stepped models never
+ask for `truth`, their loss is the task's.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from luban.core.contract import Head
+from luban.core.contract import Head, Part
 
 
 def starting_bias(head: Head) -> Tensor:
@@ -19,3 +26,15 @@ def output_layer(inputs: int, head: Head) -> nn.Linear:
     with torch.no_grad():
         layer.bias.copy_(starting_bias(head))
     return layer
+
+
+def truth(batch: dict[str, Any], part: Part) -> tuple[np.ndarray, np.ndarray]:
+    """(answers, rows that have one) as plain arrays: (n,) classes from 0 for classes and binary, (n, size) 0/1 for labels, (n,) numbers
+    for a value. Whole numbers are ids from 1 (0: not a class of the training rows); floats are the answers themselves, NaN for none."""
+    tensor = batch[part.key].cpu()
+    y = tensor.reshape(len(tensor), part.size if part.kind == "labels" else 1).double().numpy()
+    if not tensor.is_floating_point() and part.kind != "labels":
+        y = np.where(y > 0, y - 1, np.nan)
+    rows = np.flatnonzero(~np.isnan(y).any(1))
+    y = y[rows] if part.kind == "value" else y[rows].astype(np.int64)
+    return (y if part.kind == "labels" else y[:, 0]), rows

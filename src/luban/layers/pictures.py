@@ -20,7 +20,7 @@ from luban.core.batch import Examples
 from luban.core.contract import Head
 from luban.core.errors import UserError, did_you_mean, listed
 from luban.core.notes import say
-from luban.layers.targets import truth
+from luban.layers.heads import truth
 
 KINDS = {
     "flip": "half of the pictures mirrored, left to right",

@@ -16,8 +16,8 @@ from torch.nn import functional as F
 from luban.core.batch import Batch, Examples
 from luban.core.contract import Clock, Head, Model, Part, Schema
 from luban.layers.fused import as_pictures, the_picture
+from luban.layers.heads import truth
 from luban.layers.pictures import Pixels
-from luban.layers.targets import truth
 
 PIECE = 4096
 """Pictures that are floats at a time."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from luban.core.batch import Batch, Examples, size_of
 from luban.core.contract import Clock, Head, Model, Part, Schema, log_odds
-from luban.layers.targets import truth
+from luban.layers.heads import truth
 
 
 class Constant(Model):

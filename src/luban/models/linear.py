@@ -20,8 +20,8 @@ from luban.core.contract import Clock, Head, Model, Part, Schema, log_odds
 from luban.core.notes import say
 from luban.core.registry import Later
 from luban.layers.columns import numbers, of_kind
+from luban.layers.heads import truth
 from luban.layers.rules import within
-from luban.layers.targets import truth
 
 sparse, sk, exceptions = Later("scipy.sparse"), Later("sklearn.linear_model"), Later("sklearn.exceptions")
 
@@ -45,10 +45,14 @@ class Linear(Model):
     def __init__(self, config: Any, schema: Schema, head: Head):
         super().__init__(config, schema, head)
         self.scalars = of_kind(schema, "scalar")
-        self.bags = {key: field.size for key, field in schema.inputs.items() if field.kind in ("id", "tokens")}
+        self.bags = self.widths(schema)
         self.first = sum(field.size + field.has_missing for field in self.scalars.values())  # the first row of the bags' weights
         self.register_buffer("weight", torch.zeros(self.first + sum(self.bags.values()), head.size))
         self.register_buffer("bias", torch.zeros(head.size))
+
+    def widths(self, schema: Schema) -> dict[str, int]:
+        """{column: how many different ids its bag may hold}."""
+        return {key: field.size for key, field in schema.inputs.items() if field.kind in ("id", "tokens")}
 
     @classmethod
     def suits(cls, schema: Schema, head: Head, n_rows: int) -> float:
@@ -57,8 +61,10 @@ class Linear(Model):
     def solve(self, train: Examples, valid: Examples | None, clock: Clock) -> None:
         rows = train.whole()
         x = self._design(rows)
-        weights, biases = zip(*(self._solve_part(x, rows, part) for part in self.head.parts), strict=True)
-        self.weight.copy_(torch.from_numpy(np.concatenate(weights, 1)))
+        x.eliminate_zeros()
+        used = np.flatnonzero(x.getnnz(0))  # of what no training row has the weight is 0
+        weights, biases = zip(*(self._solve_part(x[:, used], rows, part) for part in self.head.parts), strict=True)
+        self.weight[used] = torch.from_numpy(np.concatenate(weights, 1)).float()
         self.bias.copy_(torch.from_numpy(np.concatenate(biases)))
 
     def forward(self, batch: Batch) -> Tensor:
@@ -66,8 +72,9 @@ class Linear(Model):
         if self.scalars:
             out = out + numbers(batch, self.scalars) @ self.weight[:start]
         for key, size in self.bags.items():
-            ids, offsets, scale = _bag(batch[key])
-            out = out + F.embedding_bag(ids, self.weight[start : start + size], offsets, mode="sum", include_last_offset=True) * scale
+            ids, offsets, shares = self.bag(key, batch[key])
+            part = self.weight[start : start + size]
+            out = out + F.embedding_bag(ids, part, offsets, mode="sum", per_sample_weights=shares, include_last_offset=True)
             start += size
         return out
 
@@ -75,10 +82,15 @@ class Linear(Model):
         """The same features as `forward` reads, as one matrix (B, F)."""
         blocks = [sparse.csr_matrix(numbers(batch, self.scalars).cpu().numpy())] if self.scalars else []
         for key, size in self.bags.items():
-            ids, offsets, scale = (each.cpu().numpy() for each in _bag(batch[key]))
-            values = np.repeat(scale[:, 0], np.diff(offsets))
-            blocks.append(sparse.csr_matrix((values, ids, offsets), shape=(len(offsets) - 1, size)))
+            ids, offsets, shares = (each.cpu().numpy() for each in self.bag(key, batch[key]))
+            blocks.append(sparse.csr_matrix((shares, ids, offsets), shape=(len(offsets) - 1, size)))
         return sparse.hstack(blocks, format="csr").astype(np.float64)
+
+    def bag(self, key: str, column: Encoded) -> tuple[Tensor, Tensor, Tensor]:
+        """(ids, offsets (B+1,), what each id counts): an id is a bag of one; a row's tokens are scaled to about length 1 together."""
+        if isinstance(column, Ragged):
+            return column.values, column.offsets, column.lengths.clamp(min=1).float().rsqrt().repeat_interleave(column.lengths)
+        return column, torch.arange(len(column) + 1, device=column.device), torch.ones(len(column), device=column.device)
 
     def _solve_part(self, x: Any, train: Batch, part: Part) -> tuple[np.ndarray, np.ndarray]:
         """(weight (F, size), bias (size,)) of one target."""
@@ -117,11 +129,3 @@ class Linear(Model):
         if loss in ("", "mse"):
             return sk.Ridge(alpha=1 / self.config.strength)
         return sk.HuberRegressor(epsilon=1.35 if loss == "huber" else 1.0, max_iter=self.config.iterations, alpha=1e-4)
-
-
-def _bag(column: Encoded) -> tuple[Tensor, Tensor, Tensor]:
-    """(ids, offsets (B+1,), scale (B, 1)): an id is a bag of one; a text's tokens are scaled to about length 1, however many there are."""
-    if isinstance(column, Ragged):
-        lengths = (column.offsets[1:] - column.offsets[:-1]).unsqueeze(1)
-        return column.values, column.offsets, lengths.clamp(min=1) ** -0.5
-    return column, torch.arange(len(column) + 1, device=column.device), torch.ones(len(column), 1, device=column.device)

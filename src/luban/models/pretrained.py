@@ -16,20 +16,18 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from luban.core.batch import Examples, to_device
-from luban.core.contract import Clock, Field, Head, Part, Schema
+from luban.core.batch import Examples
+from luban.core.contract import Clock, Field, Head, Schema
 from luban.core.errors import UserError, did_you_mean
 from luban.core.notes import say
 from luban.layers import efficientnet
 from luban.layers.fused import PictureModel, has_picture, the_picture
-from luban.layers.heads import starting_bias
 from luban.layers.pictures import Pixels, check_augment
-from luban.layers.targets import truth
+from luban.layers.probe import probe
 
 FEW = 2_000
 """Training pictures up to which `auto` tries it, where its weights are at hand."""
@@ -124,67 +122,7 @@ class Pretrained(PictureModel):
         """The weights of the backbone, then the best output for its features; of as many pictures as half of the time allows."""
         self.trunk.load(self.config.backbone)
         say(f"{self.config.backbone}: features of {len(train):,} pictures at {self.config.side} x {self.config.side} pixels")
-        training, device = self.training, self.output.weight.device
-        self.eval()
-        found: list[Tensor] = []
-        answers = []
-        until = clock.seconds_left() / 2 if clock else 0
-        order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))  # so that a part of them is a fair one
-        with torch.no_grad():
-            for numbers in order.split(PIECE):
-                if clock and found and (clock.stopped() or clock.seconds_left() < until):
-                    say(f"{self.config.backbone}: half of the time is over; learned on {sum(len(each) for each in found):,} of them")
-                    break
-                batch = train[numbers]
-                answers.append([truth(batch, part) for part in self.head.parts])
-                found.append(self.features(to_device(batch, device)).float().cpu())
-        x = torch.cat(found)
-        starts = np.cumsum([0, *map(len, found)])
-        truths = [(torch.from_numpy(np.concatenate([piece[i][0] for piece in answers])),
-                   torch.from_numpy(np.concatenate([piece[i][1] + start for piece, start in zip(answers, starts, strict=False)])))
-                  for i in range(len(self.head.parts))]  # fmt: skip
-        weight, bias = solved(x, truths, self.head, self.config.strength)
-        with torch.no_grad():
-            self.output.weight.copy_(weight)
-            self.output.bias.copy_(bias)
-        self.train(training)
-
-
-def solved(x: Tensor, truths: list[tuple[Tensor, Tensor]], head: Head, strength: float) -> tuple[Tensor, Tensor]:
-    """(weight (size, D), bias (size,)) with the least loss on features x (N, D), and a penalty as in ridge and logistic regression.
-
-    truths: (answers, the rows of x that have one) of each part. Features are z-scored for this, so that all are penalised alike.
-    """
-    mean, std = x.mean(0), x.std(0, correction=0)
-    std = torch.where(std > 1e-6, std, 1.0)
-    z = (x - mean) / std
-    weight = torch.zeros(head.size, x.shape[1], requires_grad=True)
-    bias = starting_bias(head).requires_grad_()
-    search = torch.optim.LBFGS([weight, bias], max_iter=300, tolerance_grad=1e-5, history_size=20, line_search_fn="strong_wolfe")
-
-    def loss() -> Tensor:
-        search.zero_grad()
-        total = weight.square().sum() / (2 * strength * len(x))
-        out = head.split(z @ weight.T + bias)
-        for part, (y, rows) in zip(head.parts, truths, strict=True):
-            total = total + part_loss(out[part.key][rows, 0], y, part)
-        total.backward()
-        return total
-
-    search.step(loss)
-    weight, bias = weight.detach(), bias.detach()
-    return weight / std, bias - (weight / std) @ mean
-
-
-def part_loss(out: Tensor, y: Tensor, part: Part) -> Tensor:
-    """The mean loss of out (N, size)."""
-    if part.kind == "classes":
-        return F.cross_entropy(out, y, torch.tensor(part.weights) if part.weights else None)
-    if part.kind == "value":
-        distance = F.l1_loss if part.loss == "mae" else F.huber_loss if part.loss == "huber" else F.mse_loss
-        return distance(out[:, 0], y.float())
-    weights = torch.tensor(part.weights)[y].unsqueeze(1) if part.kind == "binary" and part.weights else None
-    return F.binary_cross_entropy_with_logits(out, y.reshape(len(y), -1).float(), weights)
+        probe(self, train, clock, self.config.strength, PIECE, self.config.backbone)
 
 
 # ---------------------------------------------------------------- the backbone

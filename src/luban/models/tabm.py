@@ -63,7 +63,7 @@ class TabM(Model):
 
     @classmethod
     def suits(cls, schema: Schema, head: Head, n_rows: int) -> float:
-        return 1.0
+        return 0.0 if all(each.kind == "tokens" for each in schema.inputs.values()) else 1.0  # it reads words as a bag
 
     @classmethod
     def plan(cls, config: Any, schema: Schema, head: Head, n_rows: int, size: str) -> tuple[Any, dict[str, Any], dict[str, str]]:

@@ -19,8 +19,8 @@ from luban.core.batch import Batch, Examples
 from luban.core.contract import Clock, Head, Model, Part, Schema
 from luban.core.registry import Later
 from luban.layers.columns import BINS, frequencies
+from luban.layers.heads import truth
 from luban.layers.rules import within
-from luban.layers.targets import truth
 
 if TYPE_CHECKING:
     import lightgbm as lgb
@@ -67,7 +67,7 @@ class Trees(Model):
 
     @classmethod
     def suits(cls, schema: Schema, head: Head, n_rows: int) -> float:
-        return 0.9
+        return 0.0 if all(each.kind == "tokens" for each in schema.inputs.values()) else 0.9  # it reads words as shares
 
     def solve(self, train: Examples, valid: Examples | None, clock: Clock) -> None:
         jobs = [(part, label) for part in self.head.parts for label in (range(part.size) if part.kind == "labels" else [None])]

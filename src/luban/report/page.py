@@ -73,7 +73,7 @@ def page(report: Mapping[str, Any], figures: Mapping[str, str], language: str = 
         t("Curves"): _drawings(report, t),
         t("Threshold and costs"): _thresholds(report, t),
         t("Where it fails"): _slices(report.get("slices"), t),
-        t("Examples"): "".join(f"<h3>{html.escape(t(name))}</h3><div class=scroll>{inner}</div>" for name, inner in figures.items()),
+        t("Examples"): _examples(figures, t),
         t("Further figures"): _details(report.get("details", {}), t),
         t("Learning curves"): _learning(report, t),
         t("Columns"): _columns(report.get("columns", []), t),
@@ -197,6 +197,12 @@ def _thresholds(report: Mapping[str, Any], t: Words) -> str:
     )
 
 
+def _examples(figures: Mapping[str, str], t: Words) -> str:
+    found = "".join(f"<h3>{html.escape(t(name))}</h3><div class=scroll>{inner}</div>" for name, inner in figures.items())
+    colours = f"<p class=faint>{t('Blue: without it the answer would be less sure; red: surer.')}</p>"
+    return colours + found if "background:rgba(" in found else found
+
+
 def _slices(found: Mapping[str, Any] | None, t: Words) -> str:
     """First what is truly worse, the surest first; then every value of these columns, folded up."""
     if not found:
@@ -237,9 +243,8 @@ def _named(column: Mapping[str, Any], t: Words) -> str:
 
 
 def _level(each: Mapping[str, Any], t: Words) -> list[str]:
-    value = each["value"]
     return [
-        html.escape({"(missing)": t("(missing)"), "(new)": t("(new)")}.get(value, value)),
+        html.escape(t(each["value"]) if each["value"] in ("(missing)", "(new)") else each["value"]),
         f"{each['rows']:,}",
         _with_interval(each["metric"], each["interval"]),
         _number(each["loss"]),

@@ -11,6 +11,7 @@ Words = Callable[[str], str]
 """English to the language of the page."""
 
 CHINESE = {
+    "Blue: without it the answer would be less sure; red: surer.": "蓝色：去掉它，答案会更没把握；红色：会更有把握。",
     # the page
     "What was asked": "任务", "task": "任务", "target": "目标列", "data": "数据", "split": "划分", "rows": "行数", "model": "模型",
     "parameters": "参数量", "time of the whole run": "整个运行的用时", "seconds": "秒", "scored": "评分对象",

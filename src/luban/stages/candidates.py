@@ -89,11 +89,21 @@ def baseline_names(prepared: Prepared) -> list[str]:
 
 def fits(model_class: type[Model], prepared: Prepared) -> bool:
     """Can it read the columns, and answer what is asked?"""
-    return not _unread(model_class, prepared) and not _unanswered(model_class, prepared)
+    return not (_unread(model_class, prepared) or _wanting(model_class, prepared) or _unanswered(model_class, prepared))
 
 
 def _unread(model_class: type[Model], prepared: Prepared) -> list[tuple[str, str]]:
     return [(each.columns[0], each.kind) for each in prepared.schema.inputs.values() if each.kind not in model_class.accepts]
+
+
+def column_kinds(prepared: Prepared) -> list[str]:
+    return [f"{each.columns[0]!r} ({each.kind})" for each in prepared.schema.inputs.values()]
+
+
+def _wanting(model_class: type[Model], prepared: Prepared) -> list[str]:
+    """The kinds of which it needs a column and has none."""
+    kinds = {each.kind for each in prepared.schema.inputs.values()}
+    return [] if kinds & model_class.needs else sorted(model_class.needs)
 
 
 def _unanswered(model_class: type[Model], prepared: Prepared) -> list[str]:
@@ -115,6 +125,9 @@ def draft(name: str, prepared: Prepared, network: Any, options: dict[str, Any]) 
             f"{name} cannot read the column {column!r} ({kind}); it reads {listed(sorted(model_class.accepts))}. "
             f"Leave the column out (--drop {column!r}) or choose another model."
         )
+    if kinds := _wanting(model_class, prepared):
+        raise UserError(f"{name} needs a column of {' or '.join(kinds)}, and there is none among {listed(column_kinds(prepared))}. "
+                        "Choose another model.")  # fmt: skip
     n_train, n_valid = len(prepared.examples[TRAIN]), len(prepared.examples[VALID])
     planned = plan(config, model_class, options, schema, head, n_train)
     torch.manual_seed(config.seed)
@@ -207,7 +220,7 @@ class Workshop:
         if self.clock.limit < float("inf"):
             job.config = within(job, max(0.1, self.clock.seconds_left()))
         parameters = sum(p.numel() for p in one.model.parameters())
-        options = ", ".join(f"{key} {value}" for key, value in configs.to_dict(one.plan.model).items())
+        options = ", ".join(f"{key} {value}" for key, value in configs.to_dict(one.plan.model).items() if not isinstance(value, dict))
         how = f"{job.config.steps:,} steps of {c.batch_size} {ready.task.noun}, {c.optimizer} lr {c.lr:g} ({c.schedule}) on {job.device}"
         say(f"training {one.name}: {parameters:,} parameters; {options or 'no settings'}; {how}")
         state = fit(job, self.clock, self.hooks)
@@ -216,7 +229,7 @@ class Workshop:
             f"step {state.best_step:,} of {state.step:,}, {state.seconds:.1f} s"
         )
         torch.set_num_threads(cores())
-        one.model.cpu()
+        one.model.cpu().settle()
         return dataclasses.replace(one, plan=dataclasses.replace(one.plan, train=job.config))
 
     def _join(self, name: str, cls: type[Model], members: list[Trained]) -> Trained:

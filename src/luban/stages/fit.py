@@ -30,7 +30,7 @@ from luban.core.contract import Model
 from luban.core.errors import UserError
 from luban.core.files import atomic
 from luban.core.notes import say
-from luban.data import shuffled
+from luban.data import alike, shuffled
 from luban.folders import RunFolder
 from luban.metrics import better
 from luban.optim.schedules import multiplier
@@ -115,6 +115,8 @@ def fit(job: Job, clock: RunClock, hooks: Hooks) -> State:
         if state.step // per_epoch != epoch:
             epoch = state.step // per_epoch
             order = shuffled(len(train), data.config.seed, epoch, c.shuffle)
+            if model.ragged:
+                order = alike(order, train.lengths, c.batch_size, data.config.seed, epoch)
         at, taken = state.step % c.eval_every, _ahead(state, per_epoch, c) if traced else 1
         rates = [c.lr * multiplier(c.schedule, step, state.steps, c.warmup) for step in range(state.step, state.step + taken)]
         first = state.step % per_epoch

@@ -27,6 +27,7 @@ from luban.core.notes import say, warn
 from luban.core.table import DiskTable
 from luban.data import Rows, encode, examples
 from luban.folders import RunFolder
+from luban.planning import reads
 from luban.report.words import folds as folds_words
 from luban.splitting import TEST, TRAIN, VALID
 from luban.stages.candidates import Trained, Workshop, draft
@@ -150,7 +151,7 @@ def _prepared(ready: Prepared, part: np.ndarray, place: Path) -> Prepared:
     no cell like its own, is left out of the fold, aloud. place: where the encoded rows of a table on disk are kept for as long."""
     rows, task = dataclasses.replace(ready.rows, part=part), ready.task
     while True:
-        schema = fit_schema(rows, ready.config.data, ready.config.fields, task)
+        schema = fit_schema(rows, ready.config.data, ready.config.fields, task, reads(ready.config))
         try:
             if on_disk := isinstance(rows.table, DiskTable):
                 place.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,7 @@ from luban.core.notes import padded, say, warn, width_of
 from luban.core.registry import TASKS
 from luban.core.table import DiskTable
 from luban.data import DataConfig, Rows, assign, encode, examples
-from luban.planning import Config
+from luban.planning import Config, reads
 from luban.splitting import PARTS, TEST, TRAIN, VALID
 from luban.stages import kept
 from luban.stages.kept import Known
@@ -71,7 +71,15 @@ def prepare(data: Any, config: Config, looks: Sequence[checks.Check] = checks.QU
         return _known(table, test, config, task, looks, folder)
 
     if isinstance(table, DiskTable):
-        asked = [table.stamp, splitting.fingerprint(test) if test is not None else "", config.data, config.fields, type(task), task.config]
+        asked = [
+            table.stamp,
+            splitting.fingerprint(test) if test is not None else "",
+            config.data,
+            config.fields,
+            reads(config),
+            type(task),
+            task.config,
+        ]
         known = kept.known([*asked, *(look.__qualname__ for look in looks)], table, test, make)
     else:
         known = make(None)
@@ -128,7 +136,7 @@ def _encoded(table: Table, test: Table | None, config: Config, task: Task, folde
     bad = np.zeros(0, np.int64)
     while True:
         rows = assign(table, test, config.data, task, bad)
-        schema = fit_schema(rows, config.data, config.fields, task)
+        schema = fit_schema(rows, config.data, config.fields, task, reads(config))
         for each in () if task.labelled else (*schema.inputs.values(), *schema.targets.values()):
             if each.columns[0] in task.taken:
                 raise UserError(f"a column of our own answers is called {each.columns[0]!r}, too. Give yours another name.")

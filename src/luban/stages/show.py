@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,9 @@ import torch
 
 from luban.bundle import Bundle
 from luban.core.batch import Batch, Examples
-from luban.core.contract import Table
+from luban.core.contract import Field, Table
 from luban.report.page import sheet, table
+from luban.stages.decide import marked
 
 MOST = 10
 BATCH = 32
@@ -53,8 +54,13 @@ def _examples(bundle: Bundle, judged: Batch, scored: Examples, numbers: torch.Te
     answers = bundle.task.answers({key: value[numbers] for key, value in judged.items()}, schema)
     shown = {**schema.targets, **dict(list(schema.inputs.items())[:COLUMNS])}
     head = [*answers.columns[:2], *(each.columns[0] for each in shown.values())]
-    columns = [each.show(batch[key]) if each.invertible else [_cut(cell) for cell in raw(each.columns[0], numbers.numpy())]
-               for key, each in shown.items()]  # fmt: skip
+
+    def column(key: str, each: Field) -> Sequence[str]:
+        if each.kind == "tokens" and key in schema.inputs and (words := marked(bundle, batch, key)) is not None:
+            return words
+        return each.show(batch[key]) if each.invertible else [_cut(cell) for cell in raw(each.columns[0], numbers.numpy())]
+
+    columns = [column(key, each) for key, each in shown.items()]
     # the answer, and how sure it is
     said = [[f"{cell:.3f}" if isinstance(cell, float) else html.escape(str(cell)) for cell in row[:2]] for row in answers.iter_rows()]
     return table(head, [[*words, *cells] for *cells, words in zip(*columns, said, strict=True)], "rows")

@@ -267,6 +267,8 @@ def _begin(prepared: Prepared, out: str | Path | None, resume: bool) -> RunFolde
         for inner in (value if isinstance(value, dict) else [key])
     }
     asked["the data's fingerprint"] = prepared.known.fingerprint
+    learned = json.dumps(prepared.schema.state(), sort_keys=True, ensure_ascii=False)
+    asked["the hash of what was learned of its columns"] = hashlib.sha256(learned.encode()).hexdigest()[:16]
     if label in MODELS.sources:
         asked["the sha256 of its source"] = hashlib.sha256(MODELS.sources[label]).hexdigest()
     asked = json.loads(json.dumps(asked))

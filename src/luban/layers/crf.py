@@ -1,0 +1,68 @@
+"""A linear-chain conditional random field (Lafferty et al. 2001): how well a row's tags go with its tokens and with each other.
+
+    score(y | x) = sum_t emissions[t, y_t] + sum_t step[y_t-1, y_t],   p(y | x) = exp(score) / sum over all y'
+
+The sum is that of the forward algorithm, the best sequence that of Viterbi. `step` is (S + 1, S + 1): its last row is from before the
+first token, its last column to behind the last; steps that the scheme forbids have no probability, in training and in answering.
+Tags are numbered: 0 outside, then for each label its positions: B, I of BIO, or B, I, E, S of BIOES. Letters: B rows, T tokens, S tags.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+NEVER = -1e4
+"""Log of no probability: -inf would make a gradient of NaN."""
+POSITIONS = {"none": 1, "bio": 2, "bioes": 4}
+
+
+def allowed(size: int, scheme: str) -> Tensor:
+    """(S + 1, S + 1) bool: may the second tag stand behind the first?"""
+    if scheme == "none":
+        return torch.ones(size + 1, size + 1, dtype=torch.bool)
+    P = POSITIONS[scheme]
+    tag = torch.arange(size + 1)
+    position, label = (tag - 1) % P, (tag - 1) // P
+    inner = (tag > 0) & (tag < size) & ((position == 1) | (position == 2))  # goes on with what has begun: I, E
+    open_ = (tag > 0) & (tag < size) & (position <= 1)  # B, I: may go on and, where there is an E, must
+    follows = open_.unsqueeze(1) & (label.unsqueeze(1) == label)
+    fine = torch.where(inner, follows, ~open_.unsqueeze(1) if P == 4 else torch.ones_like(follows))
+    return fine
+
+
+def masked(step: Tensor | None, size: int, scheme: str, like: Tensor) -> Tensor:
+    """Scores of steps, NEVER where the scheme forbids them."""
+    scores = torch.zeros(size + 1, size + 1, device=like.device) if step is None else step
+    return scores.masked_fill(~allowed(size, scheme).to(like.device), NEVER)
+
+
+def log_likelihood(emissions: Tensor, tags: Tensor, there: Tensor, step: Tensor) -> Tensor:
+    """log p(tags | x) of each row, (B,). emissions: (B, T, S); tags, there: (B, T), the first token there; step: (S + 1, S + 1)."""
+    T, S = emissions.shape[1:]
+    inner, first, last = step[:S, :S], step[S, :S], step[:S, S]
+    ends = tags.gather(1, there.sum(1, keepdim=True) - 1).squeeze(1)
+    taken = emissions.gather(2, tags.unsqueeze(2)).squeeze(2)
+    between = inner[tags[:, :-1], tags[:, 1:]]
+    score = (taken * there).sum(1) + (between * there[:, 1:]).sum(1) + first[tags[:, 0]] + last[ends]
+    alpha = first + emissions[:, 0]  # (B, S): log of the sum over all ways that end here in this tag
+    for t in range(1, T):
+        onward = torch.logsumexp(alpha.unsqueeze(2) + inner, 1) + emissions[:, t]
+        alpha = torch.where(there[:, t, None], onward, alpha)
+    return score - torch.logsumexp(alpha + last, 1)
+
+
+def viterbi(emissions: Tensor, there: Tensor, step: Tensor) -> Tensor:
+    """The likeliest tags, (B, T); 0 behind the end."""
+    B, T, S = emissions.shape
+    inner, best = step[:S, :S], step[S, :S] + emissions[:, 0]
+    stay = torch.arange(S, device=best.device).expand(B, S)
+    back = []
+    for t in range(1, T):
+        score, came = (best.unsqueeze(2) + inner).max(1)  # (B, S)
+        best = torch.where(there[:, t, None], score + emissions[:, t], best)
+        back.append(torch.where(there[:, t, None], came, stay))
+    path = [(best + step[:S, S]).argmax(1)]
+    for came in reversed(back):
+        path.append(came.gather(1, path[-1].unsqueeze(1)).squeeze(1))
+    return torch.stack(path[::-1], 1) * there

@@ -1,0 +1,101 @@
+"""A network that reads one column of tokens in their order, and the other columns beside it: what such models have in common.
+
+    tokens -> Embedding -> (B, T, D) and which of them are there -> trunk (the model's own) -> features (B, F) -> Beside -> output
+
+Letters: B rows, T tokens of the longest row in the batch, D width of an embedding, F width of the features.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from luban.core.batch import Batch, padded
+from luban.core.contract import Field, Head, Model, Schema
+from luban.layers.columns import UNKNOWN, Beside, of_kind
+from luban.layers.heads import output_layer
+
+SHARES = {"dropout": (0.0, 0.9), "drop": (0.0, 0.9), "swap": (0.0, 0.5)}
+"""Bounds of the options that every one of them has."""
+
+
+def the_tokens(schema: Schema) -> tuple[str, Field]:
+    """(key, field) of the column of tokens that is read in order: the one with the longest rows. Others are bags beside it."""
+    return max({**of_kind(schema, "tokens"), **of_kind(schema, "words")}.items(), key=lambda item: item[1].length)
+
+
+def disturbed(ids: Tensor, there: Tensor, drop: float, swap: float) -> Tensor:
+    """ids (B, T), of which a share is unknown and a share changed places with the next: the same row in other words."""
+    if swap:
+        first = (torch.rand_like(ids, dtype=torch.float) < swap) & there & there.roll(-1, 1)
+        first[:, -1] = False
+        first &= ~first.roll(1, 1)  # a token moves once
+        ids = torch.where(first, ids.roll(-1, 1), torch.where(first.roll(1, 1), ids.roll(1, 1), ids))
+    return ids.masked_fill(torch.rand_like(ids, dtype=torch.float) < drop, 0) if drop else ids
+
+
+class SequenceModel(Model):
+    """Embeddings, and a trunk of the subclass's making, made by `network`."""
+
+    accepts = frozenset({"tokens", "words", "scalar", "id"})
+    needs = frozenset({"tokens", "words"})
+    ragged = True
+
+    def __init__(self, config: Any, schema: Schema, head: Head):
+        super().__init__(config, schema, head)
+        self.key, self.field = the_tokens(schema)
+        self.embed = nn.Embedding(self.field.size, config.embedding)
+        with torch.no_grad():
+            self.embed.weight.mul_(config.embedding**-0.5)
+        self.hush = nn.Dropout(config.dropout)
+        self.trunk, width = self.network(config)
+        self.tagging = tags_asked(head)
+        self.steps = steps(head)
+        self.beside = Beside(schema, self.key, width)
+        self.output = output_layer(self.beside.size, head)
+
+    def network(self, config: Any) -> tuple[Any, int]:
+        """(embedded tokens (B, T, D), which are there (B, T) bool -> features (B, F); F). One that can tag has `states` too, (B, T, F)."""
+        raise NotImplementedError
+
+    def features(self, batch: Batch) -> Tensor:
+        """(B, D), or (B, T, D) where each token is answered."""
+        ids, there = padded(batch[self.key])
+        if ids.dim() == 3 and self.training:  # the id of the token itself: what was never seen must be learned, too
+            ids[..., 0].masked_fill_(torch.rand(ids.shape[:2], device=ids.device) < UNKNOWN, 0)
+        elif self.training:
+            ids = disturbed(ids, there, self.config.drop, 0.0 if self.tagging else self.config.swap)
+        x = self.embed(ids)
+        x = self.hush(x.sum(2) if ids.dim() == 3 else x)
+        return self.beside(self.hush(self.trunk.states(x, there) if self.tagging else self.trunk(x, there)), batch)
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self.output(self.features(batch))
+
+    def flops(self) -> float:
+        """Two for each weight of the trunk and token, and the rest once; of a row as long as one may be."""
+        rest = sum(p.numel() for part in (self.beside, self.output) for p in part.parameters())
+        return 2.0 * (sum(p.numel() for p in self.trunk.parameters()) * self.field.length + rest)
+
+
+def steps(head: Head) -> nn.Parameter | None:
+    """The scores of a tag behind a tag, (S + 1, S + 1), where the loss asks for them: see layers/crf.py."""
+    wanted = [part.size for part in head.parts if part.loss == "crf"]
+    return nn.Parameter(torch.zeros(wanted[0] + 1, wanted[0] + 1)) if wanted else None
+
+
+def tags_asked(head: Head) -> bool:
+    """Is each token answered?"""
+    return any(part.kind == "tags" for part in head.parts)
+
+
+def pooled(h: Tensor, there: Tensor, how: str) -> Tensor:
+    """(B, T, F) -> (B, F): the last token's, the mean, the largest of each feature."""
+    if how == "last":
+        return h[torch.arange(len(h), device=h.device), there.sum(1) - 1]
+    if how == "max":
+        return h.masked_fill(~there.unsqueeze(2), -torch.inf).amax(1)
+    shares = there.to(h.dtype) / there.sum(1, keepdim=True)
+    return torch.einsum("bt,btf->bf", shares, h)
