@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from luban.core.batch import Encoded, Ragged
+from luban.core.batch import Encoded, Ragged, beneath
 
 _SMALL = 4096
 """Bytes of a file that is read, not mapped: no empty one can be."""
@@ -28,8 +28,7 @@ def column(pieces: Iterable[Encoded], folder: Path | None, key: str) -> Encoded:
     if len(made) == 1:
         return made[0]
     if isinstance(made[0], Ragged):
-        lengths = torch.cat([piece.lengths for piece in made])
-        return Ragged(torch.cat([piece.values for piece in made]), torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]))
+        return beneath(made)
     return torch.cat(made)
 
 

@@ -48,6 +48,12 @@ def cut(values: Tensor, start: Tensor, length: Tensor) -> Ragged:
     return Ragged(values[start.repeat_interleave(length) + within], offsets)
 
 
+def beneath(pieces: list[Ragged]) -> Ragged:
+    """One after the other, as one."""
+    lengths = torch.cat([piece.lengths for piece in pieces])
+    return Ragged(torch.cat([piece.values for piece in pieces]), torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]))
+
+
 def padded(tokens: Ragged) -> tuple[Tensor, Tensor]:
     """(ids (B, T), or (B, T, F) of F a token, 0 behind the end; there (B, T) bool). A row without a token has one, the unknown."""
     lengths = tokens.lengths

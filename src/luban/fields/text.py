@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from luban.core import cache, cells
-from luban.core.batch import Encoded, Ragged
+from luban.core.batch import Encoded, Ragged, beneath
 from luban.core.contract import Field
 from luban.core.errors import UserError
 from luban.core.hub import folder_of, read
@@ -142,9 +142,7 @@ class Text(Field):
     def encode(self, column: pl.Series) -> Ragged:
         """Ragged int64, the ids of each row in order; an empty row where missing."""
         clean = self._clean(column).str.head(WIDEST * self.length)
-        pieces = [self._encoded(clean.slice(start, 2000)) for start in range(0, max(len(clean), 1), 2000)]
-        lengths = torch.cat([piece.lengths for piece in pieces])
-        return Ragged(torch.cat([piece.values for piece in pieces]), torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]))
+        return beneath([self._encoded(clean.slice(start, 2000)) for start in range(0, max(len(clean), 1), 2000)])
 
     def _encoded(self, clean: pl.Series) -> Ragged:
         made = [each.ids for each in self._tokenizer.encode_batch_fast(clean.to_list())]

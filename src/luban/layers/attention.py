@@ -11,6 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+HEAD = 32
+"""Width of a head where heads are not set."""
+
+
+def usual_heads(width: int) -> int:
+    """As many heads of HEAD as divide the width into even parts."""
+    return next(heads for heads in range(max(1, width // HEAD), 0, -1) if width % (2 * heads) == 0 or heads == 1)
+
 
 class Block(nn.Module):
     """x + attention, then x + the multilayer perceptron."""

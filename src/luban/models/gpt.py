@@ -13,14 +13,12 @@ from torch import Tensor, nn
 from luban.core.batch import Batch
 from luban.core.contract import Head, Model, Schema
 from luban.core.errors import UserError
-from luban.layers.attention import Block, norm, rotations
+from luban.layers.attention import Block, norm, rotations, usual_heads
 from luban.layers.columns import of_kind
 from luban.layers.rules import within
 
 SIZES = {"small": (2, 64), "base": (4, 128), "large": (6, 384)}
 """(layers, width); base is nanoGPT's setting for a CPU, large its setting for one GPU."""
-HEAD = 32
-"""Width of a head where heads are not set."""
 
 
 class GPT(Model):
@@ -66,7 +64,7 @@ class GPT(Model):
     def plan(cls, config: Any, schema: Schema, head: Head, n_rows: int, size: str) -> tuple[Any, dict[str, Any], dict[str, str]]:
         layers, width = SIZES[size]
         width = config.width or width
-        heads = config.heads or next(heads for heads in range(max(1, width // HEAD), 0, -1) if width % (2 * heads) == 0 or heads == 1)
+        heads = config.heads or usual_heads(width)
         planned = replace(config, layers=config.layers or layers, width=width, heads=heads)
         train = {"batch_size": 12 if size != "large" else 64, "epochs": 10, "lr": 4e-3, "optimizer": "adamw", "weight_decay": 0.1,
                  "schedule": "cosine", "warmup": 0.05, "clip": 1.0, "ema": 0.0, "patience": 0}  # fmt: skip

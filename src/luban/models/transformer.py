@@ -13,14 +13,12 @@ from torch import Tensor, nn
 from luban.core.batch import STEP
 from luban.core.contract import Head, Schema
 from luban.core.errors import UserError
-from luban.layers.attention import Block, norm, rotations
+from luban.layers.attention import Block, norm, rotations, usual_heads
 from luban.layers.rules import within
 from luban.layers.sequences import SequenceModel, pooled
 
 SIZES = {"small": (1, 64), "base": (2, 128), "large": (6, 384)}
 """(layers, width)"""
-HEAD = 32
-"""Width of a head where heads are not set."""
 
 
 class Transformer(SequenceModel):
@@ -62,7 +60,7 @@ class Transformer(SequenceModel):
     def plan(cls, config: Any, schema: Schema, head: Head, n_rows: int, size: str) -> tuple[Any, dict[str, Any], dict[str, str]]:
         layers, width = SIZES[size]
         width = config.embedding or width
-        heads = config.heads or next(heads for heads in range(max(1, width // HEAD), 0, -1) if width % (2 * heads) == 0 or heads == 1)
+        heads = config.heads or usual_heads(width)
         planned = replace(config, layers=config.layers or layers, embedding=width, heads=heads)
         train = {"batch_size": 32, "epochs": 8, "lr": 1e-3, "optimizer": "adamw", "weight_decay": 0.05, "schedule": "cosine", "warmup": 0.1,
                  "clip": 1.0, "ema": 0.0, "patience": 0}  # fmt: skip
