@@ -38,10 +38,11 @@ def home(tmp_path_factory, monkeypatch):
 
 
 @pytest.fixture
-def real_data():
-    """The folder of real data sets beside the project; the test is skipped where there is none."""
+def real_data(monkeypatch):
+    """The folder of real data sets beside the project, also as LUBAN_DATA; the test is skipped where there is none."""
     if not DATA.is_dir():
         pytest.skip("no LUBAN_DATA and no ../shared/data")
+    monkeypatch.setenv("LUBAN_DATA", str(DATA))
     return DATA
 
 

@@ -330,6 +330,5 @@ def test_clean_tables_raise_no_alarm(name):  # the gate allows one
 
 
 @pytest.mark.parametrize(("name", "target"), [("sms-spam", "label"), ("hotel-reviews", "label")])
-def test_clean_texts_raise_none(name, target, real_data, monkeypatch):
-    monkeypatch.setenv("LUBAN_DATA", str(real_data))
+def test_clean_texts_raise_none(name, target, real_data):
     assert alarms(findings(name, target=target)) == []

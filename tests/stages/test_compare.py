@@ -68,8 +68,7 @@ def test_settings_and_curves(runs):
     assert made.runs[1].size > 1000 and made.runs[1].parameters > 0
 
 
-def test_windows_that_overlap_are_drawn_in_blocks(tmp_path, real_data, monkeypatch):
-    monkeypatch.setenv("LUBAN_DATA", str(real_data))
+def test_windows_that_overlap_are_drawn_in_blocks(tmp_path, real_data):
     for name in ("naive", "seasonal"):
         luban.train("etth1", model=name, baselines=[], out=tmp_path / name)
     made = luban.compare(tmp_path / "naive", tmp_path / "seasonal")
