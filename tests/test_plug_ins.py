@@ -25,7 +25,7 @@ class Colour(Field):
     def sniff(cls, column):
         return 0.99 if column.dtype == pl.String and column.str.contains("^#[0-9a-f]{6}$").all() else 0.0
 
-    def fit(self, chunks, peers):
+    def fit(self, chunks):
         return self
 
     def encode(self, column):

@@ -16,38 +16,49 @@ from luban.core import config as configs
 from luban.core.contract import Field, Schema, Table, Task
 from luban.core.device import side_by_side
 from luban.core.errors import UserError
+from luban.core.notes import say
 from luban.core.registry import FIELDS
 from luban.core.table import Pieces
 from luban.data import DataConfig, Rows, missing
-from luban.splitting import TRAIN
+from luban.splitting import TEST, TRAIN, UNLABELLED
 
 Options = dict[str, dict[str, Any]]
 
 
-def fit_schema(rows: Rows, config: DataConfig, chosen: dict[str, Any], task: Task, usual: Options | None = None) -> Schema:
+def fit_schema(rows: Rows, config: DataConfig, chosen: dict[str, Any], task: Task, usual: Options | None = None,
+               known: Schema | None = None) -> Schema:  # fmt: skip
     """The fields that the task names, else those that `sniff` best or are `chosen`; fitted on the training rows, and only there.
 
-    usual: {field: its options} where the user leaves them open.
+    usual: {field: its options} where the user leaves them open. known: fields that were fitted before, and stay.
     """
+    before = {each.columns[0]: each for each in known.fields.values() if each.columns[0] not in chosen} if known else {}
     for name in chosen:
         splitting.need_column(rows.table, name, "fields")
-    train = rows.part == TRAIN
+    train, seen = rows.part == TRAIN, (rows.part == TRAIN) | (rows.part == UNLABELLED)
     with cells.numbered(rows.names):
         if not task.labelled:
             if chosen:
                 raise UserError(f"fields.{next(iter(chosen))}: this task chooses its fields itself; leave the setting out.")
             with cells.picked(rows.of(TRAIN)):
                 schema = task.schema(rows.table[rows.of(TRAIN)], config.target)
-            for each in schema.fields.values():
-                if options := (usual or {}).get(_name_of(each)):  # the model decides how it is read
+            for key, each in schema.fields.items():
+                if type(old := before.get(each.columns[0])) is type(each):
+                    (schema.inputs if key in schema.inputs else schema.targets)[key] = old
+                elif options := (usual or {}).get(_name_of(each)):  # the model decides how it is read
                     each.config = configs.build(type(each).Config, options)
         else:
-            schema = _sniffed(rows, config, chosen, usual or {})
-        return schema.fit(rows.table, lambda name: Pieces(rows.table, name, train), side_by_side)
+            schema = _sniffed(rows, config, chosen, usual or {}, before)
+        inputs, targets = (
+            {key: each for key, each in fields.items() if each not in before.values()} for fields in (schema.inputs, schema.targets)
+        )
+        answers = {each.columns[0] for each in targets.values()}
+        Schema(inputs, targets).fit(rows.table, lambda name: Pieces(rows.table, name, train if name in answers else seen), side_by_side)
+        return schema
 
 
-def _sniffed(rows: Rows, config: DataConfig, chosen: dict[str, Any], usual: Options) -> Schema:
-    """Chooses a field for each column by `sniff` on the training rows, or as `chosen` says."""
+def _sniffed(rows: Rows, config: DataConfig, chosen: dict[str, Any], usual: Options, before: dict[str, Field]) -> Schema:
+    """Chooses a field for each column by `sniff` on the training rows, or as `chosen` says; those of `before` come first, in their order.
+    Where these answer the question, too, no other column is read."""
     train = rows.of(TRAIN)
     sample = rows.table[train[:: max(1, len(train) // 10_000)]]
 
@@ -58,17 +69,24 @@ def _sniffed(rows: Rows, config: DataConfig, chosen: dict[str, Any], usual: Opti
     if rows.facts["split"].startswith("by the column"):
         aside["split"] = "decides the split"
     aside |= {name: "left out as asked" for name in config.drop}
+    old = [name for name in before if name in rows.table.columns]
+    if set(config.target) <= before.keys():
+        for name in before:
+            splitting.need_column(rows.table, name, "--from")
+        aside |= {name: "not read by the run that goes on" for name in rows.table.columns if name not in (*old, *chosen, *aside)}
 
     def one(name: str) -> tuple[Field | None, str | None]:
         some = sample.get_column(name)
         reason = aside.get(name) or ("left out as asked" if chosen.get(name) == "ignore" else None)
+        if name in before and not reason:
+            return before[name], None
         if reason or name in chosen:
             return (None, reason) if reason else _field(some, chosen[name], usual)
         reason = _unusable(some, whole)
         each, reason = (None, reason) if reason else _field(_with_rare(some, Pieces(rows.table, name)), None, usual)
         return each, reason or _names_rows(some, whole, each)
 
-    names = [name for name in rows.table.columns if name not in config.target]
+    names = [name for name in dict.fromkeys([*old, *rows.table.columns]) if name not in config.target]
     found = dict(zip(names, side_by_side(one, names), strict=True))
     ignored = {name: reason for name, (_, reason) in found.items() if reason}
     read = [each for each, reason in found.values() if not reason]
@@ -78,7 +96,18 @@ def _sniffed(rows: Rows, config: DataConfig, chosen: dict[str, Any], usual: Opti
         raise UserError(
             f"no column is left to learn from ({reasons}). To use one all the same, name its field: --set fields.COLUMN=category."
         )
-    return Schema(inputs, {f"y{i}": FIELDS[rows.fields[name]]((name,)) for i, name in enumerate(config.target)}, ignored)
+    targets = [before[name] if _answers(before.get(name), rows, name) else FIELDS[rows.fields[name]]((name,)) for name in config.target]
+    return Schema(inputs, {f"y{i}": each for i, each in enumerate(targets)}, ignored)
+
+
+def _answers(each: Any, rows: Rows, name: str) -> bool:
+    """Can a field that was fitted before spell all answers of this target, or has it labels that are new?"""
+    if each is None or _name_of(each) != rows.fields[name]:
+        return False
+    if each.kind != "id" or all((each.encode(piece.drop_nulls()) > 0).all() for piece in Pieces(rows.table, name, rows.part <= TEST)):
+        return True
+    say(f"{name!r} has labels that the run to go on from did not have: the answers are learned anew")
+    return False
 
 
 Whole = Callable[[str], pl.Series]

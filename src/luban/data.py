@@ -23,7 +23,7 @@ from luban.core.device import side_by_side
 from luban.core.errors import BadCells, UserError, did_you_mean, listed
 from luban.core.notes import say
 from luban.core.table import DiskTable, Pieces
-from luban.splitting import TEST, TRAIN, VALID
+from luban.splitting import TEST, TRAIN, UNLABELLED, VALID
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,9 @@ class DataConfig:
     order (a series, a passage) it may be their numbers, as in [8640, 2880, 2880]; the rest is neither trained on nor scored."""
     train_rows: int | None = None
     """Train on about so many rows only, drawn by their hash within each class: a quick try, or how much more data would buy."""
+    labels: int | None = None
+    """Use the answers of about so many training and validation rows only, drawn by their hash within each class: what few labels give,
+    and with train.semi, what the rows without one add."""
     split: str | None = None
     """The column that says train, valid or test; a column called `split` that holds such words is found by itself. "": no column does."""
     split_seed: int = 0
@@ -86,15 +89,15 @@ class Rows:
         return np.flatnonzero(self.part == part)
 
 
-def with_target(table: Table, fields: dict[str, str]) -> np.ndarray:
-    """Which rows have every target, as row numbers (n,) int64; says how many have not."""
+def with_target(table: Table, fields: dict[str, str], semi: bool = False) -> np.ndarray:
+    """Which rows have every target, as row numbers (n,) int64; says how many have not. semi: are these used, too?"""
     present = np.ones(table.height, bool)
     for name, field in fields.items():
         present &= ~missing(table.get_column(name), nan_too=field != "number")
     if not present.any():
         raise UserError(f"the target {listed(list(fields))} is empty in all {table.height:,} rows: there is nothing to learn from.")
     gone = np.flatnonzero(~present)
-    if len(gone):
+    if len(gone) and not semi:
         say(f"{len(gone):,} rows have no {' / '.join(fields)} and are left out (the first: {cells.row(gone[0])})")
     return np.flatnonzero(present)
 
@@ -106,11 +109,15 @@ def missing(column: pl.Series, nan_too: bool) -> np.ndarray:
     return (column.is_null() if column.dtype.is_float() else cells.empty(column, cells.EMPTY - {"nan"})).to_numpy()
 
 
-def assign(table: Table, test: Table | None, config: DataConfig, task: Task, bad: Sequence[int] | np.ndarray = ()) -> Rows:
+def assign(table: Table, test: Table | None, config: DataConfig, task: Task, bad: Sequence[int] | np.ndarray = (),
+           semi: bool = False) -> Rows:  # fmt: skip
     """Every row that is used gets its part: by the split column, given test rows, time, group, the task's own rule or the row's hash.
 
-    bad: rows that are not to be used, as `Rows.numbers` counts them.
+    bad: rows that are not to be used, as `Rows.numbers` counts them. semi: rows without an answer are kept, as UNLABELLED.
     """
+    if semi and (config.time or not task.labelled):
+        why = "rows without an answer may be newer than those tested (--time)" if config.time else "here, no row has an answer of its own"
+        raise UserError(f"train.semi has no meaning: {why}. Leave it out.")
     if config.group and config.time:
         raise UserError("--group and --time cannot both decide which rows are tested. Choose one of them.")
     height = table.height
@@ -119,8 +126,9 @@ def assign(table: Table, test: Table | None, config: DataConfig, task: Task, bad
         part = _rows_as_test(part, config.test_rows)  # by the rows of the file, before any is left out
     table, name = joined(table, test)
     part = np.concatenate([part, np.full(table.height - height, TEST, np.uint8)])
+    whole, given = table, part
     with cells.numbered(name):
-        kept, fields = used(table, config.target, task)
+        kept, fields = used(table, config.target, task, semi)
         facts: dict[str, Any] = {"rows_without_target": table.height - len(kept)}
         if len(bad):
             gone = np.isin(kept, bad)
@@ -135,8 +143,21 @@ def assign(table: Table, test: Table | None, config: DataConfig, task: Task, bad
         with cells.picked(kept):
             part, facts["split"], facts["drawn"] = _parts(table, part, config, task, fields)
             if config.train_rows is not None:
-                part = _fewer(table, part, config, task, fields)
-    if beyond := int((part > TEST).sum()):  # they stay, for a forecast goes on from the end of the data
+                part = _fewer(table, part, TRAIN, config.train_rows, config, task, fields)
+            if config.labels is not None:
+                both = (part == TRAIN).sum() + (part == VALID).sum()
+                valid = max(1, round(config.labels * (part == VALID).sum() / both))
+                part = _fewer(table, part, VALID, valid, config, task, fields)
+                part = _fewer(table, part, TRAIN, config.labels - valid, config, task, fields)
+        if semi:
+            part[part > TEST] = UNLABELLED
+            more = _unlabelled(whole, given, table, part, np.setdiff1d(np.arange(whole.height), [*kept, *bad]), config)
+            kept, part = np.concatenate([kept, more]), np.concatenate([part, np.full(len(more), UNLABELLED, np.uint8)])
+            order = kept.argsort(kind="stable")
+            table, kept, part = picked(whole, kept[order]), kept[order], part[order]
+            facts["rows_unlabelled"] = int((part == UNLABELLED).sum())
+            say(f"{facts['rows_unlabelled']:,} rows without an answer are used as such")
+    if beyond := int((part == TEST + 1).sum()):  # they stay, for a forecast goes on from the end of the data
         say(f"{beyond:,} rows lie beyond the parts that were asked for: they are neither trained on nor scored")
     splitting.check_parts(part)
     splitting.announce(part, facts["split"])
@@ -156,14 +177,32 @@ def picked(table: Table, rows: np.ndarray) -> Table:
     return table if len(rows) == table.height and (rows == np.arange(len(rows))).all() else table[rows]
 
 
-def _fewer(table: Table, part: np.ndarray, config: DataConfig, task: Task, fields: dict[str, str]) -> np.ndarray:
-    """About config.train_rows of the training rows, the others in no part."""
-    train = np.flatnonzero(part == TRAIN)
+def _unlabelled(whole: Table, given: np.ndarray, table: Table, part: np.ndarray, gone: np.ndarray, config: DataConfig) -> np.ndarray:
+    """Which of the rows without an answer may be learned from: none that is tested or validated on, by the split column or given test rows,
+    nor one of their groups, nor their copy."""
+    gone = gone[given[gone] != TEST]
+    if config.split != "" and (name := config.split or "split") in whole.columns:
+        named = splitting.by_column(whole.get_column(name).gather(gone))
+        gone = gone if named is None else gone[named == TRAIN]
+    inputs = [config.group] if config.group else [name for name in whole.columns if name not in (*config.target, *config.drop)]
+    seen, new = (
+        splitting.row_hash(each.select(inputs), config.split_seed)
+        for each in (table[np.flatnonzero((part == VALID) | (part == TEST))], whole[gone])
+    )
+    return gone[~np.isin(new, seen)]
+
+
+def _fewer(table: Table, part: np.ndarray, which: int, most: int, config: DataConfig, task: Task, fields: dict[str, str]) -> np.ndarray:
+    """About `most` of the rows of a part, the others in no part."""
+    train = np.flatnonzero(part == which)
     if not task.labelled:
         raise UserError("data.train_rows is for rows that stand by themselves; here, say data.shares as numbers of rows.")
-    if not 0 < config.train_rows <= len(train):
-        raise UserError(f"data.train_rows must lie between 1 and the {len(train):,} training rows, not {config.train_rows:,}.")
-    few, share = table[train], config.train_rows / len(train)
+    if not 0 < most <= len(train):
+        what = f"data.labels={config.labels} would take" if config.labels else "data.train_rows asks for"
+        raise UserError(
+            f"{what} {most:,} of the {len(train):,} rows to {'train' if which == TRAIN else 'validate'} on. Take from 1 to all."
+        )
+    few, share = table[train], most / len(train)
     # another hash than the split's, which gave them low ones
     hashes = splitting.row_hash(few.drop(list(config.target)), config.split_seed + 1)
     part = part.copy()
@@ -171,12 +210,12 @@ def _fewer(table: Table, part: np.ndarray, config: DataConfig, task: Task, field
     return part
 
 
-def used(table: Table, targets: Sequence[str], task: Task) -> tuple[np.ndarray, dict[str, str]]:
+def used(table: Table, targets: Sequence[str], task: Task, semi: bool = False) -> tuple[np.ndarray, dict[str, str]]:
     """(numbers of the rows that the task uses, in its order, (n,) int64; {target: field}). Raises where they cannot be learned."""
     task.check(table, targets)
     if task.labelled:
         fields = {target: task.target_field(table.get_column(target)) for target in targets}
-        return with_target(table, fields), fields
+        return with_target(table, fields, semi), fields
     order = task.order(table)
     return np.arange(table.height) if order is None else order, {}
 

@@ -53,6 +53,9 @@ class TrainConfig:
     shuffle: int | None = None
     """So many rows are shuffled among themselves, read from 64 places of the disk; 0: all rows of an epoch. Unset: all, unless the
     encoded rows are larger than half of the memory."""
+    semi: bool = False
+    """Use the rows whose target is empty, too: by models that learn from inputs alone, then by the answers that the best model is sure of.
+    What that buys is told, and nothing is kept that buys nothing."""
     accumulate: int = 1
     """Batches whose gradients are added before a step: a larger batch in the same memory."""
     ema: float | None = None
@@ -132,6 +135,8 @@ class Config:
     """Models to show beside the result; the task's by default, none to leave them out."""
     folds: int | None = None
     """Train the chosen model, as it was planned, again on so many folds: each row is judged once by a model that did not see it."""
+    start: str | None = None
+    """A run to go on from (`--from`): its fields and weights, and where nothing else is said its question and its model."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     """Who else is told of the run: nobody by default."""
     seed: int = 42
@@ -152,6 +157,7 @@ WORDS = {
     "seed": "seed",
     "baselines": "baselines",
     "folds": "folds",
+    "start": "start",
     "device": "train.device",
     "time_limit": "train.time_limit",
 }
@@ -219,9 +225,9 @@ def _bring_along(values: dict[str, Any], data: dict[str, Any]) -> None:
         return
     about = catalogue.describe(name)
     usual = [about["target"]] if "target" in about else []
-    if not data.get("target") and usual:
+    if not data.get("target") and usual and _labelled(values.get("task", {}).get("name")):
         data["target"] = usual
-    if not usual or data["target"] in (usual, about["target"]):
+    if not usual or data.get("target") in (usual, about["target"]):
         task = values.setdefault("task", {})
         if task.setdefault("name", about["task"]) == about["task"]:
             values["data"] = {**about.get("data", {}), **data}

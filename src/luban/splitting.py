@@ -23,6 +23,8 @@ from luban.core.registry import FIELDS
 from luban.core.table import DiskTable, Pieces, batches
 
 TRAIN, VALID, TEST = 0, 1, 2
+UNLABELLED = 4
+"""Rows without an answer that are used all the same, by train.semi; 3 is a row in no part."""
 PARTS = ("train", "valid", "test")
 _WORDS = {
     "train": TRAIN,
@@ -245,7 +247,7 @@ def _moments(column: pl.Series) -> pl.Series:
     if numbers.null_count() == column.null_count():
         return numbers
     date = FIELDS["date"]((column.name,))
-    return pl.Series(column.name, date.decode(date.fit([column], {}).encode(column))) if date.sniff(column) else numbers
+    return pl.Series(column.name, date.decode(date.fit([column]).encode(column))) if date.sniff(column) else numbers
 
 
 def by_column(column: pl.Series) -> np.ndarray | None:

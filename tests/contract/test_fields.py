@@ -21,7 +21,7 @@ CLASSES = [pytest.param(cls, id=name) for name, cls in FIELDS.items()]
 
 
 def fitted(cls: type[Field], *chunks: pl.Series) -> Field:
-    return cls((chunks[0].name,)).fit(chunks, {})
+    return cls((chunks[0].name,)).fit(chunks)
 
 
 def same(a, b) -> bool:
@@ -185,7 +185,7 @@ def test_empty_and_all_missing_columns(cls, dtype, n):
 
 @pytest.mark.parametrize("cls", CLASSES)
 def test_fit_without_a_row(cls):
-    assert len(cls(("c",)).fit([pl.Series("c", [], dtype=pl.String)], {}).encode(pl.Series("c", [], dtype=pl.String))) == 0
+    assert len(cls(("c",)).fit([pl.Series("c", [], dtype=pl.String)]).encode(pl.Series("c", [], dtype=pl.String))) == 0
 
 
 @pytest.mark.parametrize("cls, column", CASES)

@@ -12,7 +12,7 @@ from luban.stages.prepare import prepare
 
 
 def fit(values) -> Boolean:
-    return Boolean(("c",)).fit([pl.Series("c", values)], {})
+    return Boolean(("c",)).fit([pl.Series("c", values)])
 
 
 @pytest.mark.parametrize("no, yes", PAIRS)

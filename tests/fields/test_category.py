@@ -11,7 +11,7 @@ from luban.fields.category import Category
 
 
 def fit(values, dtype=None, **options) -> Category:
-    return Category(("c",), configs.build(Category.Config, options)).fit([pl.Series("c", values, dtype=dtype)], {})
+    return Category(("c",), configs.build(Category.Config, options)).fit([pl.Series("c", values, dtype=dtype)])
 
 
 def ids(field: Category, values, dtype=None) -> list[int]:

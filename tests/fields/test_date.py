@@ -15,7 +15,7 @@ from luban.fields.date import Date, read
 
 
 def fit(values, **options) -> Date:
-    return Date(("c",), configs.build(Date.Config, options)).fit([pl.Series("c", values)], {})
+    return Date(("c",), configs.build(Date.Config, options)).fit([pl.Series("c", values)])
 
 
 @pytest.mark.parametrize("cell, moment", [

@@ -11,7 +11,7 @@ from luban.fields.moment import MISSING, Moment
 
 
 def fitted(values, day_first=None) -> Moment:
-    return Moment(("时间",), Moment.Config(day_first)).fit([pl.Series("时间", values)], {})
+    return Moment(("时间",), Moment.Config(day_first)).fit([pl.Series("时间", values)])
 
 
 def goes_on(values, n: int) -> list[str]:

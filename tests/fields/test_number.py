@@ -17,7 +17,7 @@ def read(*raw: str, comma: bool = False) -> list:
 
 
 def fit(values, **kwargs) -> Number:
-    return Number(("c",)).fit([pl.Series("c", values, **kwargs)], {})
+    return Number(("c",)).fit([pl.Series("c", values, **kwargs)])
 
 
 @pytest.mark.parametrize("cell, value", [
@@ -101,7 +101,7 @@ def test_edges_are_few_distinct_and_span_the_column():
 
 
 def test_errors_name_column_row_and_value():
-    field = Number(("年龄",)).fit([pl.Series([1, 2])], {})
+    field = Number(("年龄",)).fit([pl.Series([1, 2])])
     with pytest.raises(UserError, match=r"'年龄' should hold numbers, but row 3 has 'old'\. Correct"):
         field.encode(pl.Series(["1", None, "old"]))
     tolerant = fit(["1", "2", "three"])

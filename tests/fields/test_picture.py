@@ -32,7 +32,7 @@ def coded(image, kind="PNG", **options) -> bytes:
 
 def fitted(*values, **config) -> Picture:
     column = values[0] if isinstance(values[0], pl.Series) else pl.Series("p", values)
-    return Picture((column.name,), Picture.Config(**config)).fit([column], {})
+    return Picture((column.name,), Picture.Config(**config)).fit([column])
 
 
 def one(value, shape=(3, 24, 20)) -> np.ndarray:

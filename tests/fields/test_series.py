@@ -11,7 +11,7 @@ from luban.fields.series import Series
 
 
 def fitted(*values) -> Series:
-    return Series(("负荷",)).fit([pl.Series("负荷", values)], {})
+    return Series(("负荷",)).fit([pl.Series("负荷", values)])
 
 
 def test_scaled_by_the_population_spread_of_the_known_values():

@@ -13,7 +13,7 @@ from luban.fields.words import Words
 
 def words(cells, **options):
     column = pl.Series("t", cells)
-    return Words(("t",), Words.Config(**options)).fit([column], {})
+    return Words(("t",), Words.Config(**options)).fit([column])
 
 
 def cut(field, cell):
@@ -42,7 +42,7 @@ def test_what_goes_on_without_a_beginning_is_one():
 
 
 def test_entities_in_both_forms():
-    field = Tags(("e",)).fit([pl.Series("e", ['[[3, 5, "b"], [0, 2, "a"]]'])], {})
+    field = Tags(("e",)).fit([pl.Series("e", ['[[3, 5, "b"], [0, 2, "a"]]'])])
     pairs, dicts = (field.encode(pl.Series("e", [cell])).values.tolist() for cell in (
         '[[3, 5, "b"], [0, 2, "a"]]', '[{"start": 0, "end": 2, "label": "a"}, {"label": "b", "start": 3, "end": 5}]'))  # fmt: skip
     assert pairs == dicts == [[0, 2, 1], [3, 5, 2]]

@@ -18,7 +18,7 @@ REVIEWS = pl.Series(
 
 
 def fitted(column: pl.Series = REVIEWS, **options) -> Text:
-    return Text((column.name,), configs.build(Text.Config, options)).fit([column], {})
+    return Text((column.name,), configs.build(Text.Config, options)).fit([column])
 
 
 def tokens(field: Text, *rows: str | None) -> list[list[int]]:

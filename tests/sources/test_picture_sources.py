@@ -261,7 +261,7 @@ def test_a_damaged_picture_in_an_archive_is_called_by_its_name(tmp_path):
             file.writestr(name, content)
     column = reading.read(tmp_path / "t.zip")["picture"]
     with pytest.raises(UserError, match=r"row 3 'b/坏\.png' \("):
-        Picture(("picture",)).fit([column], {}).encode(column)
+        Picture(("picture",)).fit([column]).encode(column)
 
 
 def test_archives_with_a_list_or_without_an_ending(tmp_path):

@@ -155,5 +155,5 @@ def test_lines_are_rows_as_they_are_written(tmp_path):
     (tmp_path / "x.txt").write_bytes('  a  \r\n\r\n\tb,c;"d\n最后'.encode())
     table = luban.stages.prepare.reading.read(tmp_path / "x.txt", endings=TASKS["generate"].endings)
     assert table["text"].to_list() == ["  a  ", "", '\tb,c;"d', "最后"]
-    characters = FIELDS["characters"](("text",)).fit([table["text"]], {})
+    characters = FIELDS["characters"](("text",)).fit([table["text"]])
     assert characters.decode(characters.encode(table["text"])) == table["text"].to_list()

@@ -56,6 +56,7 @@ DATA_OPTIONS = [
     click.option("--time-limit", metavar="TIME", help="10m, 90s, 1.5h: for everything, baselines included."),
     click.option("--metric", metavar="METRIC", help="What picks the best checkpoint and model."),
     click.option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps. [the best one here]"),
+    click.option("--from", "start", metavar="RUN", help="Go on from the weights of a run: newer rows, or another question of its columns."),
     click.option("--seed", type=int, metavar="N", help="Fixes weights, order and dropout. [42]"),
     *SETTINGS,
 ]
@@ -76,6 +77,7 @@ def with_options(options: list) -> Any:
     "  luban train houses.parquet -t price --time-limit 10m --out runs/houses\n"
     "  luban train visits.xlsx -t ill --group patient --drop ward\n  luban train data.csv -t y --model mlp --set model.hidden=[64,64] "
     "--set train.lr=1e-3\n  luban train data.csv -t y --model my.py:Net\n  luban train data.csv -t y --folds 5\n"
+    "  luban train newer.csv --from last\n"
     "  luban train recipes/adult.yaml\n\n"
     "Ctrl-C saves and stops; the same command with --resume goes on."
 )

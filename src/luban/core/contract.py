@@ -51,8 +51,6 @@ class Field(ABC):
     int64 (total, F + 2): F ids a token, whose embeddings are added up, where it begins, where it ends) | spans (Ragged int64 (total, 3):
     first, behind the last, label) | series ((N,) float32, rows in order) | time ((N,) int64) | grid ((N, C, H, W) uint8)."""
     Config: ClassVar[type] = NoConfig
-    uses: tuple[str, ...] = ()
-    """Columns whose fitted fields `fit` must be given as `peers`."""
     size: int = 1
     """scalar: numbers per row; id and tokens: how many different ids, 0 included."""
     shape: tuple[int, ...] = ()
@@ -77,7 +75,7 @@ class Field(ABC):
         return 0.0
 
     @abstractmethod
-    def fit(self, chunks: Iterable[pl.Series], peers: dict[str, Field]) -> Field:
+    def fit(self, chunks: Iterable[pl.Series]) -> Field:
         """Learns from the training rows. Null tokens ("", NA, ?) are handled here. Returns self.
 
         chunks: one or more pieces of the column, which may be gone through again; while one is at hand, `cells.row(i)` names its row i.
@@ -138,17 +136,14 @@ class Schema:
         self.ignored = ignored or {}
 
     def fit(self, table: Table, chunks: Callable[[str], Iterable[pl.Series]] | None = None, run: Any = map) -> Schema:
-        """Fits every field on the training rows: the `chunks` of a column, else all of it. Fields that others use come first.
+        """Fits every field on the training rows: the `chunks` of a column, else all of it.
         run: as `map`, what fits them one by one or several at a time."""
-        fitted: dict[str, Field] = {}
 
         def one(each: Field) -> Field:
             name = self._name(table, each)
-            return each.fit(chunks(name) if chunks else [table.get_column(name)], {peer: fitted[peer] for peer in each.uses})
+            return each.fit(chunks(name) if chunks else [table.get_column(name)])
 
-        for alone in (True, False):
-            fields = [each for each in self.fields.values() if bool(each.uses) != alone]
-            fitted |= {each.columns[0]: each for each in (run if alone else map)(one, fields)}
+        list(run(one, self.fields.values()))
         return self
 
     @property
@@ -223,8 +218,8 @@ class Part:
     kind: str
     """classes (C logits) | binary (1 logit) | labels (one logit a label, independent) | value (1 number, z-scored) | series (the next
     `size` steps, z-scored) | items (a score for each) | tokens (a logit for each, at each position) | tags (a score for each, at each
-    token) | vectors (one a row, as wide as the model has it). A task may bring another kind: models that can answer it list it in
-    `gives`."""
+    token) | masked (a logit for each, at each token that batch["hidden"] marks) | vectors (one a row, as wide as the model has it). A
+    task may bring another kind: models that can answer it list it in `gives`."""
     size: int
     loss: str = ""
     """The task's loss by name, for models that are solved rather than stepped: mse | mae | huber | cross_entropy | bce. With crf a model
@@ -306,7 +301,6 @@ class Task(ABC):
         self.config = config if config is not None else self.Config()
 
     # ---- what it reads
-
     @classmethod
     def sniff(cls, targets: Sequence[pl.Series]) -> float:
         """0..1: would a person with these target columns ask this question?"""
@@ -339,7 +333,6 @@ class Task(ABC):
         return None
 
     # ---- what it learns
-
     def spans(self, store: Store, part: int) -> Spans:
         """The examples of a part: those whose answers all lie in it. What they look back on may lie before."""
         return Spans(store.of(part))
@@ -355,8 +348,11 @@ class Task(ABC):
     def loss(self, model: Model, batch: Batch, head: Head) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean loss over the batch, and what else to log. Calls the model: chunked, sampled and adversarial losses fit here."""
 
-    # ---- how it is judged
+    def guess(self, predicted: Batch, again: Batch, head: Head) -> Batch:
+        """Targets for rows that have none: what a model surely says, and says `again` when its own noise disturbs it; 0 for the others."""
+        raise UserError("train.semi cannot learn from rows without an answer to this question. Leave it out.")
 
+    # ---- how it is judged
     @abstractmethod
     def metrics(self, schema: Schema) -> tuple[str, ...]:
         """Names of all metrics; the first picks the best checkpoint, the model of `auto` and the order of comparison."""
@@ -379,7 +375,6 @@ class Task(ABC):
         return {}
 
     # ---- what a report asks: how sure its figures are, where it fails, what to draw; a task that says nothing goes without
-
     def resample(self, judged: Batch, truth: Batch, schema: Schema, names: Sequence[str], counts: np.ndarray) -> dict[str, np.ndarray]:
         """The metrics called `names` on D samples of these N examples, (D,) each, NaN where one has no value. counts: (N, D), how often
         each example is in each sample. For tasks that judge example by example; the others have no intervals."""
@@ -399,7 +394,6 @@ class Task(ABC):
         return {}
 
     # ---- what it answers
-
     def context(self, store: Store) -> Batch:
         """What prediction needs of the past (what each user did, the last window); it travels in the bundle."""
         return {}
@@ -551,6 +545,12 @@ class Model(nn.Module):
 
     def settle(self) -> None:
         """Called once after the last step: what served training only is folded in or taken away."""
+
+    unlabelled: ClassVar[Mapping[str, Any]] = {}
+    """Settings with which it learns from rows without an answer, too; empty: it cannot."""
+
+    def survey(self, rows: Examples) -> None:
+        """Shows it the rows without an answer, before `solve` or the first step."""
 
     solves: ClassVar[bool] = False
     """Does `solve` replace the loop?"""

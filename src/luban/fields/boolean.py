@@ -46,7 +46,7 @@ class Boolean(Field):
                 return 0.9
         return 0.0
 
-    def fit(self, chunks: Iterable[pl.Series], peers: dict[str, Field]) -> Boolean:
+    def fit(self, chunks: Iterable[pl.Series]) -> Boolean:
         odd, rows = cells.Odd(self.columns[0], "yes or no"), 0
         for column in chunks:
             odd.see(column, _read(column))

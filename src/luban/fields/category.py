@@ -66,7 +66,7 @@ class Category(Field):
             return 0.72 if distinct <= 10 and (values == values.floor()).all() else 0.1
         return 0.8 if distinct <= 50 or distinct < 0.2 * len(text) else 0.5
 
-    def fit(self, chunks: Iterable[pl.Series], peers: dict[str, Field]) -> Category:
+    def fit(self, chunks: Iterable[pl.Series]) -> Category:
         found, self.missing = cells.counts(chunks)
         dtype = next(iter(chunks)).dtype
         self.has_missing = self.missing > 0

@@ -43,7 +43,7 @@ class Characters(Field):
         """The id of the end of a passage."""
         return len(self.characters) + 1
 
-    def fit(self, chunks: Iterable[pl.Series], peers: dict[str, Field]) -> Characters:
+    def fit(self, chunks: Iterable[pl.Series]) -> Characters:
         column = cells.raw(cells.whole(chunks, self.columns[0]))
         self.has_missing = column.null_count() > 0
         codes, counts = np.unique(_codes(column), return_counts=True)

@@ -66,7 +66,7 @@ class Date(Field):
         share = max(read(text, day_first).count() for day_first in (False, True)) / len(text)
         return (0.9 if text.str.contains(r"^\d+$").any() else 0.95) if share >= 0.95 else 0.0
 
-    def fit(self, chunks: Iterable[pl.Series], peers: dict[str, Field]) -> Date:
+    def fit(self, chunks: Iterable[pl.Series]) -> Date:
         self.day_first = self._order(chunks) if self.config.day_first is None else self.config.day_first
         odd, rows, days = cells.Odd(self.columns[0], "dates such as 2024-01-31"), 0, []
         for column in chunks:

@@ -42,17 +42,17 @@ class Moment(Field):
     @classmethod
     def of(cls, column: pl.Series, day_first: bool | None = None) -> Moment:
         """Fitted on the whole column, by which a task puts its rows in order."""
-        return cls((column.name,), cls.Config(day_first)).fit([column], {})
+        return cls((column.name,), cls.Config(day_first)).fit([column])
 
     def tell(self) -> None:
         """Warns of what is doubtful."""
         for doubt in self.doubts:
             warn(f"{self.columns[0]!r}: {doubt}")
 
-    def fit(self, chunks: Iterable[pl.Series], peers: dict[str, Field]) -> Moment:
+    def fit(self, chunks: Iterable[pl.Series]) -> Moment:
         column = cells.whole(chunks, self.columns[0])
         if column.dtype.is_temporal() or Date.sniff(column) > 0:
-            date = Date(self.columns, self.config).fit([column], {})
+            date = Date(self.columns, self.config).fit([column])
             self.form, self.day_first, self.step = "datetime" if date.clock else "date", date.day_first, UNITS["day"]
             self.doubts += [doubt.partition(";")[0] + "; else set day_first" for doubt in date.doubts]
             if date.clock and _zoned(column):

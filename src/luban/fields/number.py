@@ -59,7 +59,7 @@ class Number(Field):
             return 0.5
         return 0.8 if column.dtype.is_numeric() else 0.85
 
-    def fit(self, chunks: Iterable[pl.Series], peers: dict[str, Field]) -> Number:
+    def fit(self, chunks: Iterable[pl.Series]) -> Number:
         self.comma = cells.decimal_comma(chunks)
         odd, far, where = cells.Odd(self.columns[0], "numbers"), 0, ""
         rows, n, squares, largest, few = 0, 0, 0.0, 0.0, []

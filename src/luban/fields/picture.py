@@ -98,7 +98,7 @@ class Picture(Field):
 
     # ---------------------------------------------------------------- learned
 
-    def fit(self, chunks: Iterable[pl.Series], peers: dict[str, Field]) -> Picture:
+    def fit(self, chunks: Iterable[pl.Series]) -> Picture:
         column = _cells(cells.whole(chunks, self.columns[0]), self.columns[0])
         here = np.flatnonzero(~cells.empty(column).to_numpy())
         self.has_missing = len(here) < len(column)

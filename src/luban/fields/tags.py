@@ -39,7 +39,7 @@ class Tags(Field):
         chunks: bool = True
         """Do tags mark spans of tokens (B-PER, I-PER, O)? Else each says what its own token is (NOUN, VERB)."""
 
-    def fit(self, chunks: Iterable[pl.Series], peers: dict[str, Field]) -> Tags:
+    def fit(self, chunks: Iterable[pl.Series]) -> Tags:
         counts: Counter[str] = Counter()
         for column in chunks:
             self.has_missing = self.has_missing or bool(cells.empty(column).any())

@@ -107,7 +107,7 @@ class Text(Field):
 
     # ---- learning
 
-    def fit(self, chunks: Iterable[pl.Series], peers: dict[str, Field]) -> Text:
+    def fit(self, chunks: Iterable[pl.Series]) -> Text:
         gone = rows = characters = 0
         for column in chunks:
             gone, rows = gone + int(cells.empty(column).sum()), rows + len(column)

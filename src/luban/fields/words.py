@@ -63,7 +63,7 @@ class Words(Field):
     single = False
     """Are the tokens of the training rows characters? Then a text is cut into such."""
 
-    def fit(self, chunks: Iterable[pl.Series], peers: dict[str, Field]) -> Words:
+    def fit(self, chunks: Iterable[pl.Series]) -> Words:
         counts: Counter[str] = Counter()
         listed: Counter[bool] = Counter()
         for column in chunks:

@@ -51,7 +51,8 @@ class SequenceModel(Model):
             self.embed.weight.mul_(config.embedding**-0.5)
         self.hush = nn.Dropout(config.dropout)
         self.trunk, width = self.network(config)
-        self.tagging = tags_asked(head)
+        self.masked = masked_asked(head)
+        self.tagging = tags_asked(head) or self.masked
         self.steps = steps(head)
         self.beside = Beside(schema, self.key, width)
         self.output = output_layer(self.beside.size, head)
@@ -61,23 +62,26 @@ class SequenceModel(Model):
         raise NotImplementedError
 
     def features(self, batch: Batch) -> Tensor:
-        """(B, D), or (B, T, D) where each token is answered."""
+        """(B, D); or (B, T, D) where each token is answered; or of hidden tokens only, (n, D)."""
         ids, there = padded(batch[self.key])
         if ids.dim() == 3 and self.training:  # the id of the token itself: what was never seen must be learned, too
             ids[..., 0].masked_fill_(torch.rand(ids.shape[:2], device=ids.device) < UNKNOWN, 0)
         elif self.training:
-            ids = disturbed(ids, there, self.config.drop, 0.0 if self.tagging else self.config.swap)
+            ids = disturbed(ids, there, 0.0 if self.masked else self.config.drop, 0.0 if self.tagging else self.config.swap)
         x = self.embed(ids)
         x = self.hush(x.sum(2) if ids.dim() == 3 else x)
-        return self.beside(self.hush(self.trunk.states(x, there) if self.tagging else self.trunk(x, there)), batch)
+        h = self.trunk.states(x, there) if self.tagging else self.trunk(x, there)
+        if self.masked:
+            h = h[there & (batch[self.key].lengths > 0).unsqueeze(1)][batch["hidden"]]
+        return self.beside(self.hush(h), batch)
 
     def forward(self, batch: Batch) -> Tensor:
         return self.output(self.features(batch))
 
     def flops(self) -> float:
         """Two for each weight of the trunk and token, and the rest once; of a row as long as one may be."""
-        rest = sum(p.numel() for part in (self.beside, self.output) for p in part.parameters())
-        return 2.0 * (sum(p.numel() for p in self.trunk.parameters()) * self.field.length + rest)
+        rest, T = sum(p.numel() for part in (self.beside, self.output) for p in part.parameters()), self.field.length
+        return 2.0 * (sum(p.numel() for p in self.trunk.parameters()) * T + rest * (0.15 * T if self.masked else 1))
 
 
 def steps(head: Head) -> nn.Parameter | None:
@@ -89,6 +93,11 @@ def steps(head: Head) -> nn.Parameter | None:
 def tags_asked(head: Head) -> bool:
     """Is each token answered?"""
     return any(part.kind == "tags" for part in head.parts)
+
+
+def masked_asked(head: Head) -> bool:
+    """Are tokens asked for that are hidden?"""
+    return any(part.kind == "masked" for part in head.parts)
 
 
 def pooled(h: Tensor, there: Tensor, how: str) -> Tensor:

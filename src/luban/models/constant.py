@@ -19,6 +19,7 @@ from luban.layers.heads import truth
 
 class Constant(Model):
     accepts = frozenset({"scalar", "id", "tokens", "grid"})
+    gives = Model.gives | {"masked"}
     solves = True
     baseline = True
     answer: Tensor
@@ -32,11 +33,14 @@ class Constant(Model):
         self.answer.copy_(torch.tensor([number for part in self.head.parts for number in best_constant(rows, part)]))
 
     def forward(self, batch: Batch) -> Tensor:
-        return self.answer.expand(size_of(batch), -1)
+        asked = batch["hidden"].sum() if "hidden" in batch else size_of(batch)
+        return self.answer.expand(int(asked), -1)
 
 
 def best_constant(train: Batch, part: Part) -> list[float]:
     """The one answer that suits the training rows best, as `part` wants it: logits or a number."""
+    if part.kind == "masked":
+        return list(log_odds(np.bincount(train[part.key].values.numpy(), minlength=part.size).tolist()))
     y, _ = truth(train, part)
     if part.kind == "value":
         return [float(np.mean(y) if part.loss in ("", "mse") else np.median(y))]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from luban.core.batch import Batch, Encoded, Examples, Ragged
+from luban.core.batch import Batch, Encoded, Examples, Ragged, size_of
 from luban.core.contract import Clock, Head, Model, Part, Schema, log_odds
 from luban.core.notes import say
 from luban.core.registry import Later
@@ -68,12 +68,15 @@ class Linear(Model):
         self.bias.copy_(torch.from_numpy(np.concatenate(biases)))
 
     def forward(self, batch: Batch) -> Tensor:
-        out, start = self.bias, self.first
-        if self.scalars:
-            out = out + numbers(batch, self.scalars) @ self.weight[:start]
+        return self.bias + self.added(batch, self.weight)
+
+    def added(self, batch: Batch, weight: Tensor) -> Tensor:
+        """The rows of weight (F, size) that the features of each example name, times these: (B, size)."""
+        start = self.first
+        out = numbers(batch, self.scalars) @ weight[:start] if self.scalars else weight.new_zeros(size_of(batch), weight.shape[1])
         for key, size in self.bags.items():
             ids, offsets, shares = self.bag(key, batch[key])
-            part = self.weight[start : start + size]
+            part = weight[start : start + size]
             out = out + F.embedding_bag(ids, part, offsets, mode="sum", per_sample_weights=shares, include_last_offset=True)
             start += size
         return out

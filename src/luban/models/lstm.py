@@ -13,7 +13,7 @@ from luban.layers.sequences import SequenceModel
 
 class Lstm(SequenceModel):
     Config = recurrent.Config
-    gives = SequenceModel.gives | {"tags"}
+    gives = SequenceModel.gives | {"tags", "masked"}
 
     @classmethod
     def suits(cls, schema: Schema, head: Head, n_rows: int) -> float:
@@ -22,7 +22,7 @@ class Lstm(SequenceModel):
 
     @classmethod
     def plan(cls, config: Any, schema: Schema, head: Head, n_rows: int, size: str) -> tuple[Any, dict[str, Any], dict[str, str]]:
-        return recurrent.planned(config, size, head)
+        return recurrent.planned(config, size, head, n_rows)
 
     def network(self, config: Any) -> tuple[nn.Module, int]:
         trunk = recurrent.Runs(nn.LSTM, config)

@@ -13,11 +13,11 @@ from luban.layers.sequences import SequenceModel
 
 class Rnn(SequenceModel):
     Config = recurrent.Config
-    gives = SequenceModel.gives | {"tags"}
+    gives = SequenceModel.gives | {"tags", "masked"}
 
     @classmethod
     def plan(cls, config: Any, schema: Schema, head: Head, n_rows: int, size: str) -> tuple[Any, dict[str, Any], dict[str, str]]:
-        return recurrent.planned(config, size, head)
+        return recurrent.planned(config, size, head, n_rows)
 
     def network(self, config: Any) -> tuple[nn.Module, int]:
         trunk = recurrent.Runs(nn.RNN, config)

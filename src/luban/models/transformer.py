@@ -15,14 +15,14 @@ from luban.core.contract import Head, Schema
 from luban.core.errors import UserError
 from luban.layers.attention import Block, norm, rotations, usual_heads
 from luban.layers.rules import within
-from luban.layers.sequences import SequenceModel, pooled
+from luban.layers.sequences import SequenceModel, masked_asked, pooled
 
 SIZES = {"small": (1, 64), "base": (2, 128), "large": (6, 384)}
 """(layers, width)"""
 
 
 class Transformer(SequenceModel):
-    gives = SequenceModel.gives | {"tags"}
+    gives = SequenceModel.gives | {"tags", "masked"}
 
     @dataclass(frozen=True)
     class Config:
@@ -64,6 +64,8 @@ class Transformer(SequenceModel):
         planned = replace(config, layers=config.layers or layers, embedding=width, heads=heads)
         train = {"batch_size": 32, "epochs": 8, "lr": 1e-3, "optimizer": "adamw", "weight_decay": 0.05, "schedule": "cosine", "warmup": 0.1,
                  "clip": 1.0, "ema": 0.0, "patience": 0}  # fmt: skip
+        if masked_asked(head):
+            train |= {"epochs": 20}
         return planned, train, {"model.embedding": f"by size {size}"}
 
     def network(self, config: Any) -> tuple[nn.Module, int]:

@@ -133,7 +133,23 @@ def verdict(facts: Mapping[str, Any], language: str) -> str:
             return f"{model} 的 {metric} 为 {value}；没有可比的基线，无从知道这是好是坏。{left_out}"
         none = "no baseline could be judged" if silent else "nothing stands beside it"
         return f"{model} reaches {metric} {value}; {none}, so nothing says whether that is good.{left_out}"
-    return _compared(facts, zh, (value, f"{facts['theirs']:.4f}", rows)) + left_out
+    return (
+        _compared(facts, zh, (value, f"{facts['theirs']:.4f}", rows))
+        + left_out
+        + (_bought(facts["bought"], zh) if facts.get("bought") else "")
+    )
+
+
+def _bought(of: Mapping[str, Any], zh: bool) -> str:
+    """What rows without an answer, or another run, added. of: stages.train's."""
+    (value, plain), what = of["values"], of["what"]
+    if zh:
+        what = what.replace("rows without an answer", "没有标签的行").replace("the run", "运行")
+        kept = "保留前者" if of["kept"] else "在验证集上没有收益，因此不保留"
+        return f" {what}带来的：{of['with']} {value:.4f}，不用它时 {of['without']} {plain:.4f}；{kept}。"
+    between = f" (paired difference {of['interval'][0]:+.4f} to {of['interval'][1]:+.4f}, 95 %)" if of["interval"] and of["kept"] else ""
+    end = f"{between}." if of["kept"] else "; on validation it bought nothing, so it is not kept."
+    return f" What {what} bought: {of['with']} reaches {value:.4f}, without them {of['without']} {plain:.4f}{end}"
 
 
 def folds(of: Mapping[str, Any], metric: str, language: str) -> str:

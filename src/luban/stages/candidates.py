@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 from dataclasses import dataclass
@@ -16,11 +17,12 @@ from luban.core.device import cores, pick_device
 from luban.core.errors import UserError, listed
 from luban.core.notes import say, warn
 from luban.core.registry import MODELS
-from luban.folders import RunFolder
+from luban.folders import RunFolder, find
 from luban.layers.own import adapt
 from luban.metrics import better
 from luban.planning import Plan, finish, plan
 from luban.splitting import TRAIN, VALID
+from luban.stages import origin
 from luban.stages.clock import Interrupted, RunClock
 from luban.stages.evaluate import measure
 from luban.stages.fit import Hooks, Job, fit, within
@@ -35,16 +37,34 @@ class Draft:
     model: Model
     plan: Plan
     label: str = ""
-    """What its checkpoints are called, where a run trains two of one model."""
+    """What it is called, and its checkpoints, where a run trains two of one model."""
+    extra: str = ""
+    """What it learns from beside rows with an answer: rows without one, another run."""
+    surveys: bool = False
+    """Is it shown the rows without an answer first?"""
+    start: Bundle | None = None
+    """Whose weights it starts from, where it does not begin anew."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    name: str
+    of: Draft
     bundle: Bundle
-    plan: Plan
     valid: Measured
     seconds: float
+
+    @property
+    def name(self) -> str:
+        return self.of.name
+
+    @property
+    def plan(self) -> Plan:
+        return self.of.plan
+
+    @property
+    def label(self) -> str:
+        """What people read: its name, unless there are two of one model."""
+        return self.of.label or self.of.name
 
 
 # ---------------------------------------------------------------- choosing and building
@@ -61,7 +81,13 @@ def draft_all(prepared: Prepared, network: Any) -> list[Draft]:
         unused = [f"train.{key}" for key in loop if getattr(config.train, key) is not None]
         if chosen.model.solves and unused:
             warn(f"{name} is solved at once and not trained in steps, so that nothing comes of {listed(unused)}.")
-        return [chosen]
+        alone = [chosen] if prepared.start is None or config.baselines != () else []  # what begins anew stands beside, and first
+        if prepared.start:
+            run = find(config.start).path.name
+            alone.append(
+                dataclasses.replace(copy.deepcopy(chosen), label=f"{name} from {run}", extra=f"the run {run}", start=prepared.start)
+            )
+        return alone + _on_all_rows(prepared, [chosen])
     if options:
         raise UserError(f"model.{next(iter(options))} belongs to one model: name it with --model ({listed(MODELS.names(), 40)}).")
     scores = [(promise(cls, prepared), name) for name, cls in MODELS.items() if fits(cls, prepared)]
@@ -73,7 +99,27 @@ def draft_all(prepared: Prepared, network: Any) -> list[Draft]:
     simple = [name for name in baseline_names(prepared) if name not in names and MODELS[name].baseline]
     besides = f", beside {', '.join(simple)}," if simple else ""
     say(f"model: auto tries {', '.join(names)}{besides} and keeps the best by {prepared.metric} on validation")
-    return [draft(name, prepared, None, {}) for name in simple + names]
+    drafts = [draft(name, prepared, None, {}) for name in simple + names]
+    return drafts + _on_all_rows(prepared, drafts)
+
+
+ROWS = "rows without an answer"
+
+
+def _on_all_rows(prepared: Prepared, drafts: list[Draft]) -> list[Draft]:
+    """Of these, the ones that can learn from rows without an answer, where there are such: beside what the answers alone give."""
+    if not prepared.config.train.semi:
+        return []
+    able = [each for each in drafts if each.model.unlabelled]
+    return [
+        dataclasses.replace(
+            draft(each.name, prepared, None, {**configs.to_dict(each.plan.model), **each.model.unlabelled}),
+            label=f"{each.name} on all rows",
+            extra=ROWS,
+            surveys=True,
+        )
+        for each in able
+    ]
 
 
 def promise(model_class: type[Model], prepared: Prepared) -> float:
@@ -139,8 +185,8 @@ def choose(trained: dict[str, Trained], metric: str) -> Trained:
     """The best on validation; among equals the first, the simplest."""
     ranked = rank(trained, metric)
     if len(trained) > 1:
-        values = [f"{each.name} {each.valid.metrics.get(metric, math.nan):.4f} ({each.seconds:.1f} s)" for each in trained.values()]
-        say(f"auto keeps {ranked[0].name}: {metric} on validation {', '.join(values)}")
+        values = [f"{each.label} {each.valid.metrics.get(metric, math.nan):.4f} ({each.seconds:.1f} s)" for each in trained.values()]
+        say(f"kept {ranked[0].label}: {metric} on validation {', '.join(values)}")
     return ranked[0]
 
 
@@ -180,8 +226,8 @@ class Workshop:
         trained = {}
         for done, each in enumerate(sorted(drafts, key=lambda each: not each.model.solves)):
             self.clock.allot(len(drafts) - done + (self.prepared.config.folds or 0))
-            trained[each.name] = self.train(each)
-        able = {name: each for name, each in trained.items() if promise(type(each.bundle.model), self.prepared)}
+            trained[each.label or each.name] = self.train(each)
+        able = {name: each for name, each in trained.items() if promise(type(each.bundle.model), self.prepared) and not each.of.extra}
         if len(able) > 1:
             best = rank(able, self.prepared.metric)[:2]
             for name, cls in MODELS.items():
@@ -205,8 +251,10 @@ class Workshop:
             most = most or max(1, SOLVED * len(ready.rows.part) // max(1, ready.store.nbytes))
             train, valid = (ready.examples[part].thinned(most) if ready.task.labelled else ready.examples[part] for part in (TRAIN, VALID))
             n = len(ready.examples[TRAIN])
-            say(f"solving {one.name}" + (f" from {len(train):,} of the {n:,} {ready.task.noun}" if len(train) < n else ""))
+            say(f"solving {one.label or one.name}" + (f" from {len(train):,} of the {n:,} {ready.task.noun}" if len(train) < n else ""))
             torch.manual_seed(ready.config.seed)
+            if one.surveys:
+                one.model.survey(ready.unlabelled.thinned(most))
             one.model.solve(train, valid, self.clock)
             if self.clock.stopped():
                 raise Interrupted(str(self.folder.path))
@@ -215,17 +263,21 @@ class Workshop:
 
     def _stepped(self, one: Draft) -> Draft:
         ready, c = self.prepared, one.plan.train
+        if one.surveys:
+            one.model.survey(ready.unlabelled)
         one.model.look(ready.examples[TRAIN])
+        if one.start:
+            origin.take(one.model, ready.schema, one.start)
         job = Job(one.label or one.name, one.model, ready, c, self.folder, pick_device(c.device))
         if self.clock.limit < float("inf"):
             job.config = within(job, max(0.1, self.clock.seconds_left()))
         parameters = sum(p.numel() for p in one.model.parameters())
         options = ", ".join(f"{key} {value}" for key, value in configs.to_dict(one.plan.model).items() if not isinstance(value, dict))
         how = f"{job.config.steps:,} steps of {c.batch_size} {ready.task.noun}, {c.optimizer} lr {c.lr:g} ({c.schedule}) on {job.device}"
-        say(f"training {one.name}: {parameters:,} parameters; {options or 'no settings'}; {how}")
+        say(f"training {one.label or one.name}: {parameters:,} parameters; {options or 'no settings'}; {how}")
         state = fit(job, self.clock, self.hooks)
         say(
-            f"{one.name}: best {ready.metric} {state.best:.4f} on validation, "
+            f"{job.name}: best {ready.metric} {state.best:.4f} on validation, "
             f"step {state.best_step:,} of {state.step:,}, {state.seconds:.1f} s"
         )
         torch.set_num_threads(cores())
@@ -254,7 +306,7 @@ class Workshop:
         if one.model.solves or one.model.joins:
             self.folder.forget_lines(one.name, after=0)
             self.folder.add_line({"model": one.name, "step": 1, "epoch": 1, ready.metric: scored.metrics.get(ready.metric)})
-        return Trained(one.name, bundle, one.plan, scored, self.clock.seconds() - began)
+        return Trained(one, bundle, scored, self.clock.seconds() - began)
 
 
 def name_of(plugin: Any) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from luban import checks, reading, splitting
+from luban.bundle import Bundle
 from luban.checks.finding import DOUBT, NOTE, SERIOUS, Finding, Look, places, spoken
 from luban.columns import describe, fit_schema
 from luban.core import config as configs
@@ -21,9 +22,10 @@ from luban.core.registry import TASKS
 from luban.core.table import DiskTable
 from luban.data import DataConfig, Rows, assign, encode, examples
 from luban.planning import Config, reads
-from luban.splitting import PARTS, TEST, TRAIN, VALID
+from luban.splitting import PARTS, TEST, TRAIN, UNLABELLED, VALID
 from luban.stages import kept
 from luban.stages.kept import Known
+from luban.stages.origin import opened
 
 _SOME = 100_000
 """Rows by which a question is guessed from the target."""
@@ -42,6 +44,13 @@ class Prepared:
     """Of the training, validation and test part."""
     head: Head
     metric: str
+    start: Bundle | None = None
+    """The run to go on from."""
+
+    @property
+    def unlabelled(self) -> Examples:
+        """Rows without an answer."""
+        return examples(self.task, self.known.store, UNLABELLED)
 
     @property
     def rows(self) -> Rows:
@@ -58,6 +67,7 @@ class Prepared:
 
 def prepare(data: Any, config: Config, looks: Sequence[checks.Check] = checks.QUICK) -> Prepared:
     """Reads, splits, infers, encodes, looks for what may be wrong: everything before a model."""
+    start, config = opened(config)
     if data is None:
         raise UserError("no data were given: name a file, a built-in set (`luban data list`), or data.path in the configuration.")
     named = TASKS[config.task["name"]] if config.task.get("name") else None
@@ -68,17 +78,19 @@ def prepare(data: Any, config: Config, looks: Sequence[checks.Check] = checks.QU
     test = read_test(table, config.data, words)
 
     def make(folder: Path | None) -> Known:
-        return _known(table, test, config, task, looks, folder)
+        return _known(table, test, config, task, looks, folder, start)
 
     if isinstance(table, DiskTable):
         asked = [
             table.stamp,
             splitting.fingerprint(test) if test is not None else "",
             config.data,
+            config.train.semi,
             config.fields,
             reads(config),
             type(task),
             task.config,
+            start.schema.state() if start else None,
         ]
         known = kept.known([*asked, *(look.__qualname__ for look in looks)], table, test, make)
     else:
@@ -94,7 +106,7 @@ def prepare(data: Any, config: Config, looks: Sequence[checks.Check] = checks.QU
             raise UserError(f"the split leaves no {task.noun} to {name}. Give more data, or other shares: --set data.shares=[0.6,0.2,0.2].")
     if not task.labelled:
         say(f"{task.noun}: " + ", ".join(f"{name} {len(each):,}" for name, each in zip(PARTS, parts, strict=True)))
-    return Prepared(config, task, known, parts, task.head(known.schema), config.metric or metrics[0])
+    return Prepared(config, task, known, parts, task.head(known.schema), config.metric or metrics[0], start)
 
 
 def read_test(table: Table, config: DataConfig, words: dict[str, Any]) -> Table | None:
@@ -102,11 +114,12 @@ def read_test(table: Table, config: DataConfig, words: dict[str, Any]) -> Table 
     return reading.read(config.test, **words, on_disk=config.on_disk if isinstance(table, DiskTable) else False) if config.test else None
 
 
-def _known(table: Table, test: Table | None, config: Config, task: Task, looks: Sequence[checks.Check], folder: Path | None) -> Known:
+def _known(table: Table, test: Table | None, config: Config, task: Task, looks: Sequence[checks.Check], folder: Path | None,
+           start: Bundle | None) -> Known:  # fmt: skip
     """The encoded rows in `folder`, where one is given, else in memory; and what may be wrong with them."""
     doubts = checks.as_read(table, test, config.data.target, config.data.drop)
     try:
-        rows, schema, store = _encoded(table, test, config, task, folder)
+        rows, schema, store = _encoded(table, test, config, task, folder, start)
     except UserError as error:  # where the answers cannot be learned, what was doubted of them may be why
         about = [spoken(asdict(each)) for each in doubts if each.column in config.data.target]
         raise UserError(" Beside that, ".join([str(error), *about])) from error
@@ -131,12 +144,13 @@ def _known(table: Table, test: Table | None, config: Config, task: Task, looks: 
     return Known(rows, schema, store, findings, splitting.fingerprint(table, test))
 
 
-def _encoded(table: Table, test: Table | None, config: Config, task: Task, folder: Path | None) -> tuple[Rows, Schema, Store]:
+def _encoded(table: Table, test: Table | None, config: Config, task: Task, folder: Path | None,
+             start: Bundle | None) -> tuple[Rows, Schema, Store]:  # fmt: skip
     """With data.skip_bad, all is decided again without the rows that turn out unreadable, as if they had never been there."""
     bad = np.zeros(0, np.int64)
     while True:
-        rows = assign(table, test, config.data, task, bad)
-        schema = fit_schema(rows, config.data, config.fields, task, reads(config))
+        rows = assign(table, test, config.data, task, bad, config.train.semi)
+        schema = fit_schema(rows, config.data, config.fields, task, reads(config), start.schema if start else None)
         for each in () if task.labelled else (*schema.inputs.values(), *schema.targets.values()):
             if each.columns[0] in task.taken:
                 raise UserError(f"a column of our own answers is called {each.columns[0]!r}, too. Give yours another name.")

@@ -31,7 +31,7 @@ from luban.report.page import page
 from luban.report.words import verdict as verdict_words
 from luban.splitting import PARTS, TEST, TRAIN, VALID
 from luban.stages.assess import assess, beside, detail, difference, draws_of, groups_of, learning
-from luban.stages.candidates import BESIDE, Trained, Workshop, baseline_names, choose, draft, draft_all, name_of, promise
+from luban.stages.candidates import BESIDE, Trained, Workshop, baseline_names, choose, draft, draft_all, name_of, promise, rank
 from luban.stages.clock import RunClock
 from luban.stages.evaluate import verdict
 from luban.stages.fit import Hooks
@@ -39,6 +39,7 @@ from luban.stages.folds import judge_folds, parts
 from luban.stages.prepare import Prepared, prepare
 from luban.stages.show import cells_of, figures
 from luban.stages.tracking import followed, need
+from luban.stages.unlabelled import taught
 
 
 class Silent:
@@ -92,6 +93,7 @@ def train(
     resume: bool = False,
     baselines: Any = None,
     folds: int | None = None,
+    start: str | Path | None = None,
     hooks: Hooks | None = None,
 ) -> Run:
     """Trains a model on `data` to predict `target`, tests it beside baselines and saves it in a run folder.
@@ -99,7 +101,7 @@ def train(
     The words are those of `luban train --help`. data: a path, a built-in name, a frame or a dict of columns. model: a name, "auto",
     "my.py:Net", or your own nn.Module (a class or an instance; it gets (B, features) floats;
     (B, C, H, W) where such a column is all there is).
-    set: {"train.lr": 3e-4} or "train.lr=3e-4".
+    set: {"train.lr": 3e-4} or "train.lr=3e-4". start: a run to go on from, `--from` of the command.
     Raises UserError, in one sentence, for whatever cannot be used.
     """
     if target is not None and not isinstance(target, (str, list, tuple)):
@@ -120,6 +122,7 @@ def train(
         "seed": seed,
         "baselines": baselines,
         "folds": folds,
+        "start": str(start) if start is not None else None,
         "device": device,
         "time_limit": time_limit,
         "config": config,
@@ -137,8 +140,10 @@ def _run(data: Any, config: Config, out: str | Path | None, resume: bool, networ
         say(f"the run in {RunFolder(out).path} has finished; there is nothing to go on with.")
         return _finished(RunFolder(out))
     prepared = prepare(config.data.path if data is None else data, config)
+    if config.folds and config.train.semi:
+        raise UserError("--folds and train.semi cannot go together yet. Leave one of them out.")
     folds = parts(prepared) if config.folds is not None else []
-    fresh = copy.deepcopy(network) if folds else None
+    fresh = copy.deepcopy(network) if folds or config.train.semi else None
     drafts = draft_all(prepared, network)
     pick_device(config.train.device)
     baselines = baseline_names(prepared)
@@ -147,6 +152,8 @@ def _run(data: Any, config: Config, out: str | Path | None, resume: bool, networ
         workshop = Workshop(prepared, folder, clock, told)
         with clock.listening():
             trained = workshop.train_all(drafts)
+            if config.train.semi:
+                trained |= taught(rank(trained, prepared.metric)[0], workshop, fresh)
             chosen = choose(trained, prepared.metric)
             for name in baselines:
                 if name not in trained:
@@ -175,34 +182,27 @@ def _conclude(chosen: Trained, others: dict[str, Trained], workshop: Workshop) -
     if others and len(few) < len(scored):
         say(f"the others are judged on {len(few):,} of the {len(scored):,} {noun}, drawn at random")
     for name, each in others.items():
-        if name != chosen.name:
-            theirs = assess(each.bundle, few, draws)
-            baselines[name], apart[name] = theirs.measured, difference(draws, test, theirs, metric)
+        if each is not chosen:
+            other = assess(each.bundle, few, draws)
+            baselines[name], apart[name] = other.measured, difference(draws, test, other, metric)
     ours = test.measured.metrics.get(metric, math.nan)
     if len(few) < len(scored) and metric in test.once:  # as the others, on the same examples
         ours = float(test.once[metric][0])
-    facts = verdict(
-        metric,
-        chosen.name,
-        ours,
-        {name: each.metrics.get(metric, math.nan) for name, each in baselines.items()},
-        apart,
-    ) | {
+    theirs = {name: each.metrics.get(metric, math.nan) for name, each in baselines.items()}
+    beside_it = {name: value for name, value in theirs.items() if not others[name].of.extra}
+    facts = verdict(metric, chosen.label, ours, beside_it, apart) | {
         "examples": len(few),
         "of": len(scored),
         "noun": noun,
         "part": PARTS[part],
         "called": prepared.task.called(metric, prepared.schema),
+        "bought": _bought(chosen, others, {chosen.label: ours, **theirs}, apart, metric),
         "simple": type(bundle.model).baseline and not promise(type(bundle.model), prepared),
     }
     words = verdict_words(facts, "en")
     say(words)
-    resolved = dataclasses.replace(
-        prepared.config,
-        task=_named(prepared.task),
-        model={"name": chosen.name, **configs.to_dict(chosen.plan.model)},
-        train=chosen.plan.train,
-    )
+    model = {"name": chosen.name, **configs.to_dict(chosen.plan.model)}
+    resolved = dataclasses.replace(prepared.config, task=_named(prepared.task), model=model, train=chosen.plan.train)
     report = {
         "metrics": test.measured.metrics,
         "metric": metric,
@@ -241,6 +241,19 @@ def _conclude(chosen: Trained, others: dict[str, Trained], workshop: Workshop) -
     write_text(folder.page, page(report, seen, prepared.config.report.language))
     write_json(folder.report, report)  # last: where it is, the run is complete
     return Run(folder.path, test.measured.metrics, report)
+
+
+def _bought(
+    chosen: Trained, others: dict[str, Trained], test: dict[str, float], apart: dict[str, Any], metric: str
+) -> dict[str, Any] | None:
+    """What a model gained by more than the rows with an answer, on the test rows: the best with, and the same model without; else None."""
+    best = next((each for each in rank(others, metric) if each.of.extra), None)
+    plain = next((each for each in others.values() if best and each.name == best.name and not each.of.extra), None)
+    if best is None or plain is None:
+        return None
+    interval = apart.get(plain.label) if chosen is best else None
+    return {"what": best.of.extra, "kept": chosen is best, "with": best.label, "without": plain.label,
+            "values": [test[best.label], test[plain.label]], "interval": interval}  # fmt: skip
 
 
 def code_of(chosen: Trained) -> dict[str, bytes]:

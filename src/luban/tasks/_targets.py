@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from luban.core import cells
-from luban.core.errors import UserError, listed
+from luban.core.errors import UserError, did_you_mean, listed
 
 FEW = 20
 """Whole numbers are classes up to so many different ones, and where each has 5 rows on average; above, they are amounts."""
@@ -35,6 +35,17 @@ def need_one(targets: Sequence[str], question: str) -> None:
     if len(targets) != 1:
         raise UserError(f"{question} has one target, not {len(targets)} ({listed(targets)}). For several at once: --task several, or "
                         "--task multilabel where each of them is yes or no.")  # fmt: skip
+
+
+def the_words(table: pl.DataFrame, targets: Sequence[str], named: str | None) -> str:
+    """The column of words that a question is about: the target, else the one named in the task, else the one with the longest cells."""
+    name = next(iter(targets), None) or named
+    if name is not None and name not in table.columns:
+        raise UserError(f"the column {name!r} is not in the data.{did_you_mean(name, table.columns)} There are: {listed(table.columns)}.")
+    written = {each.name: each.str.len_chars().mean() or 0.0 for each in table if each.dtype == pl.String}
+    if name is None and not written:
+        raise UserError(f"there is no column of words in {listed(table.columns)}. Name one with --target.")
+    return name or max(written, key=lambda each: written[each])
 
 
 def need_several(targets: Sequence[str], question: str) -> None:

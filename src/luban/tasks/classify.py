@@ -56,6 +56,8 @@ class Classify(Task):
         """Trains on pairs of rows, mixed (Zhang et al. 2018, arXiv 1710.09412): pictures and numbers of two rows are averaged by a share
         drawn from Beta(mixup, mixup), and so are their losses; other columns and missing numbers stay. .2 may help pictures where
         training is long. For networks only."""
+        sure: float = 0.8
+        """With train.semi: the probability from which the answer to a row that has none is learned from."""
         max_classes: int = 1000
         """More different labels than this are taken for a mistake in the choice of the target."""
 
@@ -149,6 +151,11 @@ class Classify(Task):
             return _classes_second(z.float()).softmax(1).reshape(len(z), part.size, -1).mean(2)
         yes = z.float().sigmoid().mean(1)
         return torch.cat([1 - yes, yes], 1)
+
+    def guess(self, predicted: Batch, again: Batch, head: Head) -> Batch:
+        (part,) = head.parts
+        (p, label), other = predicted[part.key].max(1), again[part.key].argmax(1)
+        return {part.key: (label + 1).masked_fill((p < self.config.sure) | (label != other), 0)}
 
     def answers(self, predicted: Batch, schema: Schema) -> Table:
         """`prediction` and `confidence`; with up to 20 classes `p_<label>`, with more the next two: `prediction_2`, `confidence_2`, ..."""

@@ -340,7 +340,7 @@ class Recommend(Task):
 def _ids(column: pl.Series) -> np.ndarray:
     """(N,) numbers from 1 for the different words, in their order; 0 where empty. What is one word is for the field to say."""
     category = FIELDS["category"]
-    field = category((column.name,), category.Config(max_size=max(1, len(column)))).fit([column], {})
+    field = category((column.name,), category.Config(max_size=max(1, len(column)))).fit([column])
     ids = field.encode(column).numpy()
     return np.where(ids > len(field.words), 0, ids)
 

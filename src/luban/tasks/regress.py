@@ -128,7 +128,7 @@ class Regress(Task):
             raise UserError(
                 f"regress needs numbers, but in the target {name!r} {where}, and no row is better. Leave out --task to classify."
             )
-        z = FIELDS["number"]((name,)).fit([column], {}).encode(column).numpy()
+        z = FIELDS["number"]((name,)).fit([column]).encode(column).numpy()
         bad = np.flatnonzero(np.isnan(z) & ~blank)
         if len(bad):
             more = f", and {len(bad) - 1:,} more like it" if len(bad) > 1 else ""

@@ -1,0 +1,62 @@
+"""Hidden tokens: what is asked, what it costs, what is answered, and a network that goes on from it to another question."""
+
+import math
+
+import polars as pl
+import pytest
+import torch
+
+import luban
+from luban.core.batch import Ragged
+from luban.core.errors import UserError
+from luban.tasks import fill
+
+SAID = ["the room was clean and the staff was kind", "the room was dark and the staff was rude", "we came late and left early"]
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory):
+    table = pl.DataFrame({"said": SAID * 60, "no": range(180)})
+    options = {"train.epochs": 30, "model.dropout": 0.0, "task.tokenizer": "words"}
+    return luban.train(table, task="fill", model="lstm", set=options, out=tmp_path_factory.mktemp("fill") / "run", drop=["no"])
+
+
+def test_hidden_tokens_are_foretold_from_their_neighbours(learned):
+    assert learned.report["metric"] == "loss" and learned.metrics["loss"] < 0.7 < learned.report["baselines"]["constant"]["loss"]
+    made = learned.load()
+    usual, odd = made.predict({"said": [SAID[0], "the room was early and the staff was clean"]})["prediction"]
+    assert usual < odd
+    assert made.predict(ask={"text": SAID[0]})["prediction"][0] == pytest.approx(usual, abs=1e-5)
+    assert made.predict({"said": ["", "the"]})["prediction"].is_null().to_list() == [True, False]
+
+
+def test_each_token_is_asked_once_in_an_answer_and_a_seventh_in_judgement():
+    words = Ragged(torch.arange(1, 21), torch.tensor([0, 9, 9, 20]))
+    hidden = []
+
+    def model(batch):
+        hidden.append(batch["hidden"])
+        assert (batch["c0"].values[batch["hidden"]] == 0).all()
+        return torch.zeros(int(batch["hidden"].sum()), 21)
+
+    for offset in range(fill.PASSES):
+        nats = fill._nats(model, words, torch.full((3,), offset))
+        assert torch.allclose(nats[nats >= 0], torch.tensor(math.log(21)))
+    assert (torch.stack(hidden).sum(0) == 1).all()
+
+
+def test_another_question_goes_on_from_it(learned, tmp_path):
+    table = pl.DataFrame({"said": SAID * 30, "good": ["yes", "no", "no"] * 30, "no": [i % 7 for i in range(90)]})
+    made = luban.train(
+        table, target="good", start=learned.path, out=tmp_path / "run", drop=["no"], set={"train.steps": 1, "train.lr": 1e-9}
+    )
+    old, new = learned.load(), made.load()
+    assert new.schema.inputs["c0"].state() == old.schema.inputs["c0"].state()
+    assert torch.allclose(new.model.embed.weight, old.model.embed.weight, atol=1e-6) or made.report["judgement"]["bought"]["kept"] is False
+    assert new.model.output.weight.shape[0] == 2
+
+
+def test_refused(tmp_path):
+    for table, wrong in [({"n": [1, 2] * 20}, "no column of words"), ({"t": ["", None] * 20}, "is empty in all")]:
+        with pytest.raises(UserError, match=wrong):
+            luban.train(pl.DataFrame(table), task="fill", out=tmp_path / "run")
