@@ -1,4 +1,4 @@
-"""What a target column is like: classes or amounts, empty or not. Looks at raw columns, before any field is fitted."""
+"""Which column is asked for, and what a target is like: classes or amounts, empty or not. Looks at raw columns, before any field."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import polars as pl
 
 from luban.core import cells
-from luban.core.errors import UserError, listed
+from luban.core.contract import Table
+from luban.core.errors import UserError, did_you_mean, listed
 
 FEW = 20
 """Whole numbers are classes up to so many different ones, and where each has 5 rows on average; above, they are amounts."""
@@ -29,6 +30,16 @@ def discrete(column: pl.Series) -> bool:
 def yes_or_no(column: pl.Series) -> bool:
     """Only 0 and 1, or true and false; one of the two alone will do: a label may be rare."""
     return set(cells.present(column).str.to_lowercase().unique()) <= {"0", "1", "0.0", "1.0", "true", "false"}
+
+
+def column_of(table: Table, name: str | None, what: str) -> str:
+    """The column of `what` by this name, or without one the column with the longest cells. Raises UserError where there is none."""
+    if name is not None and name not in table.columns:
+        raise UserError(f"the column {name!r} is not in the data.{did_you_mean(name, table.columns)} There are: {listed(table.columns)}.")
+    written = {each.name: each.str.len_chars().mean() or 0.0 for each in table if each.dtype == pl.String}
+    if name is None and not written:
+        raise UserError(f"there is no column of {what} in {listed(table.columns)}. Name one with --target.")
+    return name or max(written, key=lambda each: written[each])
 
 
 def need_one(targets: Sequence[str], question: str) -> None:

@@ -20,12 +20,13 @@ from torch import Tensor
 from luban.core import cells
 from luban.core.batch import Batch, Ragged, Spans, Store, cut
 from luban.core.contract import Head, Measured, Model, Part, Schema, Table, Task
-from luban.core.errors import UserError, did_you_mean, listed
+from luban.core.errors import UserError, did_you_mean
 from luban.core.notes import say
 from luban.core.registry import FIELDS
 from luban.layers.rules import within
 from luban.layers.words import WordVectors, near
 from luban.metrics import compute, family, resampled
+from luban.tasks._targets import column_of
 
 AMONG = 100
 """Halves of rows among which the right one is looked for."""
@@ -74,15 +75,7 @@ class Embed(Task):
     def settle(self, table: Table, targets: Sequence[str], time: str | None) -> None:
         if time:
             raise UserError("--time has no meaning for rows of words, which stand by themselves. Leave it out.")
-        name = next(iter(targets), None) or self.config.column
-        if name is not None and name not in table.columns:
-            raise UserError(
-                f"the column {name!r} is not in the data.{did_you_mean(name, table.columns)} There are: {listed(table.columns)}."
-            )
-        written = {each.name: each.str.len_chars().mean() or 0.0 for each in table if each.dtype == pl.String}
-        if name is None and not written:
-            raise UserError(f"there is no column of words in {listed(table.columns)}. Name one with --target.")
-        name = name or max(written, key=lambda each: written[each])
+        name = column_of(table, next(iter(targets), None) or self.config.column, "words")
         some = cells.raw(table.get_column(name)).gather_every(max(1, table.height // 1000))
         unspaced, letters = (int(some.str.count_matches(pattern).sum() or 0) for pattern in (UNSPACED, r"\p{L}"))
         tokenizer = self.config.tokenizer or ("bpe" if 2 * unspaced > letters else "words")
