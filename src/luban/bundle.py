@@ -32,7 +32,7 @@ from torch import Tensor
 from luban import reading
 from luban.core import cells
 from luban.core import config as configs
-from luban.core.batch import Batch, Encoded, Examples, Ragged, piece_of, size_of, to_device
+from luban.core.batch import Batch, Examples, Ragged, beneath, piece_of, size_of, to_device
 from luban.core.contract import Head, Model, Schema, Table, Task
 from luban.core.errors import BadCells, UserError, listed
 from luban.core.files import read_json, sha256, write_json
@@ -383,19 +383,13 @@ def judge(model: Model, task: Task, head: Head, examples: Examples) -> tuple[Bat
 def _joined(pieces: Iterable[Batch]) -> Batch:
     """One batch of several, on the CPU; halves as floats."""
     made = list(pieces)
-    return {key: _beneath([piece[key] for piece in made]) for key in made[0]}
+    return {key: beneath([_plain(piece[key]) for piece in made]) for key in made[0]}
 
 
-def _beneath(pieces: list[Any]) -> Encoded:
-    if isinstance(pieces[0], Tensor):
-        return torch.cat([_plain(each) for each in pieces])
-    lengths = torch.cat([each.lengths.cpu() for each in pieces])
-    return Ragged(torch.cat([_plain(each.values) for each in pieces]), torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]))
-
-
-def _plain(value: Tensor) -> Tensor:
-    value = value.cpu()
-    return value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
+def _plain(value: Any) -> Any:
+    if isinstance(value, Ragged):
+        return Ragged(_plain(value.values), value.offsets.cpu())
+    return value.cpu().float() if value.dtype in (torch.bfloat16, torch.float16) else value.cpu()
 
 
 def lines(answers: Table) -> Table:

@@ -25,11 +25,7 @@ def column(pieces: Iterable[Encoded], folder: Path | None, key: str) -> Encoded:
     if folder is not None:
         return _on_disk(pieces, folder, key)
     made: list[Any] = list(pieces)
-    if len(made) == 1:
-        return made[0]
-    if isinstance(made[0], Ragged):
-        return beneath(made)
-    return torch.cat(made)
+    return made[0] if len(made) == 1 else beneath(made)
 
 
 def _on_disk(pieces: Iterable[Encoded], folder: Path, key: str) -> Encoded:

@@ -6,7 +6,7 @@ a span of tokens. Spans are two numbers each and may overlap, so windows are nev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,12 +48,6 @@ def cut(values: Tensor, start: Tensor, length: Tensor) -> Ragged:
     return Ragged(values[start.repeat_interleave(length) + within], offsets)
 
 
-def beneath(pieces: list[Ragged]) -> Ragged:
-    """One after the other, as one."""
-    lengths = torch.cat([piece.lengths for piece in pieces])
-    return Ragged(torch.cat([piece.values for piece in pieces]), torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]))
-
-
 def padded(tokens: Ragged) -> tuple[Tensor, Tensor]:
     """(ids (B, T), or (B, T, F) of F a token, 0 behind the end; there (B, T) bool). A row without a token has one, the unknown."""
     lengths = tokens.lengths
@@ -67,6 +61,14 @@ def padded(tokens: Ragged) -> tuple[Tensor, Tensor]:
 
 Encoded = Tensor | Ragged
 Batch = dict[str, Any]  # of Encoded; a type checker cannot know which key is which
+
+
+def beneath(pieces: Sequence[Any]) -> Any:
+    """Encoded pieces, one after the other, as one."""
+    if isinstance(pieces[0], Tensor):
+        return torch.cat(list(pieces))
+    lengths = torch.cat([piece.lengths for piece in pieces])
+    return Ragged(torch.cat([piece.values for piece in pieces]), torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]))
 
 
 def rows_of(column: Encoded, index: Tensor) -> Encoded:

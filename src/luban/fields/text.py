@@ -44,7 +44,7 @@ LEARNED = ("missing", "has_missing", "length", "usual", "cut", "unknown")
 """What `fit` learned, beside the tokenizer."""
 SYLLABLES = ("ba", "ke", "lo", "mi", "nu", "ra", "so", "ti", "鲁", "班", "木", "工", "尺", "墨")
 KINDS = ("bpe", "unigram", "words", "characters")
-_TAG = re.compile(r"</?[A-Za-z][^<>]*>")
+_TAG = r"</?[A-Za-z][^<>]*>"
 
 
 class Text(Field):
@@ -155,7 +155,7 @@ class Text(Field):
         text = cells.words(column).alias("cell")
         text = text.to_frame().select(pl.when(cells.empty(column).alias("gone")).then(pl.lit("")).otherwise("cell")).to_series()
         if self.config.html:
-            marked = text.str.contains(r"</?[A-Za-z][^<>]*>|&#?\w+;")
+            marked = text.str.contains(rf"{_TAG}|&#?\w+;")
             if marked.any():
                 spelled = pl.Series([_unmarked(cell) for cell in text.filter(marked)], dtype=pl.String)
                 text = text.scatter(marked.arg_true(), spelled)
@@ -255,4 +255,4 @@ def _theirs(path: str) -> dict[str, Any]:
 
 
 def _unmarked(cell: str) -> str:
-    return html.unescape(_TAG.sub(" ", cell)).strip()
+    return html.unescape(re.sub(_TAG, " ", cell)).strip()

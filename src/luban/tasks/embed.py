@@ -20,12 +20,13 @@ from torch import Tensor
 from luban.core import cells
 from luban.core.batch import Batch, Ragged, Spans, Store, cut
 from luban.core.contract import Head, Measured, Model, Part, Schema, Table, Task
-from luban.core.errors import UserError, did_you_mean, listed
+from luban.core.errors import UserError, did_you_mean
 from luban.core.notes import say
 from luban.core.registry import FIELDS
 from luban.layers.rules import within
 from luban.layers.words import WordVectors, near
 from luban.metrics import compute, family, resampled
+from luban.tasks._targets import column_of, not_empty
 
 AMONG = 100
 """Halves of rows among which the right one is looked for."""
@@ -74,15 +75,7 @@ class Embed(Task):
     def settle(self, table: Table, targets: Sequence[str], time: str | None) -> None:
         if time:
             raise UserError("--time has no meaning for rows of words, which stand by themselves. Leave it out.")
-        name = next(iter(targets), None) or self.config.column
-        if name is not None and name not in table.columns:
-            raise UserError(
-                f"the column {name!r} is not in the data.{did_you_mean(name, table.columns)} There are: {listed(table.columns)}."
-            )
-        written = {each.name: each.str.len_chars().mean() or 0.0 for each in table if each.dtype == pl.String}
-        if name is None and not written:
-            raise UserError(f"there is no column of words in {listed(table.columns)}. Name one with --target.")
-        name = name or max(written, key=lambda each: written[each])
+        name = column_of(table, next(iter(targets), None) or self.config.column, "words")
         some = cells.raw(table.get_column(name)).gather_every(max(1, table.height // 1000))
         unspaced, letters = (int(some.str.count_matches(pattern).sum() or 0) for pattern in (UNSPACED, r"\p{L}"))
         tokenizer = self.config.tokenizer or ("bpe" if 2 * unspaced > letters else "words")
@@ -90,16 +83,8 @@ class Embed(Task):
         self.config = replace(self.config, column=name, tokenizer=tokenizer, vocab_size=size)
         say(f"words: {name!r}, {table.height:,} rows, cut into {tokenizer}")
 
-    def check(self, table: Table, targets: Sequence[str]) -> None:
-        if cells.empty(table.get_column(self.config.column)).all():
-            raise UserError(f"the column {self.config.column!r} is empty in all {table.height:,} rows: there is nothing to learn from.")
-
     def order(self, table: Table) -> np.ndarray:
-        """Empty rows, such as the blank lines of a book, are left out."""
-        gone = cells.empty(table.get_column(self.config.column)).to_numpy()
-        if gone.any():
-            say(f"{int(gone.sum()):,} rows are empty and are left out (the first: {cells.row(int(gone.argmax()))})")
-        return np.flatnonzero(~gone)
+        return not_empty(table.get_column(self.config.column))
 
     def schema(self, table: Table, targets: Sequence[str]) -> Schema:
         """The words under c0, whole rows of them; there is no target."""

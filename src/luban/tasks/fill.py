@@ -17,7 +17,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from luban.core import cells
 from luban.core.batch import Batch, Ragged, Spans, Store, cut, padded
 from luban.core.contract import Head, Measured, Model, Part, Schema, Table, Task
 from luban.core.errors import UserError
@@ -25,7 +24,7 @@ from luban.core.notes import say
 from luban.core.registry import FIELDS
 from luban.layers.rules import within
 from luban.metrics import compute, family, resampled
-from luban.tasks._targets import the_words
+from luban.tasks._targets import column_of, not_empty
 
 PASSES = 7
 """In an answer each token is hidden once, every seventh at a time: about BERT's share of 15 %."""
@@ -63,20 +62,12 @@ class Fill(Task):
     def settle(self, table: Table, targets: Sequence[str], time: str | None) -> None:
         if time:
             raise UserError("--time has no meaning for rows of words, which stand by themselves. Leave it out.")
-        name = the_words(table, targets, self.config.column)
+        name = column_of(table, next(iter(targets), None) or self.config.column, "words")
         self.config = replace(self.config, column=name)
         say(f"words: {name!r}, {table.height:,} rows, of which {self.config.hidden:.0%} are hidden")
 
-    def check(self, table: Table, targets: Sequence[str]) -> None:
-        if cells.empty(table.get_column(self.config.column)).all():
-            raise UserError(f"the column {self.config.column!r} is empty in all {table.height:,} rows: there is nothing to learn from.")
-
     def order(self, table: Table) -> np.ndarray:
-        """Empty rows are left out."""
-        gone = cells.empty(table.get_column(self.config.column)).to_numpy()
-        if gone.any():
-            say(f"{int(gone.sum()):,} rows are empty and are left out (the first: {cells.row(int(gone.argmax()))})")
-        return np.flatnonzero(~gone)
+        return not_empty(table.get_column(self.config.column))
 
     def schema(self, table: Table, targets: Sequence[str]) -> Schema:
         """The words under c0; there is no target."""

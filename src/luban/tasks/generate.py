@@ -20,11 +20,12 @@ from torch import Tensor
 from luban.core import cells
 from luban.core.batch import Batch, Examples, Ragged, Spans, Store, cut
 from luban.core.contract import Head, Measured, Model, Part, Schema, Table, Task
-from luban.core.errors import UserError, did_you_mean, listed
+from luban.core.errors import UserError
 from luban.core.notes import say
 from luban.core.registry import FIELDS
 from luban.layers.rules import within
 from luban.metrics import compute, family, resampled
+from luban.tasks._targets import column_of
 
 USUAL = 64
 """Context in characters: what nanoGPT's small setting has, and what two cores train in minutes."""
@@ -69,15 +70,7 @@ class Generate(Task):
     def settle(self, table: Table, targets: Sequence[str], time: str | None) -> None:
         if time:
             raise UserError("--time has no meaning for passages: they train in the order in which they stand. Sort them, and leave it out.")
-        name = next(iter(targets), None) or self.config.column
-        if name is not None and name not in table.columns:
-            raise UserError(
-                f"the column {name!r} is not in the data.{did_you_mean(name, table.columns)} There are: {listed(table.columns)}."
-            )
-        written = {each.name: each.str.len_chars().mean() or 0.0 for each in table if each.dtype == pl.String}
-        if name is None and not written:
-            raise UserError(f"there is no column of passages in {listed(table.columns)}. Name one with --target.")
-        name = name or max(written, key=lambda each: written[each])
+        name = column_of(table, next(iter(targets), None) or self.config.column, "passages")
         self.config = replace(self.config, column=name)
         say(f"passages: {name!r}, {table.height:,} of {_lengths(table.get_column(name)).mean() - 1:.0f} characters on average")
 
