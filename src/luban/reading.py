@@ -20,11 +20,12 @@ import polars as pl
 
 from luban import catalogue
 from luban.core import cache
-from luban.core.contract import Source, Table
+from luban.core.contract import Table
 from luban.core.errors import UserError, did_you_mean, listed
 from luban.core.files import amount, home
 from luban.core.notes import say, warn
 from luban.core.registry import SOURCES
+from luban.core.source import Source
 from luban.core.table import DiskTable
 from luban.frames import from_python, plain
 

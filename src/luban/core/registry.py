@@ -67,7 +67,7 @@ class Registry:
             if cls.__module__ == module.__name__
             and not inspect.isabstract(cls)
             and not cls.__name__.startswith("_")
-            and any(base.__module__ == "luban.core.contract" for base in cls.__mro__)
+            and any(base.__module__ in ("luban.core.contract", "luban.core.source") for base in cls.__mro__)
         ]
         assert len(own) == 1, f"{module.__name__} must hold exactly one public {self.noun} class, it has {own}"
         return own[0]

@@ -21,9 +21,10 @@ from typing import IO, Any
 import polars as pl
 
 from luban.core.cells import name_bytes
-from luban.core.contract import Source, Table
+from luban.core.contract import Table
 from luban.core.errors import UserError, listed
 from luban.core.notes import warn
+from luban.core.source import Source
 from luban.sources._pictures import Found, arrange, hidden
 from luban.sources.csv import Csv
 from luban.sources.jsonl import Jsonl

@@ -13,8 +13,9 @@ from typing import IO
 
 import polars as pl
 
-from luban.core.contract import Source, Table
+from luban.core.contract import Table
 from luban.core.errors import UserError
+from luban.core.source import Source
 from luban.sources._text import opened, utf8_blocks
 
 Sentence = list[list[str]]

@@ -23,9 +23,10 @@ from typing import IO
 import numpy as np
 import polars as pl
 
-from luban.core.contract import Source, Table
+from luban.core.contract import Table
 from luban.core.errors import UserError
 from luban.core.notes import warn
+from luban.core.source import Source
 from luban.sources._text import opened, utf8_blocks
 
 DELIMITERS = ",\t;|:"

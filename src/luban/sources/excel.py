@@ -11,9 +11,10 @@ from pathlib import Path
 import fastexcel
 import polars as pl
 
-from luban.core.contract import Source, Table
+from luban.core.contract import Table
 from luban.core.errors import UserError, listed
 from luban.core.notes import say
+from luban.core.source import Source
 
 
 class Excel(Source):

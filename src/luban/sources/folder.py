@@ -10,8 +10,9 @@ from pathlib import Path
 
 import polars as pl
 
-from luban.core.contract import Source, Table
+from luban.core.contract import Table
 from luban.core.errors import UserError, listed
+from luban.core.source import Source
 from luban.sources._pictures import ENDINGS, Found, arrange, hidden
 from luban.sources.csv import Csv
 from luban.sources.jsonl import Jsonl

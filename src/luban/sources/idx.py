@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from luban.core.contract import Source, Table
+from luban.core.contract import Table
 from luban.core.errors import UserError, listed
+from luban.core.source import Source
 from luban.sources._text import BLOCK, opened
 
 NAME = re.compile(r"(?P<set>.*?)[-_.]?(?P<what>images|labels)[-.]idx(?P<dims>[134])-ubyte(\.gz)?", re.IGNORECASE)

@@ -16,9 +16,10 @@ from typing import IO, Any
 
 import polars as pl
 
-from luban.core.contract import Source, Table
+from luban.core.contract import Table
 from luban.core.errors import UserError
 from luban.core.notes import say
+from luban.core.source import Source
 from luban.sources._text import opened, utf8_blocks
 
 Row = dict[str, Any]

@@ -11,7 +11,8 @@ from typing import IO
 
 import polars as pl
 
-from luban.core.contract import Source, Table
+from luban.core.contract import Table
+from luban.core.source import Source
 from luban.sources._text import opened, utf8_blocks
 
 

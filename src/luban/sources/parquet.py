@@ -8,8 +8,9 @@ from pathlib import Path
 
 import polars as pl
 
-from luban.core.contract import Source, Table
+from luban.core.contract import Table
 from luban.core.errors import UserError
+from luban.core.source import Source
 
 
 class Parquet(Source):
