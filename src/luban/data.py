@@ -6,7 +6,7 @@ Knows neither tasks nor models by name; the task is asked what a target means.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -293,6 +293,21 @@ def _stack(table: Table, test: Table) -> Table:
     if isinstance(table, DiskTable):
         return table.stacked(test.select(table.columns))
     return pl.concat([table, test.select(table.columns)], how="vertical_relaxed")
+
+
+def reworded(rows: Rows, schema: Schema) -> Rows:
+    """The rows, and behind them the training rows again, once for each column whose field puts them in other words."""
+    train, tables = rows.of(TRAIN), [rows.table]
+    for each in schema.inputs.values():
+        with cells.numbered(rows.names), cells.picked(train):
+            other = each.reworded(rows.table.get_column(each.columns[0]).gather(train))
+        if other is not None:
+            tables.append(rows.table[train].with_columns(other))
+            say(f"{len(train):,} training rows are read again in other words of {each.columns[0]!r}")
+    if len(tables) == 1:
+        return rows
+    of = np.concatenate([np.arange(len(rows.part)), *[train] * (len(tables) - 1)])
+    return replace(rows, table=pl.concat(tables), part=rows.part[of], numbers=rows.numbers[of], names=lambda i: rows.names(int(of[i])))
 
 
 # ---------------------------------------------------------------- store

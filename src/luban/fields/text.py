@@ -28,6 +28,7 @@ from luban.core.contract import Field
 from luban.core.errors import UserError
 from luban.core.hub import folder_of, read
 from luban.core.registry import Later
+from luban.fields import _translate
 
 hf = Later("tokenizers")
 
@@ -69,6 +70,9 @@ class Text(Field):
         """Tags are left out and entities spelled: <br/> is a space, &amp; is &."""
         controls: bool = True
         """Control characters, NUL among them, are a space."""
+        back: tuple[str, ...] = ()
+        """Back-translation: two pretrained models that translate there and back, folders or ids of the hub. Each training row is trained on
+        as it comes back, too. Wants `luban[text]`."""
 
         def __post_init__(self) -> None:
             if self.tokenizer not in KINDS and not self.tokenizer.startswith("hf:"):
@@ -136,6 +140,20 @@ class Text(Field):
     def _ready(self) -> None:
         self.size = self._tokenizer.get_vocab_size()
         self._tokenizer.enable_truncation(self.length)
+
+    def reworded(self, column: pl.Series) -> pl.Series | None:
+        if not self.config.back:
+            return None
+        rows = cells.raw(column).fill_null("").to_list()
+        name = f"{cache.key_of(['back', self.config.back, *rows])}.json"
+        if (kept := cache.found(name)) is not None:
+            return pl.Series(column.name, json.loads(kept.read_text(encoding="utf-8")), dtype=pl.String)
+        for model in self.config.back:
+            rows = _translate.translated(rows, model)
+        with cache.making(name, sum(map(len, rows)) * 4) as place:
+            if place is not None:
+                (place / name).write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
+        return pl.Series(column.name, rows, dtype=pl.String)
 
     # ---- encoding
 

@@ -20,7 +20,7 @@ from luban.core.errors import BadCells, UserError, did_you_mean, listed
 from luban.core.notes import padded, say, warn, width_of
 from luban.core.registry import TASKS
 from luban.core.table import DiskTable
-from luban.data import DataConfig, Rows, assign, encode, examples
+from luban.data import DataConfig, Rows, assign, encode, examples, reworded
 from luban.planning import Config, reads
 from luban.splitting import PARTS, TEST, TRAIN, UNLABELLED, VALID
 from luban.stages import kept
@@ -155,6 +155,8 @@ def _encoded(table: Table, test: Table | None, config: Config, task: Task, folde
             if each.columns[0] in task.taken:
                 raise UserError(f"a column of our own answers is called {each.columns[0]!r}, too. Give yours another name.")
         _print_schema(schema)
+        if not isinstance(rows.table, DiskTable):
+            rows = reworded(rows, schema)
         try:
             return rows, schema, encode(schema, rows, folder)
         except BadCells as error:
