@@ -40,7 +40,7 @@ def fit_schema(rows: Rows, config: DataConfig, chosen: dict[str, Any], task: Tas
                 schema = task.schema(rows.table[rows.of(TRAIN)], config.target)
             for each in schema.fields.values():
                 if options := (usual or {}).get(_name_of(each)):  # the model decides how it is read
-                    each.config = configs.build(type(each).Config, options)
+                    each.config = configs.build(type(each).Config, {**configs.to_dict(each.config), **options})
         else:
             schema = _sniffed(rows, config, chosen, usual or {})
         return schema.fit(rows.table, lambda name: Pieces(rows.table, name, train), side_by_side)
