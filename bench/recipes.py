@@ -1,4 +1,4 @@
-"""Every recipe several times over: the mean of its gated metrics with its standard error, beside the gate and the best of what stood beside it.
+"""Every recipe several times over: the mean of its gated metrics with its standard error, beside the gate and the best other model.
 
     python bench/recipes.py [sms-auto adult ...] [--rounds 3] [--set KEY=VALUE ...]
 
@@ -37,7 +37,7 @@ def given_weights(recipe: dict[str, Any]) -> list[str] | None:
 
 
 def run(path: Path, recipe: dict[str, Any], settings: list[str], rounds: int) -> dict[str, Any]:
-    """{metric: {"must", "values", "baseline"}} of the gated metrics, and the seconds; baseline: the mean of the best model beside it, by name."""
+    """{metric: {"must", "values", "baseline"}} of the gated metrics, and the seconds; baseline: the best other, by its mean."""
     reports, began = [], time.perf_counter()
     for i in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
