@@ -28,7 +28,8 @@ check: .venv/ready-dev
 	$(BIN)/mypy
 
 recipes: .venv/ready
-	set -e; for recipe in recipes/*.yaml; do $(BIN)/luban train $$recipe; done
+	set -e; for recipe in $$(grep -L model.path= recipes/*.yaml); do $(BIN)/luban train $$recipe; done
+	$(if $(LUBAN_MINILM),set -e; for recipe in $$(grep -l model.path= recipes/*.yaml); do $(BIN)/luban train $$recipe --set model.path=$(LUBAN_MINILM); done)
 
 bench: bench-tables bench-pictures
 

@@ -45,7 +45,7 @@ def fit_schema(rows: Rows, config: DataConfig, chosen: dict[str, Any], task: Tas
                 if type(old := before.get(each.columns[0])) is type(each):
                     (schema.inputs if key in schema.inputs else schema.targets)[key] = old
                 elif options := (usual or {}).get(_name_of(each)):  # the model decides how it is read
-                    each.config = configs.build(type(each).Config, options)
+                    each.config = configs.build(type(each).Config, {**configs.to_dict(each.config), **options})
         else:
             schema = _sniffed(rows, config, chosen, usual or {}, before)
         inputs, targets = (

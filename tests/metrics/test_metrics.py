@@ -10,6 +10,7 @@ import warnings
 import numpy as np
 import pytest
 import sklearn.metrics as sk
+from scipy import stats
 
 from luban import metrics
 from luban.core.errors import UserError
@@ -33,6 +34,17 @@ def no_warning():
 
 def every(of: str, truth, predicted) -> dict[str, float]:
     return compute(of, tuple(family(of)), truth, predicted)
+
+
+def test_agreement_is_that_of_scipy_in_each_sample():
+    y, v = rng.integers(0, 5, 60) / 2, rng.integers(0, 9, 60) / 8
+    w = rng.multinomial(60, np.full(60, 1 / 60), 3).T
+    for d in range(3):
+        a, b = np.repeat(y, w[:, d]), np.repeat(v, w[:, d])
+        found = resampled("agreement", ("spearman", "pearson"), y, v, w)
+        assert found["spearman"][d] == pytest.approx(stats.spearmanr(a, b).statistic)
+        assert found["pearson"][d] == pytest.approx(stats.pearsonr(a, b).statistic)
+    assert every("agreement", y, np.ones(60)) == {}
 
 
 def test_binary_agrees_with_scikit_learn():

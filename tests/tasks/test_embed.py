@@ -1,10 +1,13 @@
 """Embed: pairs counted by hand, vectors as gensim and transformers have them, and questions answered or refused in words."""
 
 import math
+import os
+from pathlib import Path
 
 import polars as pl
 import pytest
 import torch
+from scipy import stats
 
 import luban
 from luban.core.batch import Ragged
@@ -12,6 +15,7 @@ from luban.core.errors import UserError
 from luban.layers.words import WINDOW, near
 from luban.models.word2vec import _hash, _pieces
 
+DATA = Path(os.environ.get("LUBAN_DATA") or Path(__file__).parents[3] / "shared" / "data")
 LINES = [f"the {who} {does} in the {where}" for who in ("king", "queen", "lord", "lady") for does in ("sits", "sleeps")
          for where in ("castle", "garden", "tower")]  # fmt: skip
 LINES += [f"a {who} {does} on the {where}" for who in ("ship", "boat") for does in ("sails", "sinks") for where in ("sea", "river")]
@@ -121,8 +125,9 @@ def test_a_pretrained_encoder_as_transformers_has_it(tmp_path):
     transformers.BertModel(transformers.BertConfig(vocab_size=len(words), **sizes)).save_pretrained(tmp_path / "bert")
     run = luban.train(TABLE, task="embed", model=f"hf:{tmp_path / 'bert'}", baselines=["svd"], out=tmp_path / "run")
     assert set(run.metrics) == {"half_mrr"}
-    mine = torch.tensor(run.load().predict({"text": LINES}).drop("text").to_numpy())
-    asked = transformers.AutoTokenizer.from_pretrained(tmp_path / "bert")(LINES, padding=True, return_tensors="pt")
+    rows = [*LINES, " ".join(LINES[:5])]  # none of training was as long, and it is not cut for that
+    mine = torch.tensor(run.load().predict({"text": rows}).drop("text").to_numpy())
+    asked = transformers.AutoTokenizer.from_pretrained(tmp_path / "bert")(rows, padding=True, return_tensors="pt")
     with torch.no_grad():
         h = transformers.AutoModel.from_pretrained(tmp_path / "bert").eval()(**asked).last_hidden_state
     there = asked["attention_mask"].unsqueeze(2)
@@ -130,3 +135,29 @@ def test_a_pretrained_encoder_as_transformers_has_it(tmp_path):
     assert (mine - theirs).abs().max() < 1e-5
     with pytest.raises(UserError, match="encoder of rows"):
         run.load().predict(ask={"neighbours": "king"})
+
+
+def test_pairs_are_scored_by_the_cosine_of_their_vectors(bundle):
+    pairs = pl.DataFrame({"a": LINES, "b": LINES[5:] + LINES[:5], "score": [f"{i % 4},5" for i in range(len(LINES))]})
+    measured = luban.evaluate(bundle, pairs)
+    a, b = (torch.tensor(bundle.predict({"text": pairs[name]}).drop("text").to_numpy()) for name in "ab")
+    cosine = torch.nn.functional.cosine_similarity(a, b).numpy()
+    gold = [i % 4 + 0.5 for i in range(len(LINES))]
+    assert measured.metrics["spearman"] == pytest.approx(stats.spearmanr(gold, cosine).statistic, abs=1e-4)
+    assert measured.metrics["pearson"] == pytest.approx(stats.pearsonr(gold, cosine).statistic, abs=1e-4)
+    assert measured.intervals["spearman"][0] < measured.metrics["spearman"] < measured.intervals["spearman"][1]
+    with pytest.raises(UserError, match="row 2 has the score 'much', which is no number"):
+        luban.evaluate(bundle, {"a": ["the king", "a boat"], "b": ["the queen", "a ship"], "score": ["1", "much"]})
+    with pytest.raises(UserError, match="no page about pairs"):
+        luban.evaluate(bundle, pairs, report="page.html")
+
+
+@pytest.mark.slow
+def test_sentences_of_a_published_encoder_agree_with_people_as_published(tmp_path):
+    """STS benchmark, test part: .8203 in MTEB's results of all-MiniLM-L6-v2, there with 256 tokens a sentence."""
+    weights, pairs = os.environ.get("LUBAN_MINILM"), DATA / "stsb" / "stsb-en-test.csv"
+    if weights is None or not pairs.is_file():
+        pytest.skip("LUBAN_MINILM names no folder of all-MiniLM-L6-v2, or the sentences are not on this machine")
+    table = pl.read_csv(pairs, has_header=False, new_columns=["first", "second", "score"])
+    run = luban.train(table, task="embed", target="first", model=f"hf:{weights}", baselines=[], out=tmp_path / "run")
+    assert luban.evaluate(run.path, table).metrics["spearman"] == pytest.approx(0.8203, abs=1e-4)

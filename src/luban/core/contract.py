@@ -373,9 +373,11 @@ class Task(ABC):
         """The metrics called `names`."""
 
     def ranked(self, judged: Batch, truth: Batch) -> dict[str, Tensor]:
-        """{title: (N,)}: orders in which a person may want to look at examples, the highest first ("Most wrong"), -inf for those that do
-        not belong there; for tasks that judge by what they predict."""
+        """{title: (N,)}: orders in which a person may want to look at examples, the highest first; -inf: does not belong there."""
         return {}
+
+    def compared(self, table: Table, answer: Callable[[Table], Table]) -> tuple[np.ndarray, np.ndarray] | None:  # noqa: B027
+        """(people's scores, the model's, (N,) each) where the table holds pairs of questions, no examples. answer: the model's, by rows."""
 
     # ---- what a report asks: how sure its figures are, where it fails, what to draw; a task that says nothing goes without
     def resample(self, judged: Batch, truth: Batch, schema: Schema, names: Sequence[str], counts: np.ndarray) -> dict[str, np.ndarray]:
@@ -507,8 +509,7 @@ class Model(nn.Module):
         raise NotImplementedError
 
     def look(self, train: Examples) -> None:
-        """Called once before the first step, never where `solve` replaces the loop: a model may look at training examples, such as to see
-        whether mirrored pictures are plausible. What it finds lives in buffers, and is said aloud."""
+        """Called once before the first step, never where `solve` replaces the loop. What is found lives in buffers, and is said aloud."""
 
     def show(self, batch: Batch) -> dict[str, Tensor]:
         """{caption: uint8 (n, C, h, w)} for people: first filters, the augmented batch as the network sees it."""

@@ -51,6 +51,8 @@ _TAG = r"</?[A-Za-z][^<>]*>"
 class Text(Field):
     kind = "tokens"
     invertible = False  # letter case, spaces and what was cut are gone
+    whole = 1_000_000
+    """The max_length that cuts no row, or with a pretrained tokenizer only what is beyond its own limit."""
 
     @dataclass(frozen=True)
     class Config:
@@ -120,9 +122,9 @@ class Text(Field):
         every = -(-characters // TRAINED_ON) or 1
         sample = pl.concat([self._clean(column.gather_every(every)) for column in chunks]) if rows else pl.Series([], dtype=pl.String)
         if self.config.tokenizer.startswith("hf:"):
-            self._saved = _theirs(self.config.tokenizer.removeprefix("hf:"))
+            self._saved, limit = _theirs(self.config.tokenizer.removeprefix("hf:"))
         else:
-            self._saved = _trained(sample, self.config)
+            self._saved, limit = _trained(sample, self.config), self.whole
         self._tokenizer = hf.Tokenizer.from_str(json.dumps(self._saved))
         some = self._encoded(sample.gather_every(-(-len(sample) // 20_000) or 1))
         lengths = some.lengths.numpy()
@@ -131,6 +133,8 @@ class Text(Field):
         self.unknown = float((some.values == unknown).float().mean()) if len(some.values) else 0.0
         usual = int(np.quantile(lengths, 0.99, method="higher")) if len(lengths) else 1
         self.length = self.config.max_length or max(1, min(LONGEST, usual))
+        if self.length == self.whole:
+            self.length = limit
         self.cut = float((lengths > self.length).mean()) if len(lengths) else 0.0
         self._ready()
         if self.cut > 0.02:
@@ -264,12 +268,12 @@ def _batches(texts: pl.Series) -> Iterator[list[str]]:
     return (texts.slice(start, 1000).to_list() for start in range(0, len(texts), 1000))
 
 
-def _theirs(path: str) -> dict[str, Any]:
-    """The tokenizer of a pretrained model in a folder. Raises UserError where it has none."""
+def _theirs(path: str) -> tuple[dict[str, Any], int]:
+    """(the tokenizer of a pretrained model in a folder, how many tokens it reads). Raises UserError where it has none."""
     saved = read(folder_of(path), "tokenizer.json")
     if not {"model", "added_tokens"} <= saved.keys():
         raise UserError(f"{path} has a tokenizer.json that is none of Hugging Face's `tokenizers`.")
-    return {**saved, "padding": None, "truncation": None}
+    return {**saved, "padding": None, "truncation": None}, (saved.get("truncation") or {}).get("max_length", LONGEST)
 
 
 def _unmarked(cell: str) -> str:

@@ -24,11 +24,12 @@ from luban.core.notes import say, warn
 from luban.core.table import DiskTable
 from luban.data import DataConfig, Rows, assign, encode_columns, examples, missing, picked
 from luban.folders import RunFolder, find
-from luban.metrics import better
+from luban.metrics import better, compute, family, resampled
 from luban.planning import read_yaml
 from luban.report.page import page
 from luban.splitting import PARTS, TEST, VALID
 from luban.stages.assess import assess, detail, draws_of, groups_of
+from luban.stages.draws import draw
 from luban.stages.prepare import read_test
 from luban.stages.show import cells_of, figures
 
@@ -58,6 +59,10 @@ def evaluate(
     before, own = _fingerprint_of(folder), _same_place(data, settings)
     on_disk = before.endswith("/file") if before and own else settings.on_disk
     table = reading.read(data, **bundle.reading, on_disk=on_disk if task.labelled else False)
+    if split is None and (pairs := task.compared(table, bundle.answer)) is not None:
+        if report is not None:
+            raise UserError("there is no page about pairs, only their figures: leave --report out.")
+        return _agreement(*pairs)
     targets = [target.columns[0] for target in schema.targets.values()]
     for name in targets:
         splitting.need_column(table, name, "the target")
@@ -91,6 +96,19 @@ def evaluate(
             seen = figures(bundle, found.judged, found.truth, scored, scored, cells_of(rows.table, scored, kept))
             write_text(Path(report), page({**run_said, **after}, seen, language or "auto"))
     return found.measured
+
+
+def _agreement(truth: np.ndarray, scores: np.ndarray) -> Measured:
+    """How well the model's scores of pairs agree with people's, with intervals."""
+    say(f"scoring {len(truth):,} pairs")
+    names, draws = tuple(family("agreement")), draw(len(truth))
+    found = compute("agreement", names, truth, scores)
+    if draws is None or not found:
+        return Measured(found)
+    at = (truth[draws.numbers], scores[draws.numbers])
+    drawn, once = (resampled("agreement", names, *at, w) for w in (draws.counts, np.ones((len(draws.numbers), 1))))
+    intervals = {name: draws.interval(drawn[name], float(once[name][0]), found[name]) for name in found}
+    return Measured(found, intervals={name: each for name, each in intervals.items() if each is not None})
 
 
 @contextmanager

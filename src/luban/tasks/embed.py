@@ -7,7 +7,7 @@ finds the second (`half_mrr`), which any model of vectors can be asked. Letters:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,6 +28,8 @@ from luban.layers.words import WordVectors, near
 from luban.metrics import compute, family, resampled
 from luban.tasks._targets import column_of, not_empty
 
+SCORE = "score"
+"""The column of a table of pairs that says how alike the two are, on any scale."""
 AMONG = 100
 """Halves of rows among which the right one is looked for."""
 
@@ -89,7 +91,7 @@ class Embed(Task):
     def schema(self, table: Table, targets: Sequence[str]) -> Schema:
         """The words under c0, whole rows of them; there is no target."""
         c, text = self.config, FIELDS["text"]
-        options = text.Config(tokenizer=c.tokenizer, vocab_size=c.vocab_size, lowercase=c.lowercase, max_length=1_000_000)
+        options = text.Config(tokenizer=c.tokenizer, vocab_size=c.vocab_size, lowercase=c.lowercase, max_length=text.whole)
         ignored = {name: "not the words" for name in table.columns if name != c.column}
         return Schema({"c0": text((c.column,), options)}, {}, ignored)
 
@@ -136,6 +138,19 @@ class Embed(Task):
         v, among = _figures(judged)
         details = {"pairs": int(v[:, 1].sum()), "halves_among": among}
         return Measured(compute("vectors", names, truth["y0"].numpy(), v), details)
+
+    def compared(self, table: Table, answer: Callable[[Table], Table]) -> tuple[np.ndarray, np.ndarray] | None:
+        """Pairs are three columns, two of words and a `score`; the model's is the cosine of the two vectors."""
+        if SCORE not in table.columns or table.width != 3:
+            return None
+        column = table.get_column(SCORE)
+        scores = cells.numbers(column, cells.decimal_comma([column]) if column.dtype == pl.String else False)
+        if (bad := ~scores.is_finite().fill_null(False)).any():
+            i = int(bad.arg_max() or 0)
+            raise UserError(f"{cells.row(i)} has the {SCORE} {column[i]!r}, which is no number. Correct it, or leave the row out.")
+        texts = [answer(pl.DataFrame({self.config.column: each})) for each in table.drop(SCORE)]
+        first, second = (F.normalize(torch.from_numpy(each["prediction"].to_numpy().copy()), dim=1) for each in texts)
+        return scores.to_numpy(), (first * second).sum(1).double().numpy()
 
     def resample(self, judged: Batch, truth: Batch, schema: Schema, names: Sequence[str], counts: np.ndarray) -> dict[str, np.ndarray]:
         return resampled("vectors", names, truth["y0"].numpy(), _figures(judged)[0], counts)
