@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: quickstart test slow check recipes bench bench-tables bench-pictures clean
+.PHONY: quickstart test slow check recipes bench bench-tables bench-pictures bench-text clean
 
 quickstart: .venv/ready
 	$(BIN)/luban train recipes/adult.yaml
@@ -30,13 +30,16 @@ check: .venv/ready-dev
 recipes: .venv/ready
 	set -e; for recipe in recipes/*.yaml; do $(BIN)/luban train $$recipe; done
 
-bench: bench-tables bench-pictures
+bench: bench-tables bench-pictures bench-text
 
 bench-tables: .venv/ready-dev
 	$(BIN)/python bench/tables.py
 
 bench-pictures: .venv/ready-dev
 	$(BIN)/python bench/pictures.py
+
+bench-text: .venv/ready-dev
+	$(BIN)/python bench/text.py
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: luban needs Python >= 3.11, $(PYTHON) is %s; say make PYTHON=python3.12 ..." % sys.version.split()[0])'
