@@ -48,7 +48,7 @@ NEEDS = {
     "trainer": ["torch==2.13.0", "transformers==5.24.0", "accelerate==1.15.0", "numpy==2.4.6"],
 }
 SOURCE = Path(os.environ.get("LUBAN_DATA", ""))
-ROUNDS = {"hotel": 5, "fasttext": 5, "vectors": 3, "minilm": 1, "ingest": 1}
+ROUNDS = {"hotel": 3, "fasttext": 5, "vectors": 2, "minilm": 1, "ingest": 1}
 FEW = 400
 """Rows of --quick, and of the short run before the first round."""
 
@@ -179,7 +179,7 @@ def trained_in(line: dict) -> float:
 
 # ---------------------------------------------------------------- hotel: an LSTM
 
-LENGTH, EPOCHS = 100, 5
+LENGTH, EPOCHS = 100, 3
 HOTEL = [f"fields.review={{field: text, vocab_size: 10000, max_length: {LENGTH}}}", "model.embedding=128", "model.hidden=64",
          "model.directions=1"]  # fmt: skip
 SAME = ["model.pooling=last", "model.dropout=0", "model.drop=0", "train.optimizer=adam", "train.lr=0.001", "train.batch_size=32",
@@ -302,7 +302,7 @@ dropout .3. Words are those of the training rows, times the epochs, by the secon
 
 # ---------------------------------------------------------------- vectors: word2vec
 
-PASSES = 5
+PASSES = 3
 VECTORS: dict[Entrant, int] = {
     ("luban", "one thread"): 1,
     ("luban", "two threads"): 2,
