@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: quickstart test slow check recipes bench bench-tables bench-pictures clean
+.PHONY: quickstart test slow check recipes bench bench-tables bench-pictures bench-text clean
 
 quickstart: .venv/ready
 	$(BIN)/luban train recipes/adult.yaml
@@ -31,13 +31,16 @@ recipes: .venv/ready
 	set -e; for recipe in $$(grep -L model.path= recipes/*.yaml); do $(BIN)/luban train $$recipe; done
 	$(if $(LUBAN_MINILM),set -e; for recipe in $$(grep -l model.path= recipes/*.yaml); do $(BIN)/luban train $$recipe --set model.path=$(LUBAN_MINILM); done)
 
-bench: bench-tables bench-pictures
+bench: bench-tables bench-pictures bench-text
 
 bench-tables: .venv/ready-dev
 	$(BIN)/python bench/tables.py
 
 bench-pictures: .venv/ready-dev
 	$(BIN)/python bench/pictures.py
+
+bench-text: .venv/ready-dev
+	$(BIN)/python bench/text.py
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: luban needs Python >= 3.11, $(PYTHON) is %s; say make PYTHON=python3.12 ..." % sys.version.split()[0])'

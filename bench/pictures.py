@@ -11,24 +11,21 @@ from __future__ import annotations
 
 import argparse
 import gzip
-import itertools
 import json
 import math
 import os
-import random
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from statistics import mean, median, stdev
 
+import processes
 import results
-import yaml
+from processes import DATA, Failed, Runs, best, environment, interval, spawn, spread, steady_of, trained, venv_of
 from results import HERE, LOAD, RESULTS, write
 
-DATA, VENVS, RECIPES = HERE / ".data", HERE / ".venvs", HERE.parent / "recipes"
+RECIPES = HERE.parent / "recipes"
 FILES = ["train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"]
 
 EPOCHS = {"mlp": 10, "cnn": 5}
@@ -50,53 +47,6 @@ VARIANTS = {
 }
 """Of a peer's variants, its best stands in the table."""
 
-Runs = dict[tuple[str, str], list[dict]]
-"""{(peer, variant): its runs, one a round}"""
-
-# ---------------------------------------------------------------- processes
-
-
-def environment(folder: Path, peer: str, scratch: Path) -> dict[str, str]:
-    """Without what slows a peer here: OPENBLAS_CORETYPE and _L2_SIZE make numpy slower on these machines; each picks its own threads."""
-    unset = ("OPENBLAS_", "OMP_", "MKL_", "GOMP_", "KERAS_", "TF_", "XLA_", "JAX_")
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(unset)}
-    homes = {"LUBAN_DATA": str(folder), "LUBAN_HOME": str(scratch / "home"), "KERAS_HOME": str(scratch / "keras")}
-    return kept | homes | {"KERAS_BACKEND": "jax" if peer == "keras-jax" else "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "2"}
-
-
-class Failed(Exception):
-    """A process ended without its line; says what it wrote last."""
-
-    def __init__(self, command: list[str], done: subprocess.CompletedProcess):
-        words = [line for line in (done.stderr or done.stdout).strip().splitlines() if not line.startswith("WARNING")][-3:]
-        super().__init__(f"{' '.join(command)} ended with {done.returncode}: {' | '.join(words)}")
-
-
-def spawn(command: list[str], env: dict[str, str], fine: tuple[int, ...] = (0,)) -> tuple[dict, float, float]:
-    """(the JSON of its last line, when it was started, when it ended)"""
-    began = time.time()
-    done = subprocess.run(command, env=env | {"BENCH_SPAWNED": repr(began)}, capture_output=True, text=True)
-    ended = time.time()
-    lines = done.stdout.strip().splitlines()
-    if done.returncode not in fine or not lines:
-        raise Failed(command, done)
-    return json.loads(lines[-1]), began, ended
-
-
-def venv_of(peer: str) -> Path:
-    """The peer's Python, installed if need be. pip asks whatever index this machine is set up for."""
-    folder = VENVS / peer
-    python, ready, wanted = folder / "bin" / "python", folder / "ready", "\n".join(NEEDS[peer])
-    if not (ready.exists() and ready.read_text() == wanted):
-        print(f"{peer}: installing {', '.join(NEEDS[peer])}", flush=True)
-        for command in ([sys.executable, "-m", "venv", str(folder)], [str(python), "-m", "pip", "install", "--quiet", *NEEDS[peer]]):
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode:
-                raise Failed(command, done)
-        ready.write_text(wanted)
-    return python
-
-
 # ---------------------------------------------------------------- one run
 
 
@@ -109,7 +59,7 @@ def run(peer: str, variant: str, workload: str, seed: int, epochs: int, folder: 
         else:
             script = HERE / "peers" / ("torch_loop.py" if peer == "torch" else "keras_fit.py")
             words = [workload, "--epochs", str(epochs), "--seed", str(seed), *VARIANTS[peer][variant]]
-            facts, began, ended = spawn([str(venv_of(peer)), str(script), *words], env)
+            facts, began, ended = spawn([str(venv_of(peer, NEEDS[peer])), str(script), *words], env)
             facts["command_seconds"] = ended - began
     line = {"peer": peer, "variant": variant, "workload": workload, "seed": seed, **facts}
     with open(DATA / "pictures.jsonl", "a", encoding="utf-8") as file:
@@ -125,25 +75,8 @@ def luban(workload: str, seed: int, epochs: int, folder: Path, scratch: Path, en
     command = [str(Path(sys.executable).parent / "luban"), "train", str(RECIPES / f"fashion-{workload}.yaml"), "--baselines", "none"]
     for setting in ("train.patience=0", f"train.epochs={epochs}", f"train.eval_every={per_epoch}", "data.shares=[0.9,0.1,0]"):
         command += ["--set", setting]
-    answer, began, ended = spawn([*command, "--seed", str(seed), "--out", str(out), "--json"], env, fine=(0, 1))  # 1: below the gate
-    lines = [{"step": 0, "seconds": 0.0}, *map(json.loads, (out / "metrics.jsonl").read_text().splitlines())]
-    report, settings = json.loads((out / "report.json").read_text()), yaml.safe_load((out / "config.yaml").read_text())
-    epoch_seconds = []
-    for before, after in itertools.pairwise(lines):
-        steps = after["step"] - before["step"]
-        if steps > 0.9 * per_epoch:  # a row more or fewer in training may leave a few steps over; per step all are alike
-            epoch_seconds.append((after["seconds"] - before["seconds"]) * per_epoch / steps)
-    return {
-        "epoch_seconds": epoch_seconds,
-        "total_seconds": (out / "metrics.jsonl").stat().st_mtime - began,  # its last line is written as the last epoch ends
-        "command_seconds": ended - began,
-        "valid": [line[report["metric"]] for line in lines[1:]],
-        "test": answer["metrics"]["accuracy"],
-        "threads": settings["train"]["threads"],
-        "parameters": report["parameters"],
-        "settings": {"model": settings["model"], "train": settings["train"]},
-        "split": report["split"],
-    }
+    _, began, ended = spawn([*command, "--seed", str(seed), "--out", str(out), "--json"], env, fine=(0, 1))  # 1: below the gate
+    return trained(out, began, ended, per_epoch)
 
 
 def trained_rows(folder: Path) -> int:
@@ -152,38 +85,16 @@ def trained_rows(folder: Path) -> int:
         return int.from_bytes(file.read(8)[4:], "big") * 9 // 10
 
 
-def steady_of(line: dict) -> float:
-    """The median of the epochs after the first, which compiles and warms up."""
-    return median(line["epoch_seconds"][1:] or line["epoch_seconds"])
-
-
 # ---------------------------------------------------------------- all runs of one workload
 
 
 def race(workload: str, rounds: int, epochs: int, folder: Path, small: Path) -> Runs:
-    """Everyone's runs; a peer that cannot be installed or cannot run is named and left out."""
-    entrants = []
-    for peer, variants in {"luban": {"as it comes": []}, **VARIANTS}.items():
-        for variant in variants:
-            try:  # a short run warms the disk's cache and compiles bytecode, so that the first round is like the others
-                run(peer, variant, workload, 0, 1, small)
-                entrants.append((peer, variant))
-            except (Failed, OSError) as error:
-                print(f"SKIPPED {peer} ({variant}): {error}", flush=True)
-    if ("luban", "as it comes") not in entrants:
-        sys.exit(f"error: luban itself does not run {workload}, so there is nothing to compare; see above")
-    runs: Runs = {entrant: [] for entrant in entrants}
-    for seed in range(1, rounds + 1):
-        for entrant in entrants:
-            runs[entrant].append(run(*entrant, workload, seed, epochs, folder))
-    return runs
+    entrants = [(peer, variant) for peer, variants in {"luban": {"as it comes": []}, **VARIANTS}.items() for variant in variants]
 
+    def act(peer: str, variant: str, seed: int) -> dict:
+        return run(peer, variant, workload, seed, *((epochs, folder) if seed else (1, small)))
 
-def interval(ratios: list[float]) -> tuple[float, float, float]:
-    """The median, and its 95 % bootstrap interval over the rounds; of few rounds it is little more than their range."""
-    draw = random.Random(0)
-    medians = sorted(median(draw.choices(ratios, k=len(ratios))) for _ in range(10_000))
-    return median(ratios), medians[250], medians[9749]
+    return processes.race(entrants, act, rounds)
 
 
 def table(workload: str, runs: Runs, epochs: int) -> list[str]:
@@ -218,15 +129,6 @@ def table(workload: str, runs: Runs, epochs: int) -> list[str]:
         variants.append(said + (f" ({median(ratios):.2f} times luban's; from the command {median(totals):.2f})" if peer != "luban" else ""))
     said = f"Of a peer's variants the better stands in each row. All, steady seconds an epoch: {'; '.join(variants)}."
     return [*text, "", said, *gate(runs, peers)]
-
-
-def best(runs: Runs, peer: str, measure: Callable[[dict], float]) -> list[dict]:
-    """The runs of the peer's best variant."""
-    return min((lines for entrant, lines in runs.items() if entrant[0] == peer), key=lambda lines: median(map(measure, lines)))
-
-
-def spread(values: list[float]) -> str:
-    return f"{mean(values):.4f}" + (f" ± {stdev(values) / len(values) ** 0.5:.4f}" if len(values) > 1 else "")
 
 
 def gate(runs: Runs, peers: list[str]) -> list[str]:

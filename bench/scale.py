@@ -33,7 +33,7 @@ PREPARE = """
 import sys, time
 from luban.planning import from_words
 from luban.stages.prepare import prepare
-config = from_words({"data": sys.argv[1], "target": ["income"], "set": [f"data.on_disk={sys.argv[2]}"]})
+config = from_words({"data": sys.argv[1], "target": [sys.argv[2]], "set": [f"data.on_disk={sys.argv[3]}"]})
 began = time.perf_counter()
 prepare(sys.argv[1], config)
 print("seconds", time.perf_counter() - began)
@@ -118,9 +118,9 @@ def ingest(rows: int, rounds: int) -> list[str]:
         with tempfile.TemporaryDirectory() as home:
             for name, words in {
                 "polars reads it": [sys.executable, "-c", POLARS, str(path)],
-                "on disk": [sys.executable, "-c", PREPARE, str(path), "true"],
-                "on disk, again": [sys.executable, "-c", PREPARE, str(path), "true"],
-                "in memory": [sys.executable, "-c", PREPARE, str(path), "false"],
+                "on disk": [sys.executable, "-c", PREPARE, str(path), "income", "true"],
+                "on disk, again": [sys.executable, "-c", PREPARE, str(path), "income", "true"],
+                "in memory": [sys.executable, "-c", PREPARE, str(path), "income", "false"],
             }.items():
                 kinds.setdefault(name, []).append(measured(words, home))
     base = median(run["seconds"] for run in kinds["polars reads it"])

@@ -22,6 +22,7 @@ from statistics import mean, median, pstdev
 
 import numpy as np
 import results
+from processes import DATA, venv_of
 
 from luban import reading
 from luban.planning import from_words
@@ -34,7 +35,6 @@ SETS = {
 }
 LUBAN = {"luban (auto)": [], "luban --model trees": ["--model", "trees"], "luban --model tabm": ["--model", "tabm"]}
 PEERS = ["LightGBM", "HistGradientBoosting", "scikit-learn MLP", "AutoGluon tabular"]
-DATA, VENV = results.HERE / ".data", results.HERE / ".venvs" / "autogluon"
 NEEDS = ["autogluon.tabular[lightgbm]==1.6.3"]
 
 
@@ -50,7 +50,7 @@ def files(name: str, split: int) -> tuple[Path, Path]:
     return folder / "train.csv", folder / "test.csv"
 
 
-def run(who: str, name: str, train: Path, test: Path, seed: int) -> tuple[float, float]:
+def run(who: str, name: str, python: Path, train: Path, test: Path, seed: int) -> tuple[float, float]:
     """(the metric on the test rows, seconds of the process)."""
     target, metric = SETS[name]["target"], SETS[name]["metric"]
     with tempfile.TemporaryDirectory() as folder:
@@ -59,7 +59,7 @@ def run(who: str, name: str, train: Path, test: Path, seed: int) -> tuple[float,
             words = [sys.executable, "-m", "luban", "train", str(train), "--target", target, "--test", str(test), "--seed", str(seed)]
             words += ["--metric", metric, "--out", f"{folder}/run", *LUBAN[who]]
         else:
-            words = [str(VENV / "bin" / "python"), str(results.HERE / "peers" / "tables.py"), who, str(train), str(test), target, str(seed)]
+            words = [str(python), str(results.HERE / "peers" / "tables.py"), who, str(train), str(test), target, str(seed)]
         began = time.perf_counter()
         done = subprocess.run(words, env=env, capture_output=True, text=True, cwd=folder)
         seconds = time.perf_counter() - began
@@ -76,15 +76,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--without", action="append", default=[])
     given = parser.parse_args()
-    if not VENV.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
-        subprocess.run([str(VENV / "bin" / "python"), "-m", "pip", "install", "--quiet", *NEEDS], check=True)
+    python = venv_of("autogluon", NEEDS)
     for name in given.names:
         found: dict[str, list[tuple[float, float]]] = {}
         for i in range(given.rounds):
             train, test = files(name, 0 if name == "adult" else i)
             for who in [each for each in (*LUBAN, *PEERS) if each not in given.without]:
-                found.setdefault(who, []).append(run(who, name, train, test, i))
+                found.setdefault(who, []).append(run(who, name, python, train, test, i))
                 print(name, i, who, *(f"{value:.4f}" for value in found[who][-1]), flush=True)
         metric, best = SETS[name]["metric"], min if SETS[name]["metric"] == "rmse" else max
         ranked = sorted(found, key=lambda who: mean(value for value, _ in found[who]), reverse=best is max)

@@ -1,12 +1,10 @@
-"""What every peer shares: the same pictures, the same split, one JSON line. Only numpy, for it runs in each peer's venv."""
+"""What every peer shares: the same pictures, the same split. Only numpy, for it runs in each peer's venv."""
 
 from __future__ import annotations
 
 import argparse
 import gzip
-import json
 import os
-import time
 from pathlib import Path
 
 import numpy as np
@@ -37,12 +35,3 @@ def _idx(name: str) -> np.ndarray:
         raw = file.read()
     sides = np.frombuffer(raw, ">u4", raw[3], 4)
     return np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(sides)
-
-
-def since_spawn() -> float:
-    """Seconds since the parent started this process, imports included."""
-    return time.time() - float(os.environ["BENCH_SPAWNED"])
-
-
-def tell(**facts) -> None:
-    print(json.dumps(facts), flush=True)

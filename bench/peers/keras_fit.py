@@ -11,6 +11,7 @@ import time
 import fashion
 import keras
 import numpy as np
+import spawned
 from keras import layers
 
 args = fashion.words()
@@ -39,12 +40,12 @@ ends = []
 class Clock(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):  # called after the validation of that epoch
         marks.append(time.perf_counter())
-        ends.append(fashion.since_spawn())
+        ends.append(spawned.since_spawn())
 
 
 past = model.fit(x, y, batch_size=fashion.BATCH, epochs=args.epochs, validation_data=(x_valid, y_valid), callbacks=[Clock()], verbose=0)
 test = model.evaluate(x_test, y_test, verbose=0, return_dict=True)["accuracy"]
-fashion.tell(
+spawned.tell(
     epoch_seconds=np.diff(marks).tolist(),
     total_seconds=ends[-1],
     valid=[float(value) for value in past.history["val_accuracy"]],

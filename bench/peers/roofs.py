@@ -10,7 +10,7 @@ import statistics
 import time
 from collections.abc import Callable
 
-import fashion
+import spawned
 import torch
 
 BATCH, LAYERS = 32, [(784, 128), (128, 128), (128, 10)]
@@ -59,4 +59,4 @@ for name, (act, times) in acts.items():
     for threads in sorted({1, most}):
         torch.set_num_threads(threads)
         found.setdefault(name, {})[threads] = seconds(act, times)
-fashion.tell(threads=most, torch=torch.__version__, seconds=found)
+spawned.tell(threads=most, torch=torch.__version__, seconds=found)

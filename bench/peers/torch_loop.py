@@ -9,6 +9,7 @@ import itertools
 import time
 
 import fashion
+import spawned
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -49,8 +50,8 @@ for _ in range(args.epochs):
         optimiser.step()
     valid.append(accuracy(x_valid, y_valid))
     marks.append(time.perf_counter())
-total = fashion.since_spawn()
-fashion.tell(
+total = spawned.since_spawn()
+spawned.tell(
     epoch_seconds=[after - before for before, after in itertools.pairwise(marks)],
     total_seconds=total,
     valid=valid,
