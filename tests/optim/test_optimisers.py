@@ -178,3 +178,27 @@ def test_mistakes_are_named(values, words):
     with pytest.raises(UserError) as error:
         optim.build(values.pop("name"), nn.Linear(2, 1), 0.1, **values)
     assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "theirs"),
+    [
+        ("sgd", lambda weights: torch.optim.SGD(weights, lr=0.1)),
+        ("adagrad", lambda weights: torch.optim.Adagrad(weights, lr=0.1, eps=1e-8)),
+        ("adamw", lambda weights: torch.optim.SparseAdam(weights, lr=0.1)),
+    ],
+)
+def test_a_large_table_is_moved_by_the_rows_that_were_read(name, theirs):
+    torch.manual_seed(0)
+    ours, other = (nn.Embedding(40_000, 4, sparse=True) for _ in range(2))
+    other.load_state_dict(ours.state_dict())
+    before = ours.weight.detach().clone()
+    mine, reference = optim.build(name, ours, lr=0.1, momentum=0.0), theirs(other.parameters())
+    for step in range(5):
+        ids = torch.randint(0, 100, (50,), generator=torch.Generator().manual_seed(step))
+        for table, optimiser in ((ours, mine), (other, reference)):
+            optimiser.zero_grad()
+            (table(ids) * torch.arange(4.0)).square().sum().backward()
+            optimiser.step()
+    assert torch.allclose(ours.weight, other.weight, atol=1e-5)
+    assert torch.equal(ours.weight[100:], before[100:]) and not torch.equal(ours.weight[:100], before[:100])

@@ -29,11 +29,11 @@ class FastText(Model):
     class Config:
         width: int | None = None
         """Of an embedding: small 16, base 64, large 256."""
-        ngrams: int = 3
+        ngrams: int = 2
         """Longest run of tokens that has an embedding of its own; 1 for single tokens."""
         buckets: int | None = None
-        """Embeddings that longer runs share by their hash: some 32 for each training row, 16,384 to 2 million."""
-        dropout: float = 0.3
+        """Embeddings that longer runs share by their hash: some 16 for each training row, 16,384 to 2 million."""
+        dropout: float = 0.5
         """Share of the mean silenced in training."""
 
         def __post_init__(self) -> None:
@@ -44,7 +44,7 @@ class FastText(Model):
         self.key, field = the_tokens(schema)
         self.size = field.size
         ids = field.size + (config.buckets if config.ngrams > 1 else 0)
-        self.bag = nn.EmbeddingBag(ids, config.width, mode="mean", include_last_offset=True)
+        self.bag = nn.EmbeddingBag(ids, config.width, mode="mean", include_last_offset=True, sparse=True)
         nn.init.uniform_(self.bag.weight, -1 / config.width, 1 / config.width)  # fastText's
         self.hush = nn.Dropout(config.dropout)
         self.beside = Beside(schema, self.key, config.width)
@@ -53,10 +53,10 @@ class FastText(Model):
     @classmethod
     def plan(cls, config: Any, schema: Schema, head: Head, n_rows: int, size: str) -> tuple[Any, dict[str, Any], dict[str, str]]:
         width = config.width or {"small": 16, "base": 64, "large": 256}[size]
-        planned = replace(config, width=width, buckets=config.buckets or int(min(max(32 * n_rows, 2**14), 2_000_000)))
-        train = {"batch_size": 64, "epochs": 6, "lr": 1e-3, "optimizer": "adamw", "weight_decay": 0.0, "schedule": "wsd", "warmup": 0.0,
+        planned = replace(config, width=width, buckets=config.buckets or int(min(max(16 * n_rows, 2**14), 2_000_000)))
+        train = {"batch_size": 64, "epochs": 6, "lr": 3e-3, "optimizer": "adamw", "weight_decay": 0.0, "schedule": "wsd", "warmup": 0.0,
                  "clip": 0.0, "ema": 0.0, "patience": 3}  # fmt: skip
-        return planned, train, {"model.buckets": "some 32 for each row"}
+        return planned, train, {"model.buckets": "some 16 for each row"}
 
     def features(self, batch: Batch) -> Tensor:
         tokens = runs(batch[self.key], self.config.ngrams, self.size, self.config.buckets)

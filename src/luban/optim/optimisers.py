@@ -222,7 +222,10 @@ class _Elementwise:
         for group in self.param_groups:
             moved = [(first + i, p) for i, p in enumerate(group["params"]) if p.grad is not None]
             first += len(group["params"])
-            if moved:
+            for place, p in moved:
+                if p.grad.is_sparse:
+                    self._move_rows(p, self.states([p], [place])[0], group["lr"])
+            if moved := [(place, p) for place, p in moved if not p.grad.is_sparse]:
                 params = [p for _, p in moved]
                 self._move(params, self.states(params, [place for place, _ in moved]), group["lr"], group["weight_decay"])
 
@@ -261,6 +264,26 @@ class _Elementwise:
         else:
             adam(params, grads, of("exp_avg"), of("exp_avg_sq"), [], of("step"), fused=fused, decoupled_weight_decay=self.name != "adam",
                  amsgrad=False, beta1=0.9, beta2=0.999, lr=lr, weight_decay=decay, eps=1e-8, maximize=False)  # fmt: skip
+
+    def _move_rows(self, p: Tensor, state: dict[str, Tensor], lr: float) -> None:
+        """The rows of a table of embeddings that a batch has read, and only they: a step costs what its rows cost, however large the table.
+        Moments of the others stand still, as in torch's SparseAdam; neither decay nor momentum."""
+        grad = p.grad.coalesce()
+        at, g = grad.indices()[0], grad.values()
+        if self.name == "sgd":
+            p.index_add_(0, at, g, alpha=-lr)
+            return
+        state["step"] += 1
+        n, kept = float(state["step"]), {key: value.index_select(0, at) for key, value in state.items() if key != "step"}
+        if self.name in ("adagrad", "rmsprop"):
+            seen = kept["sum"].addcmul_(g, g) if self.name == "adagrad" else kept["square_avg"].mul_(0.99).addcmul_(g, g, value=0.01)
+            move, rate = g / (seen.sqrt() + 1e-8), lr
+        else:
+            first, second = kept["exp_avg"].lerp_(g, 0.1), kept["exp_avg_sq"].mul_(0.999).addcmul_(g, g, value=0.001)
+            move, rate = first / ((second / (1 - 0.999**n)).sqrt_() + 1e-8), lr / (1 - 0.9**n)
+        for key, value in kept.items():
+            state[key].index_copy_(0, at, value)
+        p.index_add_(0, at, move, alpha=-rate)
 
     def state_dict(self) -> dict[str, Any]:
         return {"state": self.state, "param_groups": []}
