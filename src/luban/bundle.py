@@ -13,6 +13,7 @@ its source is trusted: on the machine that trained it, or where it is named agai
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -356,13 +357,25 @@ def _device(model: Model) -> torch.device:
     return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 
+@contextlib.contextmanager
+def _threads(model: Model) -> Iterator[None]:
+    """As many processor threads as the model is fastest with."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(min(before, model.threads or before))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 @torch.inference_mode()
 def predict_all(model: Model, task: Task, head: Head, batch: Batch, ask: Any) -> Batch:
     """task.predict over all of `batch`, pass by pass; the answers lie on the CPU."""
     model.eval()
     device, most = _device(model), _pass(model)
-    return _joined(task.predict(model, to_device(piece_of(batch, start, start + most), device), head, ask)
-                   for start in range(0, size_of(batch), most))  # fmt: skip
+    with _threads(model):
+        return _joined(task.predict(model, to_device(piece_of(batch, start, start + most), device), head, ask)
+                       for start in range(0, size_of(batch), most))  # fmt: skip
 
 
 @torch.inference_mode()
@@ -371,10 +384,11 @@ def judge(model: Model, task: Task, head: Head, examples: Examples) -> tuple[Bat
     model.eval()
     device, judged, truth = _device(model), [], []
     order = examples.lengths.argsort(stable=True) if model.ragged else torch.arange(len(examples))
-    for numbers in order.split(_pass(model)):
-        batch = examples[numbers]
-        judged.append(task.judge(model, to_device(batch, device), head))
-        truth.append({key: batch[key] for key in head.keys})
+    with _threads(model):
+        for numbers in order.split(_pass(model)):
+            batch = examples[numbers]
+            judged.append(task.judge(model, to_device(batch, device), head))
+            truth.append({key: batch[key] for key in head.keys})
     back = order.argsort()
     first, second = ({key: value[back] for key, value in _joined(made).items()} for made in (judged, truth))
     return first, second

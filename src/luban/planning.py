@@ -329,7 +329,7 @@ def finish(planned: Plan, config: Config, model: Model, n_train: int, n_valid: i
     values: dict[str, Any] = {
         "steps": steps,
         "eval_every": train.eval_every or min(often, steps),
-        "threads": train.threads or (1 if cost * train.batch_size < 2e8 else cores()),
+        "threads": train.threads or model.threads or (1 if cost * train.batch_size < 2e8 else cores()),
         "precision": train.precision,
     }
     if train.shuffle is None:

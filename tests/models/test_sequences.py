@@ -6,9 +6,10 @@ import polars as pl
 import pytest
 import torch
 
+from luban.bundle import predict_all
 from luban.core.batch import Ragged
 from luban.core.contract import Head, Part, Schema
-from luban.core.registry import FIELDS, MODELS
+from luban.core.registry import FIELDS, MODELS, TASKS
 from luban.data import alike
 from luban.layers.recurrent import along, turned
 from luban.layers.sequences import disturbed, padded, pooled
@@ -95,3 +96,17 @@ def test_disturbed_in_training_only():
     assert torch.equal(swapped.sort(1).values, ids.sort(1).values) and not torch.equal(swapped, ids) and not swapped[:, 6:].any()
     model = built("lstm", drop=0.5, swap=0.2)
     assert torch.equal(model(BATCH), model(BATCH))
+
+
+def test_recurrent_models_answer_on_one_thread_and_leave_the_others_as_they_were():
+    """Barriers at each token make a second thread several times slower on a busy machine."""
+    before, seen = torch.get_num_threads(), []
+    torch.set_num_threads(2)
+    try:
+        for name in ("lstm", "textcnn"):
+            model = built(name)
+            model.register_forward_hook(lambda *_: seen.append(torch.get_num_threads()))
+            predict_all(model, TASKS["classify"](), HEAD, BATCH, None)
+        assert seen == [1, 2] and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

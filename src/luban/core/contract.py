@@ -472,6 +472,8 @@ class Model(nn.Module):
 
     ragged: ClassVar[bool] = False
     """Does a row cost as much as the longest in its batch? Then batches are made of rows of about one length."""
+    threads: ClassVar[int] = 0
+    """Processor threads that it is fastest with; 0: the more the better, where its steps are large."""
     traceable: ClassVar[bool] = False
     """Does a training step take the same operations, whatever the data? Then a long training may run it as a recorded graph."""
     rate: ClassVar[float] = 1.5e10

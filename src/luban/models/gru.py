@@ -13,6 +13,7 @@ from luban.layers.sequences import SequenceModel
 
 class Gru(SequenceModel):
     Config = recurrent.Config
+    threads = recurrent.THREADS
     gives = SequenceModel.gives | {"tags", "masked"}
 
     @classmethod
