@@ -151,7 +151,9 @@ def assign(table: Table, test: Table | None, config: DataConfig, task: Task, bad
                 part = _fewer(table, part, TRAIN, config.labels - valid, config, task, fields)
         if semi:
             part[part > TEST] = UNLABELLED
-            more = _unlabelled(whole, given, table, part, np.setdiff1d(np.arange(whole.height), [*kept, *bad]), config)
+            more = _unlabelled(
+                whole, given, table, part, np.setdiff1d(np.arange(whole.height), np.concatenate([kept, np.asarray(bad, np.int64)])), config
+            )
             kept, part = np.concatenate([kept, more]), np.concatenate([part, np.full(len(more), UNLABELLED, np.uint8)])
             order = kept.argsort(kind="stable")
             table, kept, part = picked(whole, kept[order]), kept[order], part[order]
