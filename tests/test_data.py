@@ -285,5 +285,5 @@ def test_fewer_training_rows_leave_the_others_out(caplog):
     assert 180 <= len(kept) <= 220 and 0.2 < (kept["y"] == "a").mean() < 0.3
     assert "neither trained on nor scored" in caplog.text
     for wrong in (0, 5_000):
-        with pytest.raises(UserError, match=r"data.train_rows asks for [\d,]+ of the 1,6\d\d rows to train on"):
+        with pytest.raises(UserError, match=r"data.train_rows=\d+ would take [\d,]+ of the 1,6\d\d rows to train on"):
             prepare(table, from_words({"target": ["y"], "set": [f"data.train_rows={wrong}"]}))

@@ -31,7 +31,8 @@ def fit_schema(rows: Rows, config: DataConfig, chosen: dict[str, Any], task: Tas
 
     usual: {field: its options} where the user leaves them open. known: fields that were fitted before, and stay.
     """
-    before = {each.columns[0]: each for each in known.fields.values() if each.columns[0] not in chosen} if known else {}
+    read = {**known.inputs, **{key: each for key, each in known.targets.items() if each.columns[0] in config.target}} if known else {}
+    before = {each.columns[0]: each for each in read.values() if each.columns[0] not in chosen}
     for name in chosen:
         splitting.need_column(rows.table, name, "fields")
     train, seen = rows.part == TRAIN, (rows.part == TRAIN) | (rows.part == UNLABELLED)

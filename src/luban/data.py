@@ -23,6 +23,7 @@ from luban.core.device import side_by_side
 from luban.core.errors import BadCells, UserError, did_you_mean, listed
 from luban.core.notes import say
 from luban.core.table import DiskTable, Pieces
+from luban.few import classes, fewer, may_be_used, unlabelled
 from luban.splitting import TEST, TRAIN, UNLABELLED, VALID
 
 
@@ -42,8 +43,8 @@ class DataConfig:
     train_rows: int | None = None
     """Train on about so many rows only, drawn by their hash within each class: a quick try, or how much more data would buy."""
     labels: int | None = None
-    """Use the answers of about so many training and validation rows only, drawn by their hash within each class: what few labels give,
-    and with train.semi, what the rows without one add."""
+    """Beside the test part, use the answers of about so many rows only, a quarter of them to validate on, drawn by their hash within each
+    class: what few labels give; and with train.semi, what the rows without one add."""
     split: str | None = None
     """The column that says train, valid or test; a column called `split` that holds such words is found by itself. "": no column does."""
     split_seed: int = 0
@@ -115,9 +116,8 @@ def assign(table: Table, test: Table | None, config: DataConfig, task: Task, bad
 
     bad: rows that are not to be used, as `Rows.numbers` counts them. semi: rows without an answer are kept, as UNLABELLED.
     """
-    if semi and (config.time or not task.labelled):
-        why = "rows without an answer may be newer than those tested (--time)" if config.time else "here, no row has an answer of its own"
-        raise UserError(f"train.semi has no meaning: {why}. Leave it out.")
+    if semi:
+        may_be_used(config, task)
     if config.group and config.time:
         raise UserError("--group and --time cannot both decide which rows are tested. Choose one of them.")
     height = table.height
@@ -132,7 +132,7 @@ def assign(table: Table, test: Table | None, config: DataConfig, task: Task, bad
         facts: dict[str, Any] = {"rows_without_target": table.height - len(kept)}
         if len(bad):
             gone = np.isin(kept, bad)
-            facts |= {"rows_unreadable": int(gone.sum()), "unreadable": kept[gone].tolist()}  # by which `evaluate` finds the parts again
+            facts |= {"rows_unreadable": len(bad), "unreadable": np.asarray(bad).tolist()}  # by which `evaluate` finds the parts again
             kept = kept[~gone]
             if not len(kept):
                 raise UserError("not one row is left: in each some cell cannot be read.")
@@ -142,21 +142,18 @@ def assign(table: Table, test: Table | None, config: DataConfig, task: Task, bad
         table, part = picked(table, kept), part[kept]
         with cells.picked(kept):
             part, facts["split"], facts["drawn"] = _parts(table, part, config, task, fields)
+            if (asked := [each for each in ("train_rows", "labels") if getattr(config, each) is not None]) and not task.labelled:
+                raise UserError(f"data.{asked[0]} is for rows that stand by themselves; here, say data.shares as numbers of rows.")
             if config.train_rows is not None:
-                part = _fewer(table, part, TRAIN, config.train_rows, config, task, fields)
+                part = fewer(table, part, TRAIN, "train_rows", config.train_rows, config, fields)
             if config.labels is not None:
-                both = (part == TRAIN).sum() + (part == VALID).sum()
-                valid = max(1, round(config.labels * (part == VALID).sum() / both))
-                part = _fewer(table, part, VALID, valid, config, task, fields)
-                part = _fewer(table, part, TRAIN, config.labels - valid, config, task, fields)
+                valid = min(max(1, config.labels // 4), int((part == VALID).sum()))  # of few, a tenth cannot tell models apart
+                aside = UNLABELLED if semi else TEST + 1
+                part = fewer(table, part, VALID, "labels", valid, config, fields, aside)
+                part = fewer(table, part, TRAIN, "labels", config.labels - valid, config, fields, aside)
         if semi:
-            part[part > TEST] = UNLABELLED
-            more = _unlabelled(
-                whole, given, table, part, np.setdiff1d(np.arange(whole.height), np.concatenate([kept, np.asarray(bad, np.int64)])), config
-            )
-            kept, part = np.concatenate([kept, more]), np.concatenate([part, np.full(len(more), UNLABELLED, np.uint8)])
-            order = kept.argsort(kind="stable")
-            table, kept, part = picked(whole, kept[order]), kept[order], part[order]
+            part, kept = unlabelled(whole, given, part, kept, bad, config)
+            table = picked(whole, kept)
             facts["rows_unlabelled"] = int((part == UNLABELLED).sum())
             say(f"{facts['rows_unlabelled']:,} rows without an answer are used as such")
     if beyond := int((part == TEST + 1).sum()):  # they stay, for a forecast goes on from the end of the data
@@ -177,39 +174,6 @@ def joined(table: Table, test: Table | None) -> tuple[Table, Callable[[int], str
 def picked(table: Table, rows: np.ndarray) -> Table:
     """These rows, by number; where they are all, in order, nothing is copied."""
     return table if len(rows) == table.height and (rows == np.arange(len(rows))).all() else table[rows]
-
-
-def _unlabelled(whole: Table, given: np.ndarray, table: Table, part: np.ndarray, gone: np.ndarray, config: DataConfig) -> np.ndarray:
-    """Which of the rows without an answer may be learned from: none that is tested or validated on, by the split column or given test rows,
-    nor one of their groups, nor their copy."""
-    gone = gone[given[gone] != TEST]
-    if config.split != "" and (name := config.split or "split") in whole.columns:
-        named = splitting.by_column(whole.get_column(name).gather(gone))
-        gone = gone if named is None else gone[named == TRAIN]
-    inputs = [config.group] if config.group else [name for name in whole.columns if name not in (*config.target, *config.drop)]
-    seen, new = (
-        splitting.row_hash(each.select(inputs), config.split_seed)
-        for each in (table[np.flatnonzero((part == VALID) | (part == TEST))], whole[gone])
-    )
-    return gone[~np.isin(new, seen)]
-
-
-def _fewer(table: Table, part: np.ndarray, which: int, most: int, config: DataConfig, task: Task, fields: dict[str, str]) -> np.ndarray:
-    """About `most` of the rows of a part, the others in no part."""
-    train = np.flatnonzero(part == which)
-    if not task.labelled:
-        raise UserError("data.train_rows is for rows that stand by themselves; here, say data.shares as numbers of rows.")
-    if not 0 < most <= len(train):
-        what = f"data.labels={config.labels} would take" if config.labels else "data.train_rows asks for"
-        raise UserError(
-            f"{what} {most:,} of the {len(train):,} rows to {'train' if which == TRAIN else 'validate'} on. Take from 1 to all."
-        )
-    few, share = table[train], most / len(train)
-    # another hash than the split's, which gave them low ones
-    hashes = splitting.row_hash(few.drop(list(config.target)), config.split_seed + 1)
-    part = part.copy()
-    part[train[splitting.within_classes(hashes, _classes(few, config, fields), (share, 1 - share, 0.0)) != TRAIN]] = TEST + 1
-    return part
 
 
 def used(table: Table, targets: Sequence[str], task: Task, semi: bool = False) -> tuple[np.ndarray, dict[str, str]]:
@@ -239,7 +203,7 @@ def _parts(table: Table, part: np.ndarray, config: DataConfig, task: Task, field
         hashes = splitting.row_hash(splitting.need_column(table, config.group, "--group").to_frame(), config.split_seed)
     else:
         hashes = splitting.told_apart(splitting.row_hash(inputs, config.split_seed))  # rows with equal inputs have equal ones
-    classes = _classes(table, config, fields)
+    strata = classes(table, config, fields)
     time = splitting.need_column(table, config.time, "--time") if config.time else None
     if sum(shares) > 1.5:
         raise UserError(f"data.shares as numbers of rows, {list(config.shares)}, needs rows in an order; give shares that add up to 1.")
@@ -251,23 +215,16 @@ def _parts(table: Table, part: np.ndarray, config: DataConfig, task: Task, field
         part, how = splitting.by_time(time, shares), f"by time ({config.time})"
     else:
         how = f"by {config.group}" if config.group else "by a stable hash of the row"
-        part = splitting.within_classes(hashes, classes, shares)
+        part = splitting.within_classes(hashes, strata, shares)
     if not (part == VALID).any():
         part, train, fraction = part.copy(), np.flatnonzero(part == TRAIN), shares[VALID] / (shares[TRAIN] + shares[VALID])
         with cells.picked(train):
             own = None if task.labelled else task.split(table[train], (1 - fraction, fraction, 0.0))
         if own is None:
-            part = splitting.carve_valid(part, hashes, classes, time, fraction)
+            part = splitting.carve_valid(part, hashes, strata, time, fraction)
         else:
             part[train] = own[0]
     return part, how, from_column is None and not given and time is None
-
-
-def _classes(table: Table, config: DataConfig, fields: dict[str, str]) -> np.ndarray:
-    """The class of each row as a number, to split within; all 0 where targets are numbers, several, or rows go by group."""
-    if config.group or list(fields.values()) != ["category"]:
-        return np.zeros(table.height, np.uint32)
-    return table.get_column(config.target[0]).cast(pl.String).cast(pl.Categorical).to_physical().to_numpy()
 
 
 def _shares(shares: Sequence[float]) -> tuple[float, float, float]:
@@ -303,6 +260,8 @@ def reworded(rows: Rows, schema: Schema) -> Rows:
     for each in schema.inputs.values():
         with cells.numbered(rows.names), cells.picked(train):
             other = each.reworded(rows.table.get_column(each.columns[0]).gather(train))
+        if other is not None and isinstance(rows.table, DiskTable):
+            raise UserError("rows in other words must lie in memory: --set data.on_disk=false.")
         if other is not None:
             tables.append(rows.table[train].with_columns(other))
             say(f"{len(train):,} training rows are read again in other words of {each.columns[0]!r}")

@@ -30,6 +30,7 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.model = self.path / "model"
         self.report = self.path / "report.json"
+        self.learned = self.path / "learned.npy"
         self.page = self.path / "report.html"
 
     @property

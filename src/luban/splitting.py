@@ -258,6 +258,12 @@ def by_column(column: pl.Series) -> np.ndarray | None:
     return words.replace_strict(_WORDS, return_dtype=pl.UInt8).to_numpy(writable=True)
 
 
+def held_out(column: pl.Series) -> np.ndarray:
+    """(N,) bool: cells of a split column that say valid or test, whatever stands in the others."""
+    words = column.cast(pl.String, strict=False).str.strip_chars().str.to_lowercase().str.replace(r"\.0$", "")
+    return words.replace_strict(_WORDS, default=TRAIN, return_dtype=pl.UInt8).to_numpy() != TRAIN
+
+
 def carve_valid(part: np.ndarray, hashes: np.ndarray, classes: np.ndarray, time: pl.Series | None, fraction: float) -> np.ndarray:
     """Takes a validation part out of the training rows, where none was given: the newest by `time`, else by their hash."""
     part, train = part.copy(), np.flatnonzero(part == TRAIN)

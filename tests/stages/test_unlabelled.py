@@ -78,9 +78,9 @@ def test_nothing_is_kept_that_buys_nothing(cancer, tmp_path):
 @pytest.mark.parametrize(
     ("words", "wrong"),
     [
-        ({"time": "mean radius"}, "train.semi has no meaning"),
+        ({"time": "mean radius"}, "train.semi and --time cannot go together"),
         ({"folds": 3}, "cannot go together"),
-        ({"target": "mean radius"}, "train.semi cannot"),
+        ({"target": "mean radius"}, "train.semi is for questions of one class a row"),
     ],
 )
 def test_refused(cancer, tmp_path, words, wrong):

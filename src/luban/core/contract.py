@@ -510,6 +510,9 @@ class Model(nn.Module):
         """(B, head.size), or (B, K, head.size) for an ensemble."""
         raise NotImplementedError
 
+    goes_on: bool = False
+    """Has it the weights of another run? Then `look` and `solve` do not replace them by others."""
+
     def look(self, train: Examples) -> None:
         """Called once before the first step, never where `solve` replaces the loop. What is found lives in buffers, and is said aloud."""
 

@@ -111,12 +111,12 @@ class Hf(Model):
         self._begin(train, clock)
 
     def _begin(self, train: Examples, clock: Clock | None) -> None:
-        """The weights learned elsewhere, then the best output for their features."""
-        backbone = getattr(self, self.name)
-        # safetensors only: the older format of such folders is a pickle
-        transformers.utils.logging.disable_progress_bar()
-        theirs = transformers.AutoModel.from_pretrained(folder_of(self.config.path), use_safetensors=True).state_dict()
-        backbone.load_state_dict(theirs, strict=False)
+        """The weights learned elsewhere, unless those of a run are there; then the best output for their features."""
+        if not self.goes_on:
+            # safetensors only: the older format of such folders is a pickle
+            transformers.utils.logging.disable_progress_bar()
+            theirs = transformers.AutoModel.from_pretrained(folder_of(self.config.path), use_safetensors=True).state_dict()
+            getattr(self, self.name).load_state_dict(theirs, strict=False)
         if self.embeds:
             return
         say(f"{self.config.path}: features of {len(train):,} rows")

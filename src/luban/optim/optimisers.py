@@ -19,7 +19,7 @@ from torch.optim.rmsprop import rmsprop
 from torch.optim.sgd import sgd
 
 from luban.core.errors import UserError, did_you_mean, listed
-from luban.core.notes import warn
+from luban.core.notes import say, warn
 
 FUSED = {"sgd": ("momentum_buffer", "", ""), "adam": ("exp_avg", "exp_avg_sq", "step"), "adamw": ("exp_avg", "exp_avg_sq", "step")}
 """Those with one kernel for the whole move, and what it keeps for each weight."""
@@ -46,6 +46,8 @@ def build(name: str, model: nn.Module, lr: float, *, momentum: float = 0.9, nest
     hidden = _hidden_matrices(model) if name == "muon" else []
     taken = {id(weight) for weight in hidden}
     rest = {key: p for key, p in model.named_parameters() if p.requires_grad and id(p) not in taken}
+    if any(getattr(module, "sparse", False) for module in model.modules()) and (weight_decay or (momentum and name in ("sgd", "rmsprop"))):
+        say("a table of embeddings is moved by the rows that are read, without decay and without momentum")
     buffers, groups = [], []
     for members, decay in _by_decay(model, rest, weight_decay):
         small = sum(p.numel() for p in members) <= FLAT_LIMIT
@@ -106,7 +108,10 @@ class Optimiser:
     def clip(self, most: float) -> Tensor:
         """Scales all gradients so that their common norm is at most `most`. Returns the norm before, still on its device (no sync)."""
         self._gather()
-        grads = [weight.grad for weight in self.weights if weight.grad is not None]
+        for weight in self.weights:
+            if weight.grad is not None and weight.grad.is_sparse:
+                weight.grad = weight.grad.coalesce()
+        grads = [g.values() if (g := weight.grad).is_sparse else g for weight in self.weights if weight.grad is not None]
         norm = torch.nn.utils.get_total_norm(grads)
         # torch's own clip_grads_with_norm_ wants parameters; the constant is its guard against dividing by 0
         torch._foreach_mul_(grads, (most / (norm + 1e-6)).clamp(max=1.0))
@@ -268,7 +273,7 @@ class _Elementwise:
     def _move_rows(self, p: Tensor, state: dict[str, Tensor], lr: float) -> None:
         """The rows of a table of embeddings that a batch has read, and only they: a step costs what its rows cost, however large the table.
         Moments of the others stand still, as in torch's SparseAdam; neither decay nor momentum."""
-        grad = p.grad.coalesce()
+        grad = p.grad.coalesce()  # nothing is done where `clip` has done it
         at, g = grad.indices()[0], grad.values()
         if self.name == "sgd":
             p.index_add_(0, at, g, alpha=-lr)

@@ -149,7 +149,7 @@ def _bought(of: Mapping[str, Any], zh: bool) -> str:
         return f" {what}带来的：{of['with']} {value:.4f}，不用它时 {of['without']} {plain:.4f}；{kept}。"
     between = f" (paired difference {of['interval'][0]:+.4f} to {of['interval'][1]:+.4f}, 95 %)" if of["interval"] and of["kept"] else ""
     end = f"{between}." if of["kept"] else "; on validation it bought nothing, so it is not kept."
-    return f" What {what} bought: {of['with']} reaches {value:.4f}, without them {of['without']} {plain:.4f}{end}"
+    return f" What {what} bought: {of['with']} reaches {value:.4f}, without it {of['without']} {plain:.4f}{end}"
 
 
 def folds(of: Mapping[str, Any], metric: str, language: str) -> str:

@@ -87,7 +87,7 @@ def draft_all(prepared: Prepared, network: Any) -> list[Draft]:
             alone.append(
                 dataclasses.replace(copy.deepcopy(chosen), label=f"{name} from {run}", extra=f"the run {run}", start=prepared.start)
             )
-        return alone + _on_all_rows(prepared, [chosen])
+        return alone + _on_all_rows(prepared, [chosen], options)
     if options:
         raise UserError(f"model.{next(iter(options))} belongs to one model: name it with --model ({listed(MODELS.names(), 40)}).")
     scores = [(promise(cls, prepared), name) for name, cls in MODELS.items() if fits(cls, prepared)]
@@ -100,20 +100,23 @@ def draft_all(prepared: Prepared, network: Any) -> list[Draft]:
     besides = f", beside {', '.join(simple)}," if simple else ""
     say(f"model: auto tries {', '.join(names)}{besides} and keeps the best by {prepared.metric} on validation")
     drafts = [draft(name, prepared, None, {}) for name in simple + names]
-    return drafts + _on_all_rows(prepared, drafts)
+    return drafts + _on_all_rows(prepared, drafts, {})
 
 
 ROWS = "rows without an answer"
+ROUNDS = 3
+"""Students that learn from them, one after the other, at most; see unlabelled.py."""
 
 
-def _on_all_rows(prepared: Prepared, drafts: list[Draft]) -> list[Draft]:
-    """Of these, the ones that can learn from rows without an answer, where there are such: beside what the answers alone give."""
+def _on_all_rows(prepared: Prepared, drafts: list[Draft], asked: dict[str, Any]) -> list[Draft]:
+    """Of these, the ones that can learn from rows without an answer, where there are such: beside what the answers alone give. asked: what
+    the user set of the model."""
     if not prepared.config.train.semi:
         return []
     able = [each for each in drafts if each.model.unlabelled]
     return [
         dataclasses.replace(
-            draft(each.name, prepared, None, {**configs.to_dict(each.plan.model), **each.model.unlabelled}),
+            draft(each.name, prepared, None, {**configs.to_dict(each.plan.model), **each.model.unlabelled, **asked}),
             label=f"{each.name} on all rows",
             extra=ROWS,
             surveys=True,
@@ -225,7 +228,7 @@ class Workshop:
         too. Of several that promise something, the best two are then joined by each model that can, at no further cost."""
         trained = {}
         for done, each in enumerate(sorted(drafts, key=lambda each: not each.model.solves)):
-            self.clock.allot(len(drafts) - done + (self.prepared.config.folds or 0))
+            self.clock.allot(len(drafts) - done + (self.prepared.config.folds or 0) + ROUNDS * self.prepared.config.train.semi)
             trained[each.label or each.name] = self.train(each)
         able = {name: each for name, each in trained.items() if promise(type(each.bundle.model), self.prepared) and not each.of.extra}
         if len(able) > 1:
@@ -243,8 +246,9 @@ class Workshop:
             for i, member in enumerate(one.plan.model.members):
                 options = {key: value for key, value in member.items() if key != "name"}
                 made = draft(member["name"], self.prepared, None, options)
-                members.append(self.train(dataclasses.replace(made, label=f"{i}.{made.name}")))
-            return self._join(one.name, type(one.model), members)
+                members.append(self.train(dataclasses.replace(made, label=f"{one.label + ', ' if one.label else ''}{i}.{made.name}")))
+            joined = self._join(one.name, type(one.model), members)
+            return dataclasses.replace(joined, of=dataclasses.replace(joined.of, label=one.label, extra=one.extra))
         began = self.clock.seconds()
         if one.model.solves:
             ready = self.prepared
@@ -255,6 +259,8 @@ class Workshop:
             torch.manual_seed(ready.config.seed)
             if one.surveys:
                 one.model.survey(ready.unlabelled.thinned(most))
+            if one.start:
+                origin.take(one.model, ready.schema, one.start)
             one.model.solve(train, valid, self.clock)
             if self.clock.stopped():
                 raise Interrupted(str(self.folder.path))
@@ -265,9 +271,9 @@ class Workshop:
         ready, c = self.prepared, one.plan.train
         if one.surveys:
             one.model.survey(ready.unlabelled)
-        one.model.look(ready.examples[TRAIN])
         if one.start:
             origin.take(one.model, ready.schema, one.start)
+        one.model.look(ready.examples[TRAIN])
         job = Job(one.label or one.name, one.model, ready, c, self.folder, pick_device(c.device))
         if self.clock.limit < float("inf"):
             job.config = within(job, max(0.1, self.clock.seconds_left()))

@@ -103,7 +103,9 @@ def _agreement(truth: np.ndarray, scores: np.ndarray) -> Measured:
     say(f"scoring {len(truth):,} pairs")
     names, draws = tuple(family("agreement")), draw(len(truth))
     found = compute("agreement", names, truth, scores)
-    if draws is None or not found:
+    if not found:
+        raise UserError(f"{len(truth):,} pairs whose scores are all the same, or one alone, have no order to agree with. Give others.")
+    if draws is None:
         return Measured(found)
     at = (truth[draws.numbers], scores[draws.numbers])
     drawn, once = (resampled("agreement", names, *at, w) for w in (draws.counts, np.ones((len(draws.numbers), 1))))

@@ -7,16 +7,21 @@ to tell good ones from bad): the columns are read as that run read them, the net
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from luban import splitting
 from luban.bundle import Bundle, load
 from luban.core.contract import Model, Schema
 from luban.core.errors import UserError
-from luban.core.notes import say
-from luban.folders import find
+from luban.core.notes import say, warn
+from luban.data import Rows
+from luban.folders import all_runs, find
 from luban.planning import Config
+from luban.splitting import TEST, TRAIN, UNLABELLED, VALID
 
 ANSWERING = ("output", "steps")
 """Modules of a model that belong to the answers: where these are others, they begin anew."""
@@ -26,7 +31,7 @@ def opened(config: Config) -> tuple[Bundle | None, Config]:
     """The run to go on from, and the configuration with what it says where the user says nothing: question, model and their options."""
     if config.start is None:
         return None, config
-    bundle = load(config.start)
+    bundle = load(_finished(config.start))
     if bundle.model.solves or bundle.model.joins:
         raise UserError(f"--from {config.start}: a {bundle.info['model']['name']} is solved at once and has no steps to go on with. "
                         "Train anew on all rows.")  # fmt: skip
@@ -37,10 +42,10 @@ def opened(config: Config) -> tuple[Bundle | None, Config]:
         raise UserError(f"--from {config.start} is a {theirs}, whose weights a {mine} cannot take. Leave --model out.")
     config = dataclasses.replace(
         config,
-        start=str(find(config.start).path),
+        start=str(_finished(config.start)),
         model={"name": theirs, **bundle.info["model"]["config"], **config.model},
     )
-    targets = tuple(each.columns[0] for each in bundle.schema.targets.values())
+    targets = tuple(each.columns[0] for each in (bundle.schema.targets if bundle.task.labelled else bundle.schema.inputs).values())
     question = bundle.info["task"]["name"]
     if config.task.get("name") in (None, question) and config.data.target in ((), targets):
         data = dataclasses.replace(config.data, target=targets) if bundle.task.labelled else config.data
@@ -48,11 +53,46 @@ def opened(config: Config) -> tuple[Bundle | None, Config]:
     return bundle, config
 
 
+def _finished(run: str) -> Path:
+    """`last` is the last that has finished: a training that was stopped, and began with these words, is resumed with them."""
+    if run == "last" and not find(run).finished and (done := [each for each in all_runs() if each.finished]):
+        return done[-1].path
+    return find(run).path
+
+
+MOST = 2_000_000
+"""Rows up to which a run remembers which ones it learned from, 8 bytes each."""
+
+
+def remember(rows: Rows, schema: Schema, file: Path) -> None:
+    """Keeps a hash of each row that was trained or validated on, for a run that goes on from this one."""
+    if len(rows.part) <= MOST:
+        np.save(file, np.sort(_hashes(rows, schema)[np.isin(rows.part, (TRAIN, VALID, UNLABELLED))]))
+
+
+def recall(rows: Rows, start: Bundle, file: Path) -> None:
+    """Says how many of the rows that are to judge the run had learned from: what it learned of them flatters the figures."""
+    if not file.exists() or any(each.columns[0] not in rows.table.columns for each in start.schema.inputs.values()):
+        return
+    hashes, known = _hashes(rows, start.schema), np.load(file)
+    for part, name in ((VALID, "validation"), (TEST, "test")):
+        mine = hashes[rows.part == part]
+        if n := int(np.isin(mine, known).sum()):
+            answers = "" if start.schema.targets else ", though not from their answers"
+            warn(f"{n:,} of the {len(mine):,} {name} rows are rows that the run to go on from had learned from{answers}: figures flatter. "
+                 "Split alike, or test on others: --test FILE.")  # fmt: skip
+
+
+def _hashes(rows: Rows, schema: Schema) -> np.ndarray:
+    return splitting.row_hash(rows.table.select([each.columns[0] for each in schema.inputs.values()]), 0)
+
+
 def take(model: Model, schema: Schema, start: Bundle) -> None:
     """The weights of `start` wherever a tensor has the same place and shape; columns find theirs by name. Says how many came along."""
     keys = {old: new for old, theirs in start.schema.fields.items() for new, ours in schema.fields.items() if same(ours, theirs)}
     answers = {name: each for name, each in schema.targets.items() if name not in keys.values()}
     found = {".".join(keys.get(part, part) for part in name.split(".")): value for name, value in start.model.state_dict().items()}
+    model.goes_on = True
     with torch.no_grad():
         mine = model.state_dict()
         taken = [name for name, value in mine.items()

@@ -155,8 +155,7 @@ def _encoded(table: Table, test: Table | None, config: Config, task: Task, folde
             if each.columns[0] in task.taken:
                 raise UserError(f"a column of our own answers is called {each.columns[0]!r}, too. Give yours another name.")
         _print_schema(schema)
-        if not isinstance(rows.table, DiskTable):
-            rows = reworded(rows, schema)
+        rows = reworded(rows, schema)
         try:
             return rows, schema, encode(schema, rows, folder)
         except BadCells as error:

@@ -24,12 +24,13 @@ from luban.core.errors import UserError
 from luban.core.files import read_json, write_json, write_text
 from luban.core.notes import say
 from luban.core.registry import MODELS
-from luban.folders import RunFolder, all_runs, new_run, remember
+from luban.folders import RunFolder, all_runs, find, new_run, remember
 from luban.planning import Config, from_words, to_yaml
 from luban.report.card import card
 from luban.report.page import page
 from luban.report.words import verdict as verdict_words
 from luban.splitting import PARTS, TEST, TRAIN, VALID
+from luban.stages import origin
 from luban.stages.assess import assess, beside, detail, difference, draws_of, groups_of, learning
 from luban.stages.candidates import BESIDE, Trained, Workshop, baseline_names, choose, draft, draft_all, name_of, promise, rank
 from luban.stages.clock import RunClock
@@ -148,6 +149,9 @@ def _run(data: Any, config: Config, out: str | Path | None, resume: bool, networ
     pick_device(config.train.device)
     baselines = baseline_names(prepared)
     folder = _begin(prepared, out, resume)
+    origin.remember(prepared.rows, prepared.schema, folder.learned)
+    if prepared.start:
+        origin.recall(prepared.rows, prepared.start, find(prepared.config.start).learned)
     with followed(config.tracking, folder, hooks) as told:
         workshop = Workshop(prepared, folder, clock, told)
         with clock.listening():

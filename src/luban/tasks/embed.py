@@ -141,8 +141,11 @@ class Embed(Task):
 
     def compared(self, table: Table, answer: Callable[[Table], Table]) -> tuple[np.ndarray, np.ndarray] | None:
         """Pairs are three columns, two of words and a `score`; the model's is the cosine of the two vectors."""
-        if SCORE not in table.columns or table.width != 3:
+        others = [each for each in table.columns if each != SCORE]
+        if SCORE not in table.columns or len(others) != 2 or any(table.schema[each] != pl.String for each in others):
             return None
+        if all(cells.numbers(table.get_column(each)).null_count() < table.height for each in others[:1]):
+            return None  # an id, a text and a score are rows like any other
         column = table.get_column(SCORE)
         scores = cells.numbers(column, cells.decimal_comma([column]) if column.dtype == pl.String else False)
         if (bad := ~scores.is_finite().fill_null(False)).any():

@@ -102,9 +102,9 @@ class Fill(Task):
         return tuple(family("language"))
 
     def judge(self, model: Model, batch: Batch, head: Head) -> Batch:
-        """nats: Ragged, what each seventh token cost where it is hidden, from where the row's length says; -1 for the others."""
+        """nats: Ragged, what each seventh token cost where it is hidden, from one in its first half; -1 for the others."""
         words = batch["c0"]
-        return {"nats": Ragged(_nats(model, words, words.lengths % PASSES), words.offsets)}
+        return {"nats": Ragged(_nats(model, words, words.lengths // 2 % PASSES), words.offsets)}
 
     def measure(self, judged: Batch, truth: Batch, schema: Schema, names: Sequence[str]) -> Measured:
         """Tokens that the tokenizer does not know are left out."""
