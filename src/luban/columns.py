@@ -33,6 +33,9 @@ def fit_schema(rows: Rows, config: DataConfig, chosen: dict[str, Any], task: Tas
     """
     before = {each.columns[0]: each for each in known.fields.values() if each.columns[0] not in chosen} if known else {}
     for name in chosen:
+        head, _, last = name.rpartition(".")
+        if last == "field" and name not in rows.table.columns and head in rows.table.columns:
+            raise UserError(f"fields.{name}: a column's field is set as --set fields.{head}={chosen[name]}")
         splitting.need_column(rows.table, name, "fields")
     train, seen = rows.part == TRAIN, (rows.part == TRAIN) | (rows.part == UNLABELLED)
     with cells.numbered(rows.names):

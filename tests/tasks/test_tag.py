@@ -84,6 +84,14 @@ def test_what_is_repaired_and_left_out_is_said():
     assert tags_of(made) == [0, 3] and tags_of(made, 1) == [1]
 
 
+def test_overlapping_entities_are_told():
+    odd = pl.DataFrame({"text": ["Anna"] * 2, "entities": ['[[0, 2, "人"], [2, 4, "地"]]', '[[0, 4, "人"], [2, 4, "地"]]']})
+    with recorded() as lines:
+        prepared(pl.concat([odd, SPELLED]))
+    (told,) = [text for kind, text in lines if kind == "warn" and "overlap" in text]
+    assert "overlap in 1 rows (the first: row 2)" in told
+
+
 # ---------------------------------------------------------------- how it is judged
 
 

@@ -93,6 +93,7 @@ class Tag(Task):
         """All rows that have tokens and tags. Raises UserError, naming the row, where these do not go together."""
         left: list[int] = []
         repaired: list[int] = []
+        covered: list[int] = []  # rows with entities inside or across others
         columns = [table.get_column(name) for name in (self.config.column, self.config.tags)]
         empty = [cells.empty(each).to_list() for each in columns]
         for i, (cell, tagged) in enumerate(zip(*(cells.raw(each).to_list() for each in columns), strict=True)):
@@ -113,6 +114,8 @@ class Tag(Task):
                     f"{cells.row(i)} has an entity up to {last} in {self.config.tags!r}, and its {self.config.column!r} ends at {size}. "
                     "Entities are [start, end, label] in characters, from 0, the end not included."
                 )
+            if any(before[1] > span[0] for before, span in itertools.pairwise(tags) if not isinstance(span, str)):
+                covered.append(i)
             if self.config.scheme != "none" and marked(tags, True)[1]:
                 repaired.append(i)
         if left:
@@ -120,6 +123,9 @@ class Tag(Task):
         if repaired:
             say(f"tags that go on where nothing has begun (I without B) are read as a beginning in {len(repaired):,} rows "
                 f"(the first: {cells.row(repaired[0])})")  # fmt: skip
+        if covered:
+            warn(f"entities overlap in {len(covered):,} rows (the first: {cells.row(covered[0])}): a token has one tag, so that only the "
+                 "first and longest of them is learned and judged.")  # fmt: skip
         return np.setdiff1d(np.arange(table.height), left)
 
     def schema(self, table: Table, targets: Sequence[str]) -> Schema:
