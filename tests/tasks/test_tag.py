@@ -191,13 +191,17 @@ def test_a_file_of_conll_from_the_command_line(luban_in, tmp_path):
 # ---------------------------------------------------------------- what the report shows
 
 
-def test_the_report_of_wrong_rows(tmp_path):
+def test_the_report_of_wrong_rows(tmp_path, monkeypatch):
     """Trained on few rows, judged on many of which some cannot be known."""
-    odd = pl.DataFrame({"tokens": [json.dumps(["Zed", "<b>", "Bonn"])] * 30, "tags": ['["B-PER", "I-PER", "B-LOC"]'] * 30})
+    odd = pl.DataFrame({"tokens": [json.dumps(["Zed", "<b>", "Bonn"])] * 30, "tags": ['["B-PER", "I-PER", "O"]'] * 30})
     run = luban.train(GIVEN, task="tag", model="crf", baselines=[], out=tmp_path / "run", set={"train.epochs": 8})
-    luban.evaluate(run, pl.concat([odd, GIVEN.select("tokens", "tags")]), report=tmp_path / "eval.html")
+    judged = pl.concat([odd, GIVEN.select("tokens", "tags")])
+    luban.evaluate(run, judged, report=tmp_path / "eval.html")
+    monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
+    luban.evaluate(run, judged, report=tmp_path / "zh.html")
+    assert all(word in (tmp_path / "zh.html").read_text() for word in ("<th>真值</th><th>答案</th><th>把握度</th>", "实体数", "标错的比例"))
     page = (tmp_path / "eval.html").read_text()
-    assert "[Zed &lt;b&gt;]PER [Bonn]LOC" in page and "Most wrong" in page and "Confusion" in page
+    assert "<td>[Zed &lt;b&gt;]PER Bonn</td>" in page and "[Bonn]LOC</td>" in page and "Most wrong" in page and "Confusion" in page
     assert "entities" in page and "(length)" in page and 'style="--c:#228833">f1' in page
 
 

@@ -244,7 +244,7 @@ class Tag(Task):
         each = {name: _figures(y[:, c].sum(), *v[:, :, c].sum(0)) for name, c in _labels(schema).items()}
         often = [name for name in sorted(each, key=lambda name: -each[name]["support"])[:SHOWN] if each[name]["support"]]
         groups = {figure: np.array([each[name][figure] for name in often]) for figure in ("precision", "recall", "f1")}
-        return {"Precision and recall": {"x": "label", "y": "", "names": often, "groups": groups, "fixed": True}} if often else {}
+        return {"Precision and recall": {"x": "label", "y": "share", "names": often, "groups": groups, "fixed": True}} if often else {}
 
     def _confusion(self, said: Ragged, true: Ragged, schema: Schema) -> dict[str, Any]:
         """{"classes", "confusion"} by token, whatever its place in a span; a label that training never had is left out."""
