@@ -199,7 +199,9 @@ def test_the_report_of_wrong_rows(tmp_path, monkeypatch):
     luban.evaluate(run, judged, report=tmp_path / "eval.html")
     monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
     luban.evaluate(run, judged, report=tmp_path / "zh.html")
-    assert all(word in (tmp_path / "zh.html").read_text() for word in ("<th>真值</th><th>答案</th><th>把握度</th>", "实体数", "标错的比例"))
+    assert all(
+        word in (tmp_path / "zh.html").read_text() for word in ("<th>真值</th><th>答案</th><th>最没把握的标签</th>", "实体数", "标错的比例")
+    )
     page = (tmp_path / "eval.html").read_text()
     assert "<td>[Zed &lt;b&gt;]PER Bonn</td>" in page and "[Bonn]LOC</td>" in page and "Most wrong" in page and "Confusion" in page
     assert "entities" in page and "(length)" in page and 'style="--c:#228833">f1' in page

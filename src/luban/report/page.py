@@ -197,7 +197,7 @@ def _thresholds(report: Mapping[str, Any], t: Words) -> str:
 
 def _examples(figures: Mapping[str, str], t: Words) -> str:
     found = "".join(f"<h3>{html.escape(t(name))}</h3><div class=scroll>{inner}</div>" for name, inner in figures.items())
-    found = re.sub("(?<=<th>)(truth|answer|prediction|confidence)(?=</th>)", lambda head: t(head[0]), found)
+    found = re.sub("(?<=<th>)(truth|answer|least sure tag|prediction|confidence)(?=</th>)", lambda head: t(head[0]), found)
     colours = f"<p class=faint>{t('Blue: without it the answer would be less sure; red: surer.')}</p>"
     return colours + found if "background:rgba(" in found else found
 

@@ -267,7 +267,7 @@ class Tag(Task):
                 spans = zip(*self._spans(tags[torch.tensor([i])].values.numpy(), len(names) - 1), strict=True)
                 made[title].append(gap.join(bracketed([token for token, _, _ in tokens], spans, names)))
         sure = [float(judged["p"][torch.tensor([i])].values.min()) for i in range(len(rows))]
-        return pl.DataFrame({**made, "confidence": [f"{each:.3f}" for each in sure]})
+        return pl.DataFrame({**made, "least sure tag": [f"{each:.3f}" for each in sure]})
 
     def _counts(self, judged: Batch, truth: Batch, schema: Schema) -> tuple[np.ndarray, np.ndarray]:
         """(y (N, L + 2), v (N, 2, L + 2)) as metrics/tags.py takes them; label 0 is one that training never had."""
