@@ -34,6 +34,9 @@ def fit_schema(rows: Rows, config: DataConfig, chosen: dict[str, Any], task: Tas
     read = {**known.inputs, **{key: each for key, each in known.targets.items() if each.columns[0] in config.target}} if known else {}
     before = {each.columns[0]: each for each in read.values() if each.columns[0] not in chosen}
     for name in chosen:
+        head, _, last = name.rpartition(".")
+        if last == "field" and name not in rows.table.columns and head in rows.table.columns:
+            raise UserError(f"fields.{name}: a column's field is set as --set fields.{head}={chosen[name]}")
         splitting.need_column(rows.table, name, "fields")
     train, seen = rows.part == TRAIN, (rows.part == TRAIN) | (rows.part == UNLABELLED)
     with cells.numbered(rows.names):

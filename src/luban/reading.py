@@ -229,7 +229,7 @@ def _path(data: str | Path) -> Path | None:
         if not os.access(path, os.R_OK):
             raise UserError(f"{path} may not be read by this user. Change its permissions (chmod +r).")
         if not path.stat().st_size:
-            raise UserError(f"{path} is empty. Give a file with a line of column names and a line for each row.")
+            raise UserError(f"{path} is empty: it has not one byte. Give a file with data in it.")
         return path
     if str(data) in catalogue.names():
         if path.is_dir():

@@ -70,7 +70,7 @@ def run(trained, tmp_path):
 # ---------------------------------------------------------------- files
 
 FILES = {
-    "empty.csv": (b"", ["empty.csv is empty", "column names"]),
+    "empty.csv": (b"", ["empty.csv is empty", "data in it"]),
     "blank.csv": (b"\n\n  \n", ["blank.csv is empty"]),
     "header.csv": (b"a,b,y\n", ["header.csv", "'a', 'b', 'y'", "no rows"]),
     "ragged.csv": (GOOD.encode() + b"1,2\n", ["line 62", "2 cells where 3", "double quotes"]),
@@ -165,6 +165,7 @@ WORDS = {
     ("-t", "y", "--set", "model.hidden=[3]"): ["model.hidden belongs to one model", "--model"],
     ("-t", "y", "--set", "data.shares=[1,1]"): ["data.shares", "add up to 1", "[1.0, 1.0]"],
     ("-t", "y", "--set", "data.split=b"): ["'b'", "train, valid or test"],
+    ("-t", "y", "--set", "fields.a.field=text"): ["fields.a.field", "--set fields.a=text"],
     ("-t", "y", "--out", "good.csv"): ["good.csv is a file"],
     ("-t", "y", "--out", "good.csv/under"): ["good.csv/under", "is a file"],
     ("-t", "y", "--out", "run"): ["run exists already", "--resume"],

@@ -95,3 +95,11 @@ def test_a_folder_that_is_no_model_and_a_pickled_one(tmp_path):
     (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04.")
     with pytest.raises(UserError, match=r"only pytorch_model\.bin, whose format runs whatever is in it"):
         fitted(tokenizer=f"hf:{tmp_path}")
+
+
+def test_scripts_are_shares_of_letters():
+    field = Text(("x",)).fit([pl.Series("x", ["房间 abc 12!", "привет ！？", "ひカé", None])])
+    assert field.scripts == pytest.approx({"Cyrillic": 6 / 14, "Latin": 4 / 14, "Han": 2 / 14, "kana": 2 / 14})
+    assert "letters: 43% Cyrillic + 29% Latin + 14% Han + 14% kana" in field.about()
+    state = {key: value for key, value in field.state().items() if key != "scripts"}  # as an older run has it
+    assert "letters" not in Text(("x",)).restore(state).about()

@@ -181,11 +181,30 @@ def test_an_open_quote(tmp_path):
     assert "line 21" in refused(write(tmp_path / "t.csv", "\n".join(lines)))
 
 
+@pytest.mark.parametrize("first", ["a", 'a "b" c'])  # the second is read by Python's csv module
+def test_empty_lines_of_one_column_are_told(tmp_path, caplog, first):
+    with caplog.at_level(logging.INFO, "luban"):
+        assert rows(write(tmp_path / "t.csv", f'x\n{first}\n\n\n""\nb\n\n')) == [(first,), (None,), ("b",)]
+        rows(write(tmp_path / "two.csv", "x,y\n1,2\n\n3,4\n"))
+    assert [line for line in caplog.messages if "empty lines" in line] == [
+        "t.csv has 2 empty lines, which are no rows. Write NA where an empty cell is meant."
+    ]
+
+
+def test_a_line_of_utf_8_in_gb18030_is_told(tmp_path, caplog):
+    lines = ["评论", *["房间很大，早餐太差"] * 30]
+    rows(write(tmp_path / "pure.csv", "\n".join(lines).encode("gb18030")))
+    assert not caplog.messages
+    rows(write(tmp_path / "mixed.csv", "\n".join(lines).encode("gb18030") + "\n房间很大\n".encode()))
+    assert ["line 32 is UTF-8" in line for line in caplog.messages] == [True]
+
+
 def test_duplicate_and_missing_names(tmp_path):
     assert "2 columns named 'b' (columns 2, 4)" in refused(write(tmp_path / "t.csv", "a,b,c,b\n1,2,3,4\n"))
     assert "no rows" in refused(write(tmp_path / "t.csv", "a,b,c\n"))
     assert "no rows" in refused(write(tmp_path / "t.csv", "a,b,c"))
     assert "is empty" in refused(write(tmp_path / "t.csv", ""))
+    assert "column" not in refused(write(tmp_path / "t.bio", ""))
     assert "is empty" in refused(write(tmp_path / "t.csv", " \n\n"))
 
 

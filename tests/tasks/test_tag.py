@@ -84,6 +84,14 @@ def test_what_is_repaired_and_left_out_is_said():
     assert tags_of(made) == [0, 3] and tags_of(made, 1) == [1]
 
 
+def test_overlapping_entities_are_told():
+    odd = pl.DataFrame({"text": ["Anna"] * 2, "entities": ['[[0, 2, "人"], [2, 4, "地"]]', '[[0, 4, "人"], [2, 4, "地"]]']})
+    with recorded() as lines:
+        prepared(pl.concat([odd, SPELLED]))
+    (told,) = [text for kind, text in lines if kind == "warn" and "overlap" in text]
+    assert "overlap in 1 rows (the first: row 2)" in told
+
+
 # ---------------------------------------------------------------- how it is judged
 
 
@@ -136,7 +144,8 @@ def test_each_token_by_itself(tmp_path):
 def test_entities_in_the_users_words(run):
     bundle = run.load()
     given = bundle.predict([{"tokens": ["Anna", "Berg", "lives", "in", "New", "York"]}, {"tokens": []}])
-    assert given.to_dicts() == [
+    assert all(0.3 < sure <= 1 for sure in given["confidence"].drop_nulls()) and given["confidence"].null_count() == 1
+    assert given.drop("confidence").to_dicts() == [
         {"sentence": "Anna Berg lives in New York", "start": 0, "end": 2, "label": "PER", "text": "Anna Berg"},
         {"sentence": "Anna Berg lives in New York", "start": 4, "end": 6, "label": "LOC", "text": "New York"},
         {"sentence": "", "start": None, "end": None, "label": None, "text": None},
@@ -177,3 +186,39 @@ def test_a_file_of_conll_from_the_command_line(luban_in, tmp_path):
     assert pl.read_csv(tmp_path / "out.csv").select("start", "end", "label", "text").rows() == [(0, 2, "PER", "Anna Berg")]
     luban_in(tmp_path, "predict", "run", "--text", "Bonn", "-o", "one.csv")
     assert pl.read_csv(tmp_path / "one.csv")["label"].to_list() == ["LOC"]
+
+
+# ---------------------------------------------------------------- what the report shows
+
+
+def test_the_report_of_wrong_rows(tmp_path, monkeypatch):
+    """Trained on few rows, judged on many of which some cannot be known."""
+    odd = pl.DataFrame({"tokens": [json.dumps(["Zed", "<b>", "Bonn"])] * 30, "tags": ['["B-PER", "I-PER", "O"]'] * 30})
+    run = luban.train(GIVEN, task="tag", model="crf", baselines=[], out=tmp_path / "run", set={"train.epochs": 8})
+    judged = pl.concat([odd, GIVEN.select("tokens", "tags")])
+    luban.evaluate(run, judged, report=tmp_path / "eval.html")
+    monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
+    luban.evaluate(run, judged, report=tmp_path / "zh.html")
+    assert all(
+        word in (tmp_path / "zh.html").read_text() for word in ("<th>真值</th><th>答案</th><th>最没把握的标签</th>", "实体数", "标错的比例")
+    )
+    page = (tmp_path / "eval.html").read_text()
+    assert "<td>[Zed &lt;b&gt;]PER Bonn</td>" in page and "[Bonn]LOC</td>" in page and "Most wrong" in page and "Confusion" in page
+    assert "entities" in page and "(length)" in page and 'style="--c:#228833">f1' in page
+
+
+def test_what_is_ranked_counted_and_drawn():
+    made = prepared(rows((["x"] * 3, ["O"] * 3)))
+    task, names, offsets = made.task, ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"], torch.tensor([0, 3, 5, 5])
+    y, v = (Ragged(torch.tensor([names.index(tag) for tag in each.split()]), offsets)
+            for each in ("B-PER I-PER O B-LOC B-LOC", "B-PER O O B-LOC B-LOC"))  # fmt: skip
+    judged, truth = {"tags": v, "p": Ragged(torch.tensor([0.9, 0.6, 0.8, 0.3, 0.5]), offsets)}, {"y0": y}
+    order = task.ranked(judged, truth)
+    assert order["Most wrong"].tolist() == pytest.approx([0.6, -np.inf, -np.inf])
+    assert order["Most doubtful"].tolist() == pytest.approx([0.4, 0.7, -np.inf])
+    assert task.losses(judged, truth, made.schema, "f1")[1] == pytest.approx([1 / 3, 0, np.nan], nan_ok=True)
+    assert task.counted(truth, made.schema)["entities"].tolist() == [1, 2, 0]
+    groups = task.charts(judged, truth, None, made.schema)["Precision and recall"]
+    assert groups["names"] == ["LOC", "PER"] and groups["groups"]["recall"].tolist() == [1, 0]
+    confusion = task.measure(judged, truth, made.schema, task.metrics(made.schema)).details
+    assert confusion["classes"] == ["O", "LOC", "PER"] and confusion["confusion"] == [[1, 0, 0], [0, 2, 0], [1, 0, 1]]

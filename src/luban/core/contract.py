@@ -379,6 +379,10 @@ class Task(ABC):
     def compared(self, table: Table, answer: Callable[[Table], Table]) -> tuple[np.ndarray, np.ndarray] | None:  # noqa: B027
         """(people's scores, the model's, (N,) each) where the table holds pairs of questions, no examples. answer: the model's, by rows."""
 
+    def written(self, judged: Batch, truth: Batch, raw: Callable[[str], list], schema: Schema) -> Table | None:  # noqa: B027
+        """These examples, answers and truth as a person reads them, a column of text each; None: as the fields and `answers` have them.
+        raw: {name of a column -> its cells as they were read}."""
+
     # ---- what a report asks: how sure its figures are, where it fails, what to draw; a task that says nothing goes without
     def resample(self, judged: Batch, truth: Batch, schema: Schema, names: Sequence[str], counts: np.ndarray) -> dict[str, np.ndarray]:
         """The metrics called `names` on D samples of these N examples, (D,) each, NaN where one has no value. counts: (N, D), how often
@@ -393,6 +397,10 @@ class Task(ABC):
     def losses(self, judged: Batch, truth: Batch, schema: Schema, metric: str) -> tuple[str, np.ndarray] | None:
         """(what is counted, in words; how wrong each example is (N,), NaN where not judged): by which parts of the data are compared."""
         return None
+
+    def counted(self, truth: Batch, schema: Schema) -> dict[str, np.ndarray]:
+        """{what is counted: (N,)}: numbers of each example by which it is sliced, beside its columns."""
+        return {}
 
     def charts(self, judged: Batch, truth: Batch, scored: Examples, schema: Schema) -> dict[str, dict[str, Any]]:
         """{title: what to draw of these answers to `scored`}, as arrays; report/curves.py says what may stand there."""

@@ -133,3 +133,20 @@ def marked(tags: Sequence, chunks: bool) -> tuple[list[Span], bool]:
         if mark in "ELSU":
             begun = None
     return spans, repaired
+
+
+def chunked(column: pl.Series) -> bool:
+    """Do the tags mark spans? Entities do; of lists, those whose every tag is O or a letter with a label, some of them beginnings."""
+    lists = [found for cell in cells.present(column).to_list() if (found := listed(cell))]
+    tags = {tag for found in lists for tag in found if isinstance(tag, str)}
+    fits = all(tag == "O" or MARK.fullmatch(tag) for tag in tags)
+    return not tags or (fits and bool(tags & {"O", "I", "E"} or any(len(tag) > 1 for tag in tags)))
+
+
+def bracketed(tokens: list[str], spans: Iterable[tuple[int, int, int]], names: Sequence[str | None]) -> list[str]:
+    """The tokens, with [ before a span and ]LABEL behind it."""
+    written = list(tokens)
+    for start, end, label in spans:
+        written[start] = "[" + written[start]
+        written[end - 1] += f"]{names[label] or '?'}"
+    return written

@@ -12,7 +12,7 @@ import html
 import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -41,7 +41,11 @@ WIDEST = 16
 """Characters that a token may stand for: what lies beyond max_length times as many is not even looked at."""
 UNITS = r"[A-Za-z0-9\p{L}&&[^\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]]+|[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]{2}"
 """Roughly a word each, for the sniff: letters and digits, or two characters where no spaces are written."""
-LEARNED = ("missing", "has_missing", "length", "usual", "cut", "unknown")
+LEARNED = ("missing", "has_missing", "length", "usual", "cut", "unknown", "scripts")
+SCRIPTS = {"Latin": r"\p{Latin}", "Han": r"\p{Han}", "kana": r"[\p{Hiragana}\p{Katakana}]", "Hangul": r"\p{Hangul}",
+           "Cyrillic": r"\p{Cyrillic}", "Greek": r"\p{Greek}", "Arabic": r"\p{Arabic}", "Hebrew": r"\p{Hebrew}",
+           "Devanagari": r"\p{Devanagari}", "Thai": r"\p{Thai}"}  # fmt: skip
+"""Of Unicode, which says in which letters a text is, and not in which language."""
 """What `fit` learned, beside the tokenizer."""
 SYLLABLES = ("ba", "ke", "lo", "mi", "nu", "ra", "so", "ti", "鲁", "班", "木", "工", "尺", "墨")
 KINDS = ("bpe", "unigram", "words", "characters")
@@ -92,6 +96,8 @@ class Text(Field):
     """Share of the training rows that are longer."""
     unknown = 0.0
     """Share of the training tokens that are the unknown piece."""
+    scripts: Mapping[str, float] = {}
+    """Share of the letters in each script, the most frequent first."""
 
     @classmethod
     def sniff(cls, column: pl.Series) -> float:
@@ -109,7 +115,9 @@ class Text(Field):
     def about(self) -> str:
         said = [f"{self.size:,} {self.config.tokenizer.partition(':')[0]} tokens", f"{self.usual:.0f} a row, at most {self.length}"]
         said += [f"{self.cut:.1%} of the rows are cut there"] if self.cut else []
-        return ", ".join([*said, *([f"{self.unknown:.2%} unknown"] if self.unknown else [])])
+        said += [f"{self.unknown:.2%} unknown"] if self.unknown else []
+        shares = [f"{share:.0%} {name}" for name, share in self.scripts.items() if share >= 0.005]
+        return ", ".join([*said, *(["letters: " + " + ".join(shares)] if shares else [])])
 
     # ---- learning
 
@@ -126,6 +134,7 @@ class Text(Field):
         else:
             self._saved, limit = _trained(sample, self.config), self.whole
         self._tokenizer = hf.Tokenizer.from_str(json.dumps(self._saved))
+        self.scripts = _scripts(sample.gather_every(-(-len(sample) // 2_000) or 1))
         some = self._encoded(sample.gather_every(-(-len(sample) // 20_000) or 1))
         lengths = some.lengths.numpy()
         self.usual = float(lengths.mean()) if len(lengths) else 0.0
@@ -199,7 +208,7 @@ class Text(Field):
 
     def restore(self, state: dict[str, Any]) -> Text:
         for key in LEARNED:
-            setattr(self, key, state[key])
+            setattr(self, key, state.get(key, {}) if key == "scripts" else state[key])  # an older run counted none
         self._saved = state["tokenizer"]
         self._tokenizer = hf.Tokenizer.from_str(json.dumps(self._saved))
         self._ready()
@@ -217,6 +226,13 @@ class Text(Field):
             pl.Series("评论", ["房间很大，早餐太差。", "iPhone很好", "？？？", "１２３ ABC", "🙂🙂"]),
             pl.Series("number", [12, 3, None]),
         ]
+
+
+def _scripts(texts: pl.Series) -> dict[str, float]:
+    letters = int(texts.str.count_matches(r"\p{L}").sum() or 0)
+    counts = {name: int(texts.str.count_matches(rf"[{signs}&&\p{{L}}]").sum() or 0) for name, signs in SCRIPTS.items()}
+    counts["other"] = letters - sum(counts.values())
+    return {name: counts[name] / letters for name in sorted(counts, key=lambda name: -counts[name]) if counts[name]}
 
 
 # ---------------------------------------------------------------- the tokenizer

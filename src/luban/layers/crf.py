@@ -47,9 +47,26 @@ def log_likelihood(emissions: Tensor, tags: Tensor, there: Tensor, step: Tensor)
     score = (taken * there).sum(1) + (between * there[:, 1:]).sum(1) + first[tags[:, 0]] + last[ends]
     alpha = first + emissions[:, 0]  # (B, S): log of the sum over all ways that end here in this tag
     for t in range(1, T):
-        onward = torch.logsumexp(alpha.unsqueeze(2) + inner, 1) + emissions[:, t]
-        alpha = torch.where(there[:, t, None], onward, alpha)
+        alpha = torch.where(there[:, t, None], _onward(alpha, inner, emissions[:, t]), alpha)
     return score - torch.logsumexp(alpha + last, 1)
+
+
+def marginals(emissions: Tensor, there: Tensor, step: Tensor) -> Tensor:
+    """p(tag at t | x), over all sequences, (B, T, S): forward and backward sums."""
+    T, S = emissions.shape[1:]
+    inner, alphas = step[:S, :S], [step[S, :S] + emissions[:, 0]]
+    for t in range(1, T):
+        alphas.append(_onward(alphas[-1], inner, emissions[:, t]))
+    beta = step[:S, S].expand_as(alphas[0])  # (B, S): log of the sum over all ways that go on from this tag here
+    found = [alphas[-1] + beta]
+    for t in range(T - 1, 0, -1):
+        beta = torch.where(there[:, t, None], _onward(beta + emissions[:, t], inner.T, 0), beta)
+        found.append(alphas[t - 1] + beta)
+    return torch.stack(found[::-1], 1).softmax(2)
+
+
+def _onward(score: Tensor, inner: Tensor, emitted: Tensor | int) -> Tensor:
+    return torch.logsumexp(score.unsqueeze(2) + inner, 1) + emitted
 
 
 def viterbi(emissions: Tensor, there: Tensor, step: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ A task hands over arrays, under a title, "" where none is needed:
     {"labels": names, "truth": (n, L) bool, "said": (n, L)}             any of several labels
     {"amounts": True, "truth": (n,), "said": (n,)}                      numbers, in the user's units
     {"x": words, "y": words, "lines": {name: (xs, ys)}}                 a chart of its own
+    {"x": words, "y": words, "names": names, "groups": {name: heights}} bars side by side, a group a name
 
 What comes of it is plain JSON: {"x": words, "y": words, "lines": {name: [xs, ys]}, "dots": {name: [xs, ys]}, "bars": [xs, heights],
 "levels": {name: y}, "guide": "diagonal" | "zero", "unit": both axes go from 0 to 1, "notes": [[sentence, its places]] of what is not
@@ -43,6 +44,8 @@ def charts(shown: Mapping[str, Mapping[str, Any]]) -> Charts:
         if "lines" in of:
             lines = {name: line(*xy) for name, xy in of["lines"].items() if np.isfinite(xy[1]).any()}
             found |= {title: {**of, "lines": lines}} if lines else {}
+        elif "groups" in of:
+            found[title] = {**of, "groups": {name: _short(heights) for name, heights in of["groups"].items()}}
         elif len(of["truth"]) and np.isfinite(of["said"]).all():
             made = _amounts(of) if "amounts" in of else _labels(of) if "labels" in of else _classes(of)
             found |= {f"{title}: {name}" if title else name: each for name, each in made.items()}

@@ -180,11 +180,9 @@ def _folds(folds: Mapping[str, Any] | None, t: Words) -> str:
 def _drawings(report: Mapping[str, Any], t: Words) -> str:
     details, charts = report.get("details", {}), report.get("curves", {})
     drawn = "".join(plots.chart(plots.titled(title, t), of, t) for title, of in charts.items() if of.get("kind") != "thresholds")
-    confusion = details.get("confusion")
-    heated = ""
+    confusion, heated = details.get("confusion"), ""
     if confusion and len(confusion) <= MOST_CLASSES:
-        title = t("Confusion: rows are the truth, columns the answer")
-        heated = f"<h3>{html.escape(title)}</h3>{_scroll(heat(details['classes'], confusion))}"
+        heated = f"<h3>{t('Confusion: rows are the truth, columns the answer')}</h3>{_scroll(heat(details['classes'], confusion))}"
     return heated + (f"<div class=charts>{drawn}</div>" if drawn else "")
 
 
@@ -199,6 +197,7 @@ def _thresholds(report: Mapping[str, Any], t: Words) -> str:
 
 def _examples(figures: Mapping[str, str], t: Words) -> str:
     found = "".join(f"<h3>{html.escape(t(name))}</h3><div class=scroll>{inner}</div>" for name, inner in figures.items())
+    found = re.sub("(?<=<th>)(truth|answer|least sure tag|prediction|confidence)(?=</th>)", lambda head: t(head[0]), found)
     colours = f"<p class=faint>{t('Blue: without it the answer would be less sure; red: surer.')}</p>"
     return colours + found if "background:rgba(" in found else found
 
@@ -239,7 +238,8 @@ def _levels(found: Mapping[str, Any], head: Sequence[str], t: Words) -> str:
 
 
 def _named(column: Mapping[str, Any], t: Words) -> str:
-    return html.escape(column["column"] + (" " + t("(length)") if column["counted"] else ""))
+    name = column["column"]
+    return html.escape((t(name) if name == "entities" else name) + (" " + t("(length)") if column["counted"] else ""))
 
 
 def _level(each: Mapping[str, Any], t: Words) -> list[str]:

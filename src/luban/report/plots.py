@@ -44,7 +44,7 @@ def titled(title: str, t: Words) -> str:
 
 
 def _colours(of: Mapping[str, Any]) -> dict[str, str]:
-    names = {**of.get("lines", {}), **of.get("dots", {}), **of.get("levels", {})}
+    names = {**of.get("lines", {}), **of.get("dots", {}), **of.get("levels", {}), **of.get("groups", {})}
     return {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
 
 
@@ -53,6 +53,7 @@ def svg(of: Mapping[str, Any], t: Words, width: float = 4.4, height: float = 3.0
         fig = figure.Figure((width, height))
         ax = fig.add_axes((0.15, 0.16, 0.82, 0.8))
         _bars(ax, of)
+        _groups(ax, of)
         colour = _colours(of)
         for name, (x, y) in of.get("dots", {}).items():
             alone = name not in of.get("lines", {})
@@ -92,6 +93,20 @@ def _bars(ax: Any, of: Mapping[str, Any]) -> None:
     width = 0.9 * (x[1] - x[0]) if len(x) > 1 else 1.0
     beside = "lines" in of  # then they only tell how much stands behind each point
     ax.bar(x, [0.25 * each for each in heights] if beside else heights, width, color="#dddddd" if beside else COLOURS[0])
+
+
+def _groups(ax: Any, of: Mapping[str, Any]) -> None:
+    groups, colour = of.get("groups", {}), _colours(of)
+    for i, (name, heights) in enumerate(groups.items()):
+        width = 0.8 / len(groups)
+        ax.bar([at + (i - (len(groups) - 1) / 2) * width for at in range(len(heights))], heights, width, color=colour[name])
+    if groups:
+        slanted = {"rotation": 30, "ha": "right"} if len(of["names"]) > 5 else {}
+        ax.set_xticks(range(len(of["names"])), [_short(each) for each in of["names"]], **slanted)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 10 else name[:9] + "…"
 
 
 def _guide(ax: Any, guide: str | None) -> None:

@@ -58,7 +58,9 @@ CHINESE = {
     "tokens seen before": "之前见到的词元数", "nats a token": "每个词元的纳特数",
     "Confusion: rows are the truth, columns the answer": "混淆矩阵：行为真值，列为答案",
     "Most wrong": "错得最厉害的", "Most doubtful": "最没把握的",
-    "wrong answers": "答错的比例", "log loss": "对数损失", "absolute error": "绝对误差",
+    "truth": "真值", "answer": "答案", "prediction": "预测", "confidence": "把握度", "least sure tag": "最没把握的标签",
+    "label": "标签", "share": "比例",
+    "entities": "实体数", "wrong tags": "标错的比例", "wrong answers": "答错的比例", "log loss": "对数损失", "absolute error": "绝对误差",
     # sentences
     "In brackets, and drawn as bars: where 95 % of the values of {n} resamples of {m} examples lie (bootstrap percentiles).":
         "括号中（图中为横线）是对 {m} 个样例重抽 {n} 次后 95% 的值所在的区间（自助法百分位）。",

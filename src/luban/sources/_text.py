@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from luban.core.errors import UserError
-from luban.core.notes import say
+from luban.core.notes import say, warn
 
 BLOCK = 4 << 20
 """Bytes read at once. Larger blocks leave the processor's cache (counting 133 MB: 0.53 s at 16 MB, 0.43 s at 4 MB), smaller cost calls."""
@@ -108,11 +108,23 @@ def _sniff(block: bytes, name: str, start: int, line: int) -> str:
         # ASCII letter read as GB 18030 give rare hanzi with a low second byte; two accented letters in a row are too rare to matter.
         if len(foreign.encode("gb2312", "ignore")) / 2 > 0.8 * len(foreign):
             say(f"{name} is read as GB18030 (it is not UTF-8).")
+            _doubt_mixed(block, name, line)
             return "gb18030"
     except UnicodeDecodeError:
         pass
     raise UserError(f"{name} is neither UTF-8 nor GB18030 text: {_where(block, at, start, line)}. "
-                    "If you know its encoding, name it: --set data.encoding=latin-1 (or cp1252, big5, shift_jis, ...).")  # fmt: skip
+                    "If it has several encodings, save it again in one. If you know its encoding, name it: --set data.encoding=latin-1 "
+                    "(or cp1252, big5, shift_jis, ...).")  # fmt: skip
+
+
+def _doubt_mixed(block: bytes, name: str, line: int) -> None:
+    """Says so where a line of this GB18030 text is Chinese in UTF-8, which GB18030 would read as other Chinese."""
+    for number, each in enumerate(block.splitlines(), line):
+        if not each.isascii():
+            foreign = [letter for letter in each.decode(errors="replace") if not letter.isascii()]
+            if len(foreign) > 1 and all("\u4e00" <= letter <= "\u9fff" for letter in foreign):
+                warn(f"{name} has several encodings: line {number} is UTF-8, and will be misread. Save it again in one encoding.")
+                return
 
 
 def _where(block: bytes, at: int, start: int, line: int) -> str:

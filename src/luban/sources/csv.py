@@ -25,7 +25,7 @@ import polars as pl
 
 from luban.core.contract import Table
 from luban.core.errors import UserError
-from luban.core.notes import warn
+from luban.core.notes import say, warn
 from luban.core.source import Source
 from luban.sources._text import opened, utf8_blocks
 
@@ -73,6 +73,7 @@ class Csv(Source):
         names, used, line = (self.names, 0, 1) if self.names else _header(first, shape, name)
         yield pl.DataFrame(schema=dict.fromkeys(names, pl.String))
         pieces = _whole_records(itertools.chain([first[used:]], blocks), shape)
+        blank = 0
         for piece in pieces:
             checked = _checked(piece, shape, len(names), line, name)
             if checked is None:
@@ -81,6 +82,9 @@ class Csv(Source):
             line += piece.count(b"\n")
             if checked:
                 yield _parse(checked, shape, names, name)
+            if checked is not piece:  # those at its end are above no row
+                blank += piece.rstrip(b"\r\n").count(b"\n") - checked.rstrip(b"\r\n").count(b"\n")
+        _tell_blank(blank, names, name)
 
 
 @dataclass(frozen=True)
@@ -263,11 +267,12 @@ def _slowly(pieces: Iterable[bytes], shape: Dialect, names: tuple[str, ...], lin
     lines = itertools.chain.from_iterable(io.StringIO(piece.decode(), newline="\n") for piece in pieces)
     reader = _reader(itertools.chain(lines, [END]), shape)
     rows: list[list[str | None]] = []
-    before = line
+    before, blank, waiting = line, 0, 0  # blank lines above a row, and those above none so far
     try:
         for row in reader:
             if row == [END]:
                 break
+            blank, waiting = (blank + waiting, 0) if row else (blank, waiting + 1)
             if row and len(row) != len(names):
                 if END in row[-1]:
                     raise csv.Error
@@ -284,6 +289,13 @@ def _slowly(pieces: Iterable[bytes], shape: Dialect, names: tuple[str, ...], lin
         raise UserError(f"a double quote opened in line {before} of {name} is never closed. "
                         'Close it, or write "" for a quote inside a cell.') from None  # fmt: skip
     yield _table(rows, names)
+    _tell_blank(blank, names, name)
+
+
+def _tell_blank(lines: int, names: tuple[str, ...], name: str) -> None:
+    """In a file of one column such a line may have been meant as an empty cell."""
+    if lines and len(names) == 1:
+        say(f"{name} has {lines:,} empty lines, which are no rows. Write NA where an empty cell is meant.")
 
 
 def _reader(lines: Iterable[str], shape: Dialect):

@@ -115,7 +115,7 @@ def detail(bundle: Bundle, scored: Examples, draws: Draws | None, one: Assessed,
         "curves": charts(bundle.task.charts(one.judged, one.truth, scored, bundle.schema)),
         "slices": None,
     }
-    if draws is not None and bundle.task.labelled and metric in one.drawn:
+    if draws is not None and metric in one.drawn:
         draws = dataclasses.replace(draws, shrink=1.0)  # the figures of slices are of the sample itself
         some, true = part_of(one.judged, draws.numbers), part_of(one.truth, draws.numbers)
         found["slices"] = slices(bundle.task, bundle.schema, scored, some, true, draws, metric)

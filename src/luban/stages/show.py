@@ -20,7 +20,9 @@ BATCH = 32
 COLUMNS = 8
 """Columns of an example that are shown, at most."""
 LETTERS = 200
-"""Of a passage."""
+"""Of a cell."""
+PASSAGE = 1000
+"""Of what the task itself writes."""
 
 
 Raw = Callable[[str, np.ndarray], Iterable[Any]]
@@ -34,7 +36,7 @@ def figures(bundle: Bundle, judged: Batch, truth: Batch, scored: Examples, train
         numbers = order.argsort(descending=True, stable=True)[:MOST]
         numbers = numbers[order[numbers] > -torch.inf]
         if len(numbers):
-            found[title] = _examples(bundle, judged, scored, numbers, raw)
+            found[title] = _examples(bundle, (judged, truth), scored, numbers, raw)
     seen = bundle.model.show(train[torch.arange(min(len(train), BATCH))])
     return found | {caption: sheet(each) for caption, each in seen.items()}
 
@@ -49,9 +51,13 @@ def cells_of(table: Table, scored: Examples, kept: np.ndarray | None = None) -> 
     return raw
 
 
-def _examples(bundle: Bundle, judged: Batch, scored: Examples, numbers: torch.Tensor, raw: Raw) -> str:
+def _examples(bundle: Bundle, of: tuple[Batch, Batch], scored: Examples, numbers: torch.Tensor, raw: Raw) -> str:
     schema, batch = bundle.schema, scored[numbers]
-    answers = bundle.task.answers({key: value[numbers] for key, value in judged.items()}, schema)
+    judged, truth = ({key: value[numbers] for key, value in each.items()} for each in of)
+    written = bundle.task.written(judged, truth, lambda name: list(raw(name, numbers.numpy())), schema)
+    if written is not None:
+        return table(written.columns, [[_cut(cell, PASSAGE) for cell in row] for row in written.iter_rows()], "words")
+    answers = bundle.task.answers(judged, schema)
     shown = {**schema.targets, **dict(list(schema.inputs.items())[:COLUMNS])}
     head = [*answers.columns[:2], *(each.columns[0] for each in shown.values())]
 
@@ -66,6 +72,6 @@ def _examples(bundle: Bundle, judged: Batch, scored: Examples, numbers: torch.Te
     return table(head, [[*words, *cells] for *cells, words in zip(*columns, said, strict=True)], "rows")
 
 
-def _cut(cell: Any) -> str:
+def _cut(cell: Any, most: int = LETTERS) -> str:
     written = "" if cell is None else str(cell)
-    return html.escape(written if len(written) <= LETTERS else written[:LETTERS] + "…")
+    return html.escape(written if len(written) <= most else written[:most] + "…")

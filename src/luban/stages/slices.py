@@ -27,6 +27,8 @@ BINS = 5
 COLUMNS = 20
 """Columns that are shown: those with the worst slices."""
 ALPHA = 0.05
+LISTS = ("tokens", "words")
+"""Kinds of fields whose cells are sliced by their length."""
 
 Levels = list[tuple[str, np.ndarray]]
 """[(what it is called, the rows (n,))]"""
@@ -45,6 +47,7 @@ def slices(task: Task, schema: Schema, scored: Examples, judged: Batch, truth: B
     judged_by, losses = told
     rows = scored.spans.start[torch.from_numpy(draws.numbers)]
     levels = {key: _levels(each, _column(scored.store.columns[key], rows)) for key, each in schema.inputs.items() if _can(each)}
+    levels |= {what: _levels(None, torch.from_numpy(of)) for what, of in task.counted(truth, schema).items()}
     tested = [(key, name, at, _worse(losses, at)) for key, of in levels.items() for name, at in of]
     if not tested:
         return None
@@ -59,7 +62,12 @@ def slices(task: Task, schema: Schema, scored: Examples, judged: Batch, truth: B
         for each in found[key]:
             each |= _figure(task, schema, judged, truth, draws, (metric, each.pop("at")))
     columns = [
-        {"column": schema.inputs[key].columns[0], "counted": schema.inputs[key].kind == "tokens", "levels": found[key]} for key in shown
+        {
+            "column": of.columns[0] if (of := schema.inputs.get(key)) else key,
+            "counted": of is not None and of.kind in LISTS,
+            "levels": found[key],
+        }
+        for key in shown
     ]
     sample = len(rows) if len(rows) < len(scored) else None
     return {"metric": metric, "judged_by": judged_by, "tested": len(tested), "of": len(found), "sample": sample, "columns": columns}
@@ -104,7 +112,7 @@ def _figure(task: Task, schema: Schema, judged: Batch, truth: Batch, draws: Draw
 
 
 def _can(each: Field) -> bool:
-    return each.kind == "tokens" or (each.kind in ("id", "scalar") and each.invertible)
+    return each.kind in LISTS or (each.kind in ("id", "scalar") and each.invertible)
 
 
 def _column(column: Encoded, rows: torch.Tensor) -> Encoded:
@@ -112,14 +120,14 @@ def _column(column: Encoded, rows: torch.Tensor) -> Encoded:
     return (column.offsets[rows + 1] - column.offsets[rows]).float() if isinstance(column, Ragged) else rows_of(column, rows)
 
 
-def _levels(each: Field, column: Encoded) -> Levels:
-    """The slices of a column that are large enough; a column with a value a row has none, unless they are numbers."""
+def _levels(each: Field | None, column: Encoded) -> Levels:
+    """The slices of a column (of counts, which have no field) that are large enough; one with a value a row has none, unless numbers."""
     assert isinstance(column, torch.Tensor)
     x = column.reshape(len(column), -1)[:, 0].double().numpy()
     gone = np.isnan(x)
     groups, number = np.unique(x[~gone], return_inverse=True)
     count = np.bincount(number, minlength=len(groups))
-    if each.kind == "id" or len(groups) <= VALUES:
+    if (each is not None and each.kind == "id") or len(groups) <= VALUES:
         wanted = np.argsort(-count, kind="stable")[:VALUES]
         wanted = np.sort(wanted[count[wanted] >= FEWEST])
         apart = [np.flatnonzero(~gone)[number == i] for i in wanted]
@@ -134,10 +142,10 @@ def _levels(each: Field, column: Encoded) -> Levels:
     return found + ([("(missing)", missing)] if FEWEST <= len(missing) < len(x) else [])
 
 
-def _name(each: Field, column: torch.Tensor, x: np.ndarray, at: np.ndarray) -> str:
+def _name(each: Field | None, column: torch.Tensor, x: np.ndarray, at: np.ndarray) -> str:
     """The value that all of these rows have, or the least and the greatest."""
     ends = at[[x[at].argmin(), x[at].argmax()]]
-    if each.kind == "tokens":
+    if each is None or each.kind in LISTS:
         words: list[Any] = [int(x[i]) for i in ends]
     else:
         words = each.decode(column[torch.from_numpy(ends)])

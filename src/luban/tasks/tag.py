@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -20,21 +20,25 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from luban.core import cells
-from luban.core.batch import Batch, Ragged, Spans, Store, cut, padded
+from luban.core.batch import Batch, Examples, Ragged, Spans, Store, cut, padded
 from luban.core.contract import Head, Measured, Model, Part, Schema, Table, Task
 from luban.core.errors import UserError, did_you_mean, listed
 from luban.core.notes import say, warn
 from luban.core.registry import FIELDS
-from luban.fields.tags import MARK, marked, read
+from luban.fields.tags import bracketed, chunked, marked, read
 from luban.fields.words import listed as tokens_of
-from luban.layers.crf import POSITIONS, log_likelihood, masked, viterbi
+from luban.layers.crf import POSITIONS, log_likelihood, marginals, masked, viterbi
 from luban.layers.rules import within
 from luban.metrics import compute, family, resampled
 
 TOKENS = ("tokens", "text", "words", "sentence")
 TAGS = ("tags", "entities", "ner_tags", "pos_tags", "labels")
+SHOWN = 12
+"""Labels with bars of their own."""
+MOST_CONFUSED = 50
+"""Labels up to which the confusion matrix is kept."""
 PARTS = ("", ".train", ".valid", ".dev", ".test")
-RECORD = pl.List(pl.Struct({"start": pl.Int64, "end": pl.Int64, "label": pl.String, "text": pl.String}))
+RECORD = pl.List(pl.Struct({"start": pl.Int64, "end": pl.Int64, "label": pl.String, "text": pl.String, "confidence": pl.Float32}))
 
 
 class Tag(Task):
@@ -80,7 +84,7 @@ class Tag(Task):
         column = _found(table.drop(tags), self.config.column, TOKENS, "tokens or texts", "--set task.column")
         scheme = self.config.scheme
         if scheme is None:
-            scheme = "bio" if _chunks(table.get_column(tags)) else "none"
+            scheme = "bio" if chunked(table.get_column(tags)) else "none"
             say(f"tags: {tags!r} of the tokens in {column!r}, " + ("which mark spans" if scheme == "bio" else "each by itself"))
         self.config = replace(self.config, column=column, tags=tags, scheme=scheme)
 
@@ -93,6 +97,7 @@ class Tag(Task):
         """All rows that have tokens and tags. Raises UserError, naming the row, where these do not go together."""
         left: list[int] = []
         repaired: list[int] = []
+        covered: list[int] = []  # rows with entities inside or across others
         columns = [table.get_column(name) for name in (self.config.column, self.config.tags)]
         empty = [cells.empty(each).to_list() for each in columns]
         for i, (cell, tagged) in enumerate(zip(*(cells.raw(each).to_list() for each in columns), strict=True)):
@@ -113,6 +118,8 @@ class Tag(Task):
                     f"{cells.row(i)} has an entity up to {last} in {self.config.tags!r}, and its {self.config.column!r} ends at {size}. "
                     "Entities are [start, end, label] in characters, from 0, the end not included."
                 )
+            if any(before[1] > span[0] for before, span in itertools.pairwise(tags) if not isinstance(span, str)):
+                covered.append(i)
             if self.config.scheme != "none" and marked(tags, True)[1]:
                 repaired.append(i)
         if left:
@@ -120,6 +127,9 @@ class Tag(Task):
         if repaired:
             say(f"tags that go on where nothing has begun (I without B) are read as a beginning in {len(repaired):,} rows "
                 f"(the first: {cells.row(repaired[0])})")  # fmt: skip
+        if covered:
+            warn(f"entities overlap in {len(covered):,} rows (the first: {cells.row(covered[0])}): a token has one tag, so that only the "
+                 "first and longest of them is learned and judged.")  # fmt: skip
         return np.setdiff1d(np.arange(table.height), left)
 
     def schema(self, table: Table, targets: Sequence[str]) -> Schema:
@@ -192,6 +202,7 @@ class Tag(Task):
         details: dict[str, Any] = {}
         if len(names) > 1:  # one: training asks, often
             details["by_class"] = {name: _figures(y[:, c].sum(), *v[:, :, c].sum(0)) for name, c in _labels(schema).items()}
+            details |= self._confusion(judged["tags"], truth["y0"], schema)
             if unknown := int(y[:, 0].sum()):
                 warn(f"{unknown:,} of the spans have a label that training never had: they cannot be found, and count as missed")
                 details["spans_of_unknown_labels"] = unknown
@@ -202,6 +213,61 @@ class Tag(Task):
 
     def resample(self, judged: Batch, truth: Batch, schema: Schema, names: Sequence[str], counts: np.ndarray) -> dict[str, np.ndarray]:
         return resampled("tags", names, *self._counts(judged, truth, schema), counts, _by_label(schema))
+
+    def losses(self, judged: Batch, truth: Batch, schema: Schema, metric: str) -> tuple[str, np.ndarray]:
+        """The share of a row's tokens with a wrong tag."""
+        true, n = truth["y0"], truth["y0"].lengths.numpy()
+        row = np.repeat(np.arange(len(true)), n)
+        wrong = np.bincount(row, (true.values != judged["tags"].values).numpy(), len(true))
+        return "wrong tags", np.where(n > 0, wrong / n.clip(1), np.nan)
+
+    def counted(self, truth: Batch, schema: Schema) -> dict[str, np.ndarray]:
+        if self.config.scheme == "none":
+            return {}
+        start, _, _ = self._spans(truth["y0"].values.numpy(), len(_labels(schema)))
+        row = np.searchsorted(truth["y0"].offsets.numpy(), start, side="right") - 1
+        return {"entities": np.bincount(row, minlength=len(truth["y0"])).astype(np.float64)}
+
+    def ranked(self, judged: Batch, truth: Batch) -> dict[str, Tensor]:
+        """Rows with a wrong tag by the surest of these; all by their least sure tag."""
+        p, there = judged["p"].values, judged["p"].lengths
+        row, least = torch.arange(len(there)).repeat_interleave(there), torch.full((len(there),), -torch.inf)
+        wrong = judged["tags"].values != truth["y0"].values
+        return {
+            "Most wrong": least.scatter_reduce(0, row[wrong], p[wrong], "amax"),
+            "Most doubtful": least.scatter_reduce(0, row, 1 - p, "amax"),
+        }
+
+    def charts(self, judged: Batch, truth: Batch, scored: Examples, schema: Schema) -> dict[str, dict[str, Any]]:
+        """Precision, recall and F1 of the most frequent labels."""
+        y, v = self._counts(judged, truth, schema)
+        each = {name: _figures(y[:, c].sum(), *v[:, :, c].sum(0)) for name, c in _labels(schema).items()}
+        often = [name for name in sorted(each, key=lambda name: -each[name]["support"])[:SHOWN] if each[name]["support"]]
+        groups = {figure: np.array([each[name][figure] for name in often]) for figure in ("precision", "recall", "f1")}
+        return {"Precision and recall": {"x": "label", "y": "share", "names": often, "groups": groups, "fixed": True}} if often else {}
+
+    def _confusion(self, said: Ragged, true: Ragged, schema: Schema) -> dict[str, Any]:
+        """{"classes", "confusion"} by token, whatever its place in a span; a label that training never had is left out."""
+        P, names = POSITIONS[self.config.scheme], ["O"] * self._outside + list(_labels(schema))
+        if len(names) > MOST_CONFUSED:
+            return {}
+        a, b = ((each.values.numpy() - self._outside) // P + self._outside for each in (true, said))
+        n, known = len(names), a < len(names)
+        return {"classes": names, "confusion": np.bincount(a[known] * n + b[known], minlength=n * n).reshape(n, n).tolist()}
+
+    def written(self, judged: Batch, truth: Batch, raw: Callable[[str], list], schema: Schema) -> Table:
+        """The sentence twice, [a span]LABEL in it, and how sure the least sure tag is."""
+        words: Any = schema.inputs["c0"]
+        gap, names = "" if words.single else " ", [None, *_labels(schema)]
+        rows = words.cut(pl.Series(self.config.column, raw(self.config.column), dtype=pl.String))
+        made: dict[str, list[str]] = {}
+        for title, tags in (("truth", truth["y0"]), ("answer", judged["tags"])):
+            made[title] = []
+            for i, tokens in enumerate(rows):
+                spans = zip(*self._spans(tags[torch.tensor([i])].values.numpy(), len(names) - 1), strict=True)
+                made[title].append(gap.join(bracketed([token for token, _, _ in tokens], spans, names)))
+        sure = [float(judged["p"][torch.tensor([i])].values.min()) for i in range(len(rows))]
+        return pl.DataFrame({**made, "least sure tag": [f"{each:.3f}" for each in sure]})
 
     def _counts(self, judged: Batch, truth: Batch, schema: Schema) -> tuple[np.ndarray, np.ndarray]:
         """(y (N, L + 2), v (N, 2, L + 2)) as metrics/tags.py takes them; label 0 is one that training never had."""
@@ -242,22 +308,28 @@ class Tag(Task):
         return {"c0": _plain(encoded["c0"])}
 
     def predict(self, model: Model, batch: Batch, head: Head, ask: Any) -> Batch:
-        """tags: Ragged (total,), the likeliest of each row together."""
+        """tags: Ragged (total,), the likeliest of each row together; p: Ragged (total,), the probability of each, over all that the row's
+        other tags may be."""
         words = batch["c0"]
         _, there = padded(words)
         emissions = model({"c0": words}).float()
-        tags = viterbi(emissions, there, self._steps(model, emissions))
-        return {"tags": Ragged(tags[there & (words.lengths > 0).unsqueeze(1)], words.offsets)}
+        steps = self._steps(model, emissions)
+        tags, p = viterbi(emissions, there, steps), marginals(emissions, there, steps)
+        real = there & (words.lengths > 0).unsqueeze(1)
+        p = p.gather(2, tags.unsqueeze(2)).squeeze(2)
+        return {"tags": Ragged(tags[real], words.offsets), "p": Ragged(p[real], words.offsets)}
 
     def answers(self, predicted: Batch, schema: Schema) -> Table:
-        """`prediction`: the spans of each row, in tokens; `told` adds what is written there."""
+        """`prediction`: the spans of each row, in tokens; `told` adds what is written there. `confidence`: the probability of the
+        least sure of its tags (a marginal of the random field)."""
         tags, names = predicted["tags"], [None, *_labels(schema)]
         start, end, label = self._spans(tags.values.numpy(), len(names) - 1)
+        sure = [float(predicted["p"].values[a:b].min()) for a, b in zip(start, end, strict=True)]
         row = np.searchsorted(tags.offsets.numpy(), start, side="right") - 1
         first = tags.offsets.numpy()[row]
         made: list[list] = [[] for _ in range(len(tags))]
-        for i, a, b, c in zip(row.tolist(), (start - first).tolist(), (end - first).tolist(), label.tolist(), strict=True):
-            made[i].append({"start": a, "end": b, "label": names[c], "text": None})
+        for i, a, b, c, p in zip(row.tolist(), (start - first).tolist(), (end - first).tolist(), label.tolist(), sure, strict=True):
+            made[i].append({"start": a, "end": b, "label": names[c], "text": None, "confidence": p})
         return pl.DataFrame({"prediction": pl.Series(made, dtype=RECORD)})
 
     def told(self, answers: Table, question: Table, schema: Schema) -> Table:
@@ -306,14 +378,6 @@ def _found(table: Table, name: str | None, usual: Sequence[str], what: str, how:
     if name is None:
         raise UserError(f"there is no column of {what} in {listed(table.columns)}. Name one with {how}.")
     return name
-
-
-def _chunks(column: pl.Series) -> bool:
-    """Do the tags mark spans? Entities do; of lists, those whose every tag is O or a letter with a label, some of them beginnings."""
-    lists = [found for cell in cells.present(column).to_list() if (found := tokens_of(cell))]
-    tags = {tag for found in lists for tag in found if isinstance(tag, str)}
-    fits = all(tag == "O" or MARK.fullmatch(tag) for tag in tags)
-    return not tags or (fits and bool(tags & {"O", "I", "E"} or any(len(tag) > 1 for tag in tags)))
 
 
 def _plain(words: Ragged) -> Ragged:
