@@ -139,10 +139,15 @@ class Bundle:
             yield answers
 
     def _fitted(self, table: Table) -> Table:
-        """A table whose only column of files has another name than the model's only column: a folder calls it otherwise than a table."""
+        """A table whose only column, or only one of files, has another name than the model's only column: a folder calls it otherwise."""
         (wanted, *more), grids = self.schema.inputs.values(), []
         if not more and wanted.kind == "grid" and wanted.columns[0] not in table.columns:
             grids = [column.name for column in table if type(wanted).sniff(column) > 0.5]
+        if (
+            not more and table.width == 1 and wanted.kind in ("tokens", "words") and wanted.columns[0] not in table.columns
+        ):  # one column for one
+            grids = table.columns
+            say(f"{grids[0]!r} is read as {wanted.columns[0]!r}, the only column that the model reads")
         return table.rename({grids[0]: wanted.columns[0]}) if len(grids) == 1 else table
 
     def _readable(self, table: Table, start: int, ask: Any) -> Table:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from luban import optim
 from luban.core.batch import Examples, Ragged, Spans, Store
 from luban.core.contract import Clock, Head, Part, Schema, log_odds
 from luban.core.registry import FIELDS, MODELS
@@ -229,7 +230,7 @@ def test_first_loss_is_that_of_the_constant_model(stepped):
 def test_overfits_one_batch(stepped):
     head, batch = HEADS["several"], rows(stepped, slice(0, 32))
     model = built(stepped, head).train()
-    optimiser = torch.optim.Adam(model.parameters(), 1e-2 if stepped.table == "columns" else 3e-3)
+    optimiser = optim.build("adam", model, 1e-2 if stepped.table == "columns" else 3e-3)
     for _ in range(200):
         loss = loss_of(head, model(batch), batch)
         optimiser.zero_grad()

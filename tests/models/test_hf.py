@@ -74,3 +74,13 @@ def test_what_is_no_tokenizer(folder, tmp_path):
     (tmp_path / "tokenizer.json").write_text(json.dumps({"a": 1}))
     with pytest.raises(UserError, match=r"tokenizer\.json that is none"):
         luban.train(TABLE, target="label", model=f"hf:{tmp_path}", out=tmp_path / "run")
+
+
+@pytest.mark.parametrize("tune", ["all", "lora", "head"])
+def test_goes_on_from_the_weights_of_a_run_and_not_of_the_folder(folder, tune, tmp_path):
+    settings = {"train.steps": 5, "train.lr": 1e-2, "train.threads": 1}
+    first = luban.train(TABLE, target="label", model=f"hf:{folder}", set=settings, baselines=[], out=tmp_path / "first")
+    more = {"model.tune": tune, "train.steps": 1, "train.lr": 1e-9}
+    made = luban.train(TABLE, start=first.path, set=more, baselines=[], out=tmp_path / "more")
+    old, new = (each.load().model.state_dict() for each in (first, made))
+    assert all(torch.allclose(new[name], value, atol=1e-4) for name, value in old.items() if not name.startswith("output"))

@@ -202,3 +202,16 @@ def test_a_large_table_is_moved_by_the_rows_that_were_read(name, theirs):
             optimiser.step()
     assert torch.allclose(ours.weight, other.weight, atol=1e-5)
     assert torch.equal(ours.weight[100:], before[100:]) and not torch.equal(ours.weight[:100], before[:100])
+
+
+def test_gradients_of_rows_are_clipped_as_those_of_tables():
+    moved = []
+    for sparse in (True, False):
+        torch.manual_seed(0)
+        table = nn.Embedding(40_000, 4, sparse=sparse)
+        before, mine = table.weight.detach().clone(), optim.build("sgd", table, lr=1.0, momentum=0.0)
+        table(torch.tensor([1, 2, 2, 7])).square().sum().backward()
+        mine.clip(0.5)
+        mine.step()
+        moved.append(table.weight.detach() - before)
+    assert torch.allclose(*moved, atol=1e-6) and moved[0].norm() == pytest.approx(0.5, abs=1e-3)

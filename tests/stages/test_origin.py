@@ -70,3 +70,22 @@ def test_a_missing_column_and_a_solved_model_are_refused(table, begun, tmp_path)
     solved = luban.train(table, target="diagnosis", model="linear", baselines=[], out=tmp_path / "solved")
     with pytest.raises(UserError, match="linear is solved at once"):
         luban.train(table, start=solved.path, out=tmp_path / "more")
+
+
+def test_rows_that_the_run_had_learned_from_are_told(table, begun, tmp_path, caplog):
+    made = luban.train(table[:400], start=begun.path, out=tmp_path / "same", set={"train.steps": 1})
+    assert "had learned from" not in caplog.text and made.report["split"] == begun.report["split"]
+    luban.train(table[:400], start=begun.path, out=tmp_path / "other", set={"train.steps": 1, "data.split_seed": 5})
+    assert "test rows are rows that the run to go on from had learned from: figures flatter" in caplog.text
+
+
+def test_last_is_the_last_that_has_finished(table, begun, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = luban.train(table, target="diagnosis", model="mlp", set={"train.steps": 1}, baselines=[])
+    (tmp_path / "runs" / "stopped").mkdir()
+    (tmp_path / "runs" / "stopped" / "asked.json").write_text("{}")
+    from luban.folders import remember
+
+    remember(tmp_path / "runs" / "stopped")
+    made = luban.train(table, start="last", out=tmp_path / "run", set={"train.steps": 1}, baselines=[])
+    assert made.report["config"].count(str(done.path)) == 1

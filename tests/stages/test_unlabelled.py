@@ -1,5 +1,7 @@
 """train.semi: which rows without an answer are used, what is learned from them, and that nothing is kept that buys nothing."""
 
+import json
+
 import numpy as np
 import polars as pl
 import pytest
@@ -51,6 +53,25 @@ def test_copies_of_tested_rows_and_tested_groups_are_left_out(cancer):
     assert not set(wards[grouped.rows.of(TEST)]) & set(wards[grouped.rows.of(UNLABELLED)])
 
 
+def test_hidden_answers_of_tested_groups_and_copies_are_left_out_too(cancer):
+    grouped = prepared(cancer.with_columns((pl.int_range(pl.len()) // 10).alias("ward")), "data.labels=80", group="ward")
+    wards, part = grouped.rows.table["ward"].to_numpy(), grouped.rows.part
+    assert (part == UNLABELLED).any() and not set(wards[(part == TEST) | (part == VALID)]) & set(wards[part == UNLABELLED])
+    twice = pl.concat([cancer, cancer]).with_columns(pl.Series("split", ["train"] * 569 + ["train"] * 300 + ["test"] * 269))
+    hidden = prepared(twice, "data.labels=80").rows
+    inputs = [name for name in cancer.columns if name != "diagnosis"]
+    tested, used = (set(hidden.table[hidden.of(part)].select(inputs).rows()) for part in (TEST, UNLABELLED))
+    assert used and not tested & used
+
+
+def test_rows_that_the_split_column_holds_out_are_not_learned_from(cancer):
+    words = pl.Series("split", ["train", "test", "valid", ""] * 142 + ["train"])
+    table = cancer.with_columns(words).with_columns(pl.when(pl.int_range(pl.len()) % 8 < 4).then("diagnosis").alias("diagnosis"))
+    answered = table.filter(pl.col("diagnosis").is_not_null()).with_columns(pl.col("split").replace("", "train"))
+    ready = prepared(pl.concat([answered, table.filter(pl.col("diagnosis").is_null())]))
+    assert set(ready.rows.table[ready.rows.of(UNLABELLED)]["split"]) == {"train", ""}
+
+
 def test_few_labels_of_many(cancer):
     ready = prepared(cancer, "data.labels=60")
     assert len(ready.rows.of(TRAIN)) + len(ready.rows.of(VALID)) == pytest.approx(60, abs=2)
@@ -80,6 +101,8 @@ def test_nothing_is_kept_that_buys_nothing(cancer, tmp_path):
     [
         ({"time": "mean radius"}, "train.semi and --time cannot go together"),
         ({"folds": 3}, "cannot go together"),
+        ({"set": ["train.semi=true"]}, "every row that may be learned from has an answer"),
+        ({"target": ["diagnosis", "mean radius"]}, "train.semi is for questions of one class a row"),
         ({"target": "mean radius"}, "train.semi is for questions of one class a row"),
     ],
 )
@@ -101,3 +124,16 @@ def test_reviews_without_a_label_are_worth_ten_points(real_data, tmp_path):
     made = luban.train("hotel-reviews", model="tfidf", out=tmp_path / "run", set={"train.semi": True, "data.labels": 200})
     with_it, without = made.report["judgement"]["bought"]["values"]
     assert made.report["judgement"]["bought"]["kept"] and with_it > without + 0.05 and with_it > 0.82
+
+
+def test_a_joined_student_is_trained_on_more_than_its_teacher(cancer, tmp_path):
+    members = [{"name": "mlp"}, {"name": "linear"}]
+    options = {"train.semi": True, "data.labels": 60, "model.members": members, "train.epochs": 5}
+    made = luban.train(cancer, target="diagnosis", model="ensemble", out=tmp_path / "run", set=options)
+    assert {"ensemble", "ensemble, round 1"} <= made.report["tried"].keys()
+    steps = [
+        line["step"]
+        for line in map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
+        if "round 1, 0.mlp" in line["model"]
+    ]
+    assert steps and made.report["judgement"]["bought"]["with"].startswith("ensemble, round")

@@ -146,6 +146,9 @@ def test_pairs_are_scored_by_the_cosine_of_their_vectors(bundle):
     assert measured.metrics["spearman"] == pytest.approx(stats.spearmanr(gold, cosine).statistic, abs=1e-4)
     assert measured.metrics["pearson"] == pytest.approx(stats.pearsonr(gold, cosine).statistic, abs=1e-4)
     assert measured.intervals["spearman"][0] < measured.metrics["spearman"] < measured.intervals["spearman"][1]
+    assert bundle.task.compared(pl.DataFrame({"id": ["1", "2"], "text": ["a king", "a boat"], "score": ["1", "2"]}), None) is None
+    with pytest.raises(UserError, match="have no order to agree with"):
+        luban.evaluate(bundle, {"a": ["the king", "a boat"], "b": ["the queen", "a ship"], "score": ["1", "1"]})
     with pytest.raises(UserError, match="row 2 has the score 'much', which is no number"):
         luban.evaluate(bundle, {"a": ["the king", "a boat"], "b": ["the queen", "a ship"], "score": ["1", "much"]})
     with pytest.raises(UserError, match="no page about pairs"):

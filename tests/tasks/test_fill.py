@@ -60,3 +60,13 @@ def test_refused(tmp_path):
     for table, wrong in [({"n": [1, 2] * 20}, "no column of words"), ({"t": ["", None] * 20}, "is empty in all")]:
         with pytest.raises(UserError, match=wrong):
             luban.train(pl.DataFrame(table), task="fill", out=tmp_path / "run")
+
+
+def test_rows_of_few_tokens_are_judged(tmp_path):
+    table = pl.DataFrame({"said": ["good room", "bad room here", "a clean room at last"] * 20})
+    made = luban.train(table, task="fill", model="constant", out=tmp_path / "run", set={"task.tokenizer": "words"}, baselines=[])
+    assert made.metrics["loss"] > 0
+    for n in range(2, 20):
+        words = Ragged(torch.arange(1, n + 1), torch.tensor([0, n]))
+        nats = fill._nats(lambda batch: torch.zeros(int(batch["hidden"].sum()), 30), words, words.lengths // 2 % fill.PASSES)
+        assert (nats >= 0).any()

@@ -11,7 +11,7 @@ import luban
 from luban.core.batch import Ragged
 from luban.core.errors import UserError
 from luban.core.notes import recorded
-from luban.core.registry import TASKS
+from luban.core.registry import FIELDS, TASKS
 from luban.planning import from_words
 from luban.splitting import TRAIN
 from luban.stages.prepare import prepare
@@ -222,3 +222,14 @@ def test_what_is_ranked_counted_and_drawn():
     assert groups["names"] == ["LOC", "PER"] and groups["groups"]["recall"].tolist() == [1, 0]
     confusion = task.measure(judged, truth, made.schema, task.metrics(made.schema)).details
     assert confusion["classes"] == ["O", "LOC", "PER"] and confusion["confusion"] == [[1, 0, 0], [0, 2, 0], [1, 0, 1]]
+
+
+def test_tags_and_entities_are_known_without_a_word(tmp_path, luban_in):
+    tokens, marks = json.dumps(["Anna", "sees", "Bonn"]), json.dumps(["B-PER", "O", "B-LOC"])
+    spans = json.dumps([{"start": 0, "end": 4, "label": "PER"}])
+    pl.DataFrame({"tokens": [tokens] * 40, "tags": [marks] * 40}).write_csv(tmp_path / "lists.csv")
+    pl.DataFrame({"text": ["Anna sees Bonn"] * 40, "spans": [spans] * 40}).write_csv(tmp_path / "spans.csv")
+    for words in (["lists.csv"], ["spans.csv"], ["spans.csv", "--target", "spans"]):
+        told = luban_in(tmp_path, "train", *words, "--model", "memory", "--baselines", "none").stderr
+        assert "task: tag" in told
+    assert FIELDS["tags"].sniff(pl.Series([json.dumps(["red", "green"])])) == FIELDS["tags"].sniff(pl.Series(["[1, 2]", "[x"])) == 0

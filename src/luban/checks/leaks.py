@@ -63,7 +63,9 @@ def leaking_columns(look: Look) -> list[Finding]:
                         round(skill, 3),
                         "skill of a small tree on this column alone, on rows that it has not seen",
                         name,
-                        f"If it is not known at the time of the prediction, leave it out: --drop {name!r}",
+                        f"If it is not known at the time of the prediction, leave it out: --drop {name!r}"
+                        if len(look.schema.inputs) > 1
+                        else "It is all that there is to learn from: make sure that it is known at the time of the prediction",
                     )
                 )
     return found

@@ -39,6 +39,22 @@ class Tags(Field):
         chunks: bool = True
         """Do tags mark spans of tokens (B-PER, I-PER, O)? Else each says what its own token is (NOUN, VERB)."""
 
+    @classmethod
+    def sniff(cls, column: pl.Series) -> float:
+        """As a target: are these lists of entities, or of marks that begin and end them?"""
+        if column.dtype != pl.String:
+            return 0.0
+        some = cells.present(column).head(50)
+        if not some.str.starts_with("[").all():
+            return 0.0
+        try:
+            found = [tag for i, cell in enumerate(some) for tag in read(cell, column.name, i)]
+        except BadCells:
+            return 0.0
+        marks = [tag for tag in found if isinstance(tag, str)]
+        plain = all(tag == "O" or (MARK.fullmatch(tag) and len(tag) > 1) for tag in marks) and (not marks or "O" in marks)
+        return 0.95 if found and plain else 0.0
+
     def fit(self, chunks: Iterable[pl.Series]) -> Tags:
         counts: Counter[str] = Counter()
         for column in chunks:

@@ -1,6 +1,6 @@
 """Words of any script as tokens: cleaned, cut by a tokenizer that was trained on the training rows, an id each, in order.
 
-Cleaning and cutting are Hugging Face's `tokenizers`, and its JSON is what travels. Byte-level BPE (Sennrich et al. 2016, arXiv
+Cleaning is polars', cutting Hugging Face's `tokenizers`, whose JSON is what travels. Byte-level BPE (Sennrich et al. 2016, arXiv
 1508.07909; GPT-2's bytes) knows no unknown character and needs no word segmenter: in Chinese its merges find words by themselves. The id
 0 is the unknown piece, and what models pad with. With `hf:PATH` the tokenizer is that of a pretrained model, ids and special tokens as
 they were.
@@ -33,7 +33,7 @@ from luban.fields import _translate
 hf = Later("tokenizers")
 
 UNKNOWN = "<unk>"
-TRAINED_ON = 50_000_000
+TRAINED_ON = 10_000_000
 """Characters that a tokenizer is trained on, at most: the first of every so many rows."""
 LONGEST = 512
 """Tokens of a row that are read where max_length is unset, at most: the usual limit of encoders."""
@@ -182,7 +182,7 @@ class Text(Field):
         return Ragged(values, torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]))
 
     def _clean(self, column: pl.Series) -> pl.Series:
-        """What the tokenizer cannot do by itself; "" where missing."""
+        """As the tokenizer reads it; "" where missing. A pretrained model's tokenizer has a cleaning of its own, all but the tags."""
         text = cells.words(column).alias("cell")
         text = text.to_frame().select(pl.when(cells.empty(column).alias("gone")).then(pl.lit("")).otherwise("cell")).to_series()
         if self.config.html:
@@ -190,7 +190,11 @@ class Text(Field):
             if marked.any():
                 spelled = pl.Series([_unmarked(cell) for cell in text.filter(marked)], dtype=pl.String)
                 text = text.scatter(marked.arg_true(), spelled)
-        return text
+        if self.config.tokenizer.startswith("hf:"):
+            return text
+        text = text.str.normalize("NFKC") if self.config.nfkc else text
+        text = text.str.to_lowercase() if self.config.lowercase else text
+        return text.str.replace_all(r"[\p{Cc}\s]+", " ") if self.config.controls else text
 
     # ---- and back
 
@@ -267,17 +271,8 @@ def _train(texts: pl.Series, config: Text.Config) -> Any:
         made.pre_tokenizer = pre.Sequence([pre.WhitespaceSplit(), pre.Split(hf.Regex(one), "isolated")])
         made.decoder = decoders.Fuse() if config.tokenizer == "characters" else None
         trainer = hf.trainers.WordLevelTrainer(min_frequency=2, **special)
-    made.normalizer = _normalizer(config)
     made.train_from_iterator(_batches(texts), trainer, len(texts))
     return made
-
-
-def _normalizer(config: Text.Config) -> Any:
-    n = hf.normalizers
-    steps = [n.NFKC()] if config.nfkc else []
-    steps += [n.Lowercase()] if config.lowercase else []
-    steps += [n.Replace(hf.Regex(r"[\p{Cc}\s]+"), " ")] if config.controls else []
-    return n.Sequence(steps)
 
 
 def _batches(texts: pl.Series) -> Iterator[list[str]]:

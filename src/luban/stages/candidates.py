@@ -16,7 +16,7 @@ from luban.core.contract import Measured, Model
 from luban.core.device import cores, pick_device
 from luban.core.errors import UserError, listed
 from luban.core.notes import say, warn
-from luban.core.registry import MODELS
+from luban.core.registry import FIELDS, MODELS
 from luban.folders import RunFolder, find
 from luban.layers.own import adapt
 from luban.metrics import better
@@ -175,8 +175,10 @@ def draft(name: str, prepared: Prepared, network: Any, options: dict[str, Any]) 
             f"Leave the column out (--drop {column!r}) or choose another model."
         )
     if kinds := _wanting(model_class, prepared):
+        able = [each for each, cls in FIELDS.items() if cls.kind in kinds and prepared.task.labelled]
+        hint = f"If one of them is such, say so (--set fields.COLUMN={able[-1]}), or choose" if able else "Choose"
         raise UserError(f"{name} needs a column of {' or '.join(kinds)}, and there is none among {listed(column_kinds(prepared))}. "
-                        "Choose another model.")  # fmt: skip
+                        f"{hint} another model.")  # fmt: skip
     n_train, n_valid = len(prepared.examples[TRAIN]), len(prepared.examples[VALID])
     planned = plan(config, model_class, options, schema, head, n_train)
     torch.manual_seed(config.seed)

@@ -32,8 +32,8 @@ def opened(config: Config) -> tuple[Bundle | None, Config]:
     if config.start is None:
         return None, config
     bundle = load(_finished(config.start))
-    if bundle.model.solves or bundle.model.joins:
-        raise UserError(f"--from {config.start}: a {bundle.info['model']['name']} is solved at once and has no steps to go on with. "
+    if type(bundle.model).solves or bundle.model.joins:
+        raise UserError(f"--from {config.start}: {bundle.info['model']['name']} is solved at once and has no steps to go on with. "
                         "Train anew on all rows.")  # fmt: skip
     if config.folds:
         raise UserError("--folds and --from cannot go together: the run has learned from rows that a fold would be judged on.")
@@ -65,9 +65,9 @@ MOST = 2_000_000
 
 
 def remember(rows: Rows, schema: Schema, file: Path) -> None:
-    """Keeps a hash of each row that was trained or validated on, for a run that goes on from this one."""
+    """Keeps a hash of each row that was trained on, for a run that goes on from this one."""
     if len(rows.part) <= MOST:
-        np.save(file, np.sort(_hashes(rows, schema)[np.isin(rows.part, (TRAIN, VALID, UNLABELLED))]))
+        np.save(file, np.sort(_hashes(rows, schema)[np.isin(rows.part, (TRAIN, UNLABELLED))]))
 
 
 def recall(rows: Rows, start: Bundle, file: Path) -> None:

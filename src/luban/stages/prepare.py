@@ -168,6 +168,11 @@ def _encoded(table: Table, test: Table | None, config: Config, task: Task, folde
 def _task(table: Table, named: type[Task] | None, config: Config) -> Task:
     """The task that was named, or that the target columns ask for; after the columns that the user named were found."""
     targets = config.data.target
+    if not targets and named is None:  # a column that is asked about in one way alone, such as tags of tokens, need not be named
+        some = [] if isinstance(table, DiskTable) else list(table.head(1000))
+        named = next((cls for _, cls in TASKS.items() if not cls.labelled and any(cls.sniff([each]) > 0.9 for each in some)), None)
+        if named:
+            say(f"task: {named.__module__.rpartition('.')[2]}")
     if not targets and (named is None or named.labelled):
         without = [name for name, cls in TASKS.items() if not cls.labelled]
         raise UserError(
@@ -185,8 +190,8 @@ def _task(table: Table, named: type[Task] | None, config: Config) -> Task:
             raise UserError(f"{name!r} is both the target and to be dropped.")
     options = {key: value for key, value in config.task.items() if key != "name"}
     if named is None:
-        some = max(1, table.height // _SOME)
-        columns = [table.get_column(target).gather_every(some) for target in targets]
+        every = max(1, table.height // _SOME)
+        columns = [table.get_column(target).gather_every(every) for target in targets]
         scores = sorted(((cls.sniff(columns), name, cls) for name, cls in TASKS.items()), key=lambda score: score[:2], reverse=True)
         (best, name, named), (second, other, _) = scores[:2]
         say(f"task: {name}" + (f" (could be {other}: --task {other})" if best - second < 0.3 and second > 0 else ""))

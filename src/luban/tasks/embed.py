@@ -141,10 +141,9 @@ class Embed(Task):
 
     def compared(self, table: Table, answer: Callable[[Table], Table]) -> tuple[np.ndarray, np.ndarray] | None:
         """Pairs are three columns, two of words and a `score`; the model's is the cosine of the two vectors."""
-        others = [each for each in table.columns if each != SCORE]
-        if SCORE not in table.columns or len(others) != 2 or any(table.schema[each] != pl.String for each in others):
+        if SCORE not in table.columns or table.width != 3:
             return None
-        if all(cells.numbers(table.get_column(each)).null_count() < table.height for each in others[:1]):
+        if any(each.dtype != pl.String or not cells.numbers(each).null_count() for each in table.drop(SCORE)):
             return None  # an id, a text and a score are rows like any other
         column = table.get_column(SCORE)
         scores = cells.numbers(column, cells.decimal_comma([column]) if column.dtype == pl.String else False)

@@ -32,7 +32,7 @@ from luban.layers.rules import within
 from luban.metrics import compute, family, resampled
 
 TOKENS = ("tokens", "text", "words", "sentence")
-TAGS = ("tags", "entities", "ner_tags", "pos_tags", "labels")
+TAGS = ("tags", "entities", "spans", "ner_tags", "pos_tags", "labels")
 SHOWN = 12
 """Labels with bars of their own."""
 MOST_CONFUSED = 50
@@ -76,6 +76,9 @@ class Tag(Task):
         """One sentence, instead of a file."""
 
     # ---------------------------------------------------------------- what it reads
+    @classmethod
+    def sniff(cls, targets: Sequence[pl.Series]) -> float:
+        return FIELDS["tags"].sniff(targets[0]) if len(targets) == 1 else 0.0
 
     def settle(self, table: Table, targets: Sequence[str], time: str | None) -> None:
         if time or len(targets) > 1:
@@ -374,15 +377,13 @@ def _found(table: Table, name: str | None, usual: Sequence[str], what: str, how:
     """The column called `name`, else the first of the usual ones."""
     if name is not None and name not in table.columns:
         raise UserError(f"the column {name!r} is not in the data.{did_you_mean(name, table.columns)} There are: {listed(table.columns)}.")
-    name = name or next((each for each in usual if each in table.columns), None)
-    if name is None:
-        raise UserError(f"there is no column of {what} in {listed(table.columns)}. Name one with {how}.")
-    return name
+    if name := name or next((each for each in usual if each in table.columns), None):
+        return name
+    raise UserError(f"there is no column of {what} in {listed(table.columns)}. Name one with {how}.")
 
 
 def _plain(words: Ragged) -> Ragged:
-    """Without where tokens begin and end, which no model may see."""
-    return Ragged(words.values[:, :-2], words.offsets)
+    return Ragged(words.values[:, :-2], words.offsets)  # without where tokens begin and end, which no model may see
 
 
 def _labels(schema: Schema) -> dict[str, int]:
