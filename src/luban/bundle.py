@@ -143,9 +143,8 @@ class Bundle:
         (wanted, *more), grids = self.schema.inputs.values(), []
         if not more and wanted.kind == "grid" and wanted.columns[0] not in table.columns:
             grids = [column.name for column in table if type(wanted).sniff(column) > 0.5]
-        if (
-            not more and table.width == 1 and wanted.kind in ("tokens", "words") and wanted.columns[0] not in table.columns
-        ):  # one column for one
+        one = not more and table.width == 1 and wanted.columns[0] not in table.columns
+        if one and wanted.kind in ("tokens", "words"):
             grids = table.columns
             say(f"{grids[0]!r} is read as {wanted.columns[0]!r}, the only column that the model reads")
         return table.rename({grids[0]: wanted.columns[0]}) if len(grids) == 1 else table

@@ -233,3 +233,8 @@ def test_tags_and_entities_are_known_without_a_word(tmp_path, luban_in):
         told = luban_in(tmp_path, "train", *words, "--model", "memory", "--baselines", "none").stderr
         assert "task: tag" in told
     assert FIELDS["tags"].sniff(pl.Series([json.dumps(["red", "green"])])) == FIELDS["tags"].sniff(pl.Series(["[1, 2]", "[x"])) == 0
+
+
+def test_a_single_column_is_read_whatever_it_is_called(run):
+    made = run.load().predict({"sentence": [json.dumps(["Anna", "Berg", "sees", "Bonn"])]})
+    assert made["text"].to_list()[:1] == ["Anna Berg"]
