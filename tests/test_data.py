@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from PIL import Image
 
 import luban
+from luban import data
 from luban.checks.copies import exact_copies
 from luban.checks.finding import Look
 from luban.checks.leaks import leaking_columns
@@ -287,3 +289,20 @@ def test_fewer_training_rows_leave_the_others_out(caplog):
     for wrong in (0, 5_000):
         with pytest.raises(UserError, match=r"data.train_rows=\d+ would take [\d,]+ of the 1,6\d\d rows to train on"):
             prepare(table, from_words({"target": ["y"], "set": [f"data.train_rows={wrong}"]}))
+
+
+def test_columns_are_encoded_some_rows_at_a_time_and_rows_keep_their_names(monkeypatch):
+    table = pl.DataFrame({"x": [str(i * 7 % 20 + 0.5) for i in range(60)], "z": [f"{i % 9}.25" for i in range(60)], "y": ["a", "b"] * 30})
+    config, held = from_words({"target": ["y"], "set": ["data.test_rows=[50, 60]"]}), 55
+    ready = prepare(table, config)
+    wrong = table.with_columns(pl.when(pl.int_range(pl.len()) == held).then(pl.lit("so")).otherwise("x").alias("x"))
+
+    def told():
+        with pytest.raises(UserError) as error:
+            prepare(wrong, config)
+        return str(error.value)
+
+    before = told()
+    monkeypatch.setattr(data, "_AT_ONCE", 7)
+    assert told() == before and f"row {held + 1}" in before
+    assert torch.equal(prepare(table, config).store.columns["c0"], ready.store.columns["c0"])
