@@ -6,6 +6,7 @@ rows teach the usual step, so that a forecast can go on where its question ends.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -23,6 +24,8 @@ from luban.fields.date import Date, read
 
 MISSING = torch.iinfo(torch.int64).min
 UNITS = {"day": 86_400_000_000, "hour": 3_600_000_000, "minute": 60_000_000, "second": 1_000_000}
+CYCLES = {"day": 1.0, "week": 7.0, "year": 365.2425}
+"""Days each, for the calendar."""
 
 
 class Moment(Field):
@@ -38,6 +41,13 @@ class Moment(Field):
     months = 0
     """The step in calendar months, where all training moments stand on the same day of a month, or on the last; else 0."""
     month_end = False
+    cycles: tuple[str, ...] = ()
+    """Of CYCLES, those that are longer than a step and were seen twice: what a model may be told of a moment."""
+
+    @property
+    def size(self) -> int:  # type: ignore[override]
+        """Features of the calendar."""
+        return 2 * len(self.cycles)
 
     @classmethod
     def of(cls, column: pl.Series, day_first: bool | None = None) -> Moment:
@@ -62,7 +72,13 @@ class Moment(Field):
         known = stamps[stamps != MISSING].unique()  # increasing
         if len(known):
             self.first = int(known[0])
-        return self.paced(known) if len(known) > 1 else self
+        if len(known) < 2:
+            return self
+        self.paced(known)
+        if self.form != "number":
+            days, step = float(known[-1] - known[0]) / UNITS["day"], self.step / UNITS["day"]
+            self.cycles = tuple(name for name, length in CYCLES.items() if step < length / 2 and days >= 2 * length)
+        return self
 
     def paced(self, known: Tensor) -> Moment:
         """Learns the usual step from two or more increasing stamps (N,)."""
@@ -100,6 +116,12 @@ class Moment(Field):
         later = later.dt.month_end() if self.month_end else later
         return torch.tensor(later.dt.epoch("us").to_numpy()).reshape(-1, n)
 
+    def calendar(self, stamps: Tensor) -> Tensor:
+        """Where each of `stamps` (...) stands in the cycles of the calendar, as sine and cosine: (..., size) float32."""
+        days = stamps.double() / UNITS["day"] + 3  # 1970 began on a Thursday; so a week begins on a Monday
+        turns = [2 * math.pi * (days / CYCLES[name]) for name in self.cycles]
+        return torch.stack([wave for turn in turns for wave in (turn.sin(), turn.cos())], -1).float()
+
     def pace(self) -> str:
         """The usual step in words: "15 minutes", "1 month"; "1" for numbers."""
         if self.form == "number":
@@ -120,11 +142,12 @@ class Moment(Field):
 
     def state(self) -> dict[str, Any]:
         return {"form": self.form, "day_first": self.day_first, "first": self.first, "step": self.step, "months": self.months,
-                "month_end": self.month_end, "has_missing": self.has_missing}  # fmt: skip
+                "month_end": self.month_end, "cycles": list(self.cycles), "has_missing": self.has_missing}  # fmt: skip
 
     def restore(self, state: dict[str, Any]) -> Moment:
         self.form, self.day_first, self.first, self.step = state["form"], state["day_first"], state["first"], state["step"]
         self.months, self.month_end, self.has_missing = state["months"], state["month_end"], state["has_missing"]
+        self.cycles = tuple(state.get("cycles", ()))
         return self
 
     def imagine(self, n: int, rng: np.random.Generator) -> list:

@@ -1,0 +1,64 @@
+"""Windows of series as a model eats them. Letters: B windows, C series, L look-back, H horizon, F features.
+
+    c0, c1, ...  (B, L) each series that is forecast, scaled and without gaps; the answer is (B, C * H), in the same scale
+    known        (B, L + H, F): what is known of each moment, of the horizon's as well: the calendar, covariates planned ahead
+    past         (B, L, F): covariates that only the past knows
+    static       (B, F): what is the same at all times of an item
+
+known, past and static are there only where the data have such; a model may leave them unread.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from luban.core.batch import Batch
+from luban.core.contract import Head, Schema
+from luban.layers.columns import of_kind
+
+READS = frozenset({"series", "time", "item", "known", "past", "static"})
+"""What a model of windows accepts: all that a forecast's table may have, whether the model makes something of it or not."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The sizes of a batch of windows."""
+
+    series: tuple[str, ...]
+    """Their keys."""
+    look_back: int
+    horizon: int
+    season: int
+    known: int
+    """Features a moment, of past and horizon; 0 where there are none, and so are the next two."""
+    past: int
+    static: int
+
+    @classmethod
+    def of(cls, schema: Schema, head: Head) -> Windows:
+        series: Any = of_kind(schema, "series")
+        first = next(iter(series.values())).config
+        widths = {kind: sum(each.size for each in of_kind(schema, kind).values()) for kind in ("time", "known", "past", "static")}
+        return cls(tuple(series), first.look_back, head.parts[0].size, first.season, widths["time"] + widths["known"],
+                   widths["past"], widths["static"])  # fmt: skip
+
+    def stacked(self, batch: Batch) -> Tensor:
+        """The series side by side: (B, C, L)."""
+        return torch.stack([batch[key] for key in self.series], 1)
+
+    def beside(self, batch: Batch) -> Tensor | None:
+        """What is known of each seen moment beside the series, static features at each again: (B, L, F); None where there is nothing."""
+        found = [batch["known"][:, : self.look_back]] if self.known else []
+        found += [batch["past"]] if self.past else []
+        found += [batch["static"].unsqueeze(1).expand(-1, self.look_back, -1)] if self.static else []
+        return torch.cat(found, 2) if found else None
+
+    def ahead(self, batch: Batch) -> Tensor | None:
+        """What is known of each moment of the horizon, static features at each again: (B, H, F); None where there is nothing."""
+        found = [batch["known"][:, self.look_back : self.look_back + self.horizon]] if self.known else []
+        found += [batch["static"].unsqueeze(1).expand(-1, self.horizon, -1)] if self.static else []
+        return torch.cat(found, 2) if found else None
