@@ -17,13 +17,14 @@ from luban.core.contract import Clock, Head, Model, Schema
 from luban.core.errors import UserError
 from luban.layers.columns import of_kind
 from luban.layers.rules import rhythm, within
+from luban.layers.windows import READS
 
 PIECE = 512
 """Windows taken at a time while solving: some 30 MB in float64 for seven series."""
 
 
 class NLinear(Model):
-    accepts = frozenset({"series", "time"})
+    accepts = READS
     gives = frozenset({"series"})
     solves = True
     traceable = True

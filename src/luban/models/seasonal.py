@@ -13,10 +13,11 @@ from torch import Tensor
 from luban.core.batch import Batch, Examples
 from luban.core.contract import Clock, Head, Model, Schema
 from luban.layers.columns import of_kind
+from luban.layers.windows import READS
 
 
 class Seasonal(Model):
-    accepts = frozenset({"series", "time"})
+    accepts = READS
     gives = frozenset({"series"})
     solves = True
     baseline = True
