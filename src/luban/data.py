@@ -205,7 +205,7 @@ def _parts(table: Table, part: np.ndarray, config: DataConfig, task: Task, field
         hashes = splitting.told_apart(splitting.row_hash(inputs, config.split_seed))  # rows with equal inputs have equal ones
     strata = classes(table, config, fields)
     time = splitting.need_column(table, config.time, "--time") if config.time else None
-    if sum(shares) > 1.5:
+    if sum(shares) > 1.5 and task.labelled:
         raise UserError(f"data.shares as numbers of rows, {list(config.shares)}, needs rows in an order; give shares that add up to 1.")
     if from_column is not None:
         part, how = from_column, f"by the column {named.name!r}"

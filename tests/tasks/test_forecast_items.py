@@ -195,3 +195,38 @@ def test_the_official_figures_of_m4_hourly(real_data):
     judged, truth = judge(solved(data, "seasonal"), data.task, data.head, data.examples[2])
     found = data.task.measure(judged, truth, data.schema, data.task.metrics(data.schema)).metrics
     assert (round(found["smape"], 3), round(found["mase"], 3)) == (13.912, 1.193)
+
+
+def test_a_series_a_row_is_read_with_its_continuation_in_another_file(real_data, tmp_path):
+    """The competition's own files, train and test, the first 20 series of each: as luban reads them, not as we turned them."""
+    files = {}
+    for name in ("train", "test"):
+        text = gzip.decompress((real_data / "m4" / f"Hourly-{name}.csv.gz").read_bytes()).decode().splitlines()[:21]
+        files[name] = tmp_path / f"{name}.csv"
+        files[name].write_text("\n".join(text))
+    run = luban.train(files["train"], test=str(files["test"]), task="forecast", model="seasonal", baselines=[], out=tmp_path / "run",
+                      set={"task.layout": "rows", "task.horizon": 48, "task.season": 24, "data.shares": [0, 48, 48]})  # fmt: skip
+    assert run.report["split"] == "train 13040, valid 960, test 960" and run.report["details"]["steps_not_judged"] == 0
+    again = luban.evaluate(run, files["train"])
+    assert again.metrics == pytest.approx(run.metrics, rel=1e-6)
+    answer = run.load().predict(files["train"])
+    assert answer["V1"].unique(maintain_order=True).to_list() == [f"H{i}" for i in range(1, 21)] and answer.height == 20 * 48
+
+
+def test_uneven_rows_are_brought_to_even_steps_where_asked(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "luban")
+    rows = [(f"2024-01-{1 + h // 24:02} {h % 24:02}:{m:02}", shop, h + m / 60) for h in range(100) for m in (5, 35) for shop in "ab"
+            if not (shop == "b" and h == 7)]  # fmt: skip
+    table = pl.DataFrame(rows, schema=["when", "shop", "value"], orient="row").sample(fraction=1.0, shuffle=True, seed=1)
+    task = Forecast(Forecast.Config(resample="1 hour"))
+    even = task.laid_out(table)
+    assert even.height == 200 and "398 rows are brought to 200 of 1 hour (mean), 1 of them without a value" in caplog.messages
+    hours = even.filter(pl.col("shop") == "b")["value"].to_list()
+    assert hours[7] is None and hours[8] == pytest.approx(8 + (5 + 35) / 120)
+    added = Forecast(Forecast.Config(resample="1 day", resample_by="sum")).laid_out(table).filter(pl.col("shop") == "a")
+    assert added["value"].to_list()[0] == pytest.approx(sum(h + m / 60 for h in range(24) for m in (5, 35)))
+    with pytest.raises(UserError, match=r"task.resample is written as '15 minutes', '1 day' or '1 month', not 'hourly'"):
+        Forecast(Forecast.Config(resample="hourly")).laid_out(table)
+    run = luban.train(table, task="forecast", model="naive", baselines=[], out=tmp_path / "run", set={"task.resample": "1 hour"})
+    answer = run.load().predict(table, ask={"horizon": 2})
+    assert answer["when"].to_list() == ["2024-01-05 04:00:00", "2024-01-05 05:00:00"] * 2

@@ -313,6 +313,10 @@ class Task(ABC):
         """0..1: would a person with these target columns ask this question?"""
         return 0.0
 
+    def laid_out(self, table: Table, time: str | None = None) -> Table:
+        """Any table of data or of a question, as this task reads it: a row a moment, even steps. time: the column that --time named."""
+        return table
+
     def settle(self, table: Table, targets: Sequence[str], time: str | None) -> None:  # noqa: B027 - most tasks have nothing to find
         """Fills what `config` leaves open by looking at the table (which column is the user, how long is a season), and says so."""
 

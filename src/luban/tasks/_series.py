@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-import polars as pl
 import torch
 
 from luban.core import cells
@@ -20,19 +19,13 @@ from luban.core.errors import UserError, did_you_mean, listed
 from luban.core.notes import say, warn
 from luban.core.registry import FIELDS
 from luban.layers.rules import within
+from luban.tasks import _roles
 from luban.tasks._windows import usual_season, words
 
 FIRST = 96
 """Horizon, where the papers on the ETT data begin."""
 USUAL = 336
 """Look-back: two weeks of hours, as DLinear and PatchTST have it."""
-ITEMS = (
-    "item itemid item_id series seriesid series_id unique_id uniqueid id symbol ticker store shop sku product productid station sensor "
-    "meter device city region country 股票 股票代码 代码 商品 商品编号 门店 店铺 站点 设备 城市 地区"
-)
-"""What a column of items is called, in lower case."""
-VALUES = "target y value values sales demand price close 目标 数值 值 销量 需求 价格 收盘价"
-"""What the only series of a table of many items is called; else every column of numbers is one."""
 NAMES = ("training", "validation", "test")
 """Of the parts, in messages."""
 
@@ -73,6 +66,12 @@ class OfSeries(Task):
         """Columns that say the same at all times of an item (its size, its region)."""
         holidays: str | None = None
         """The country whose public holidays models are told, as CN or US. Wants `luban[time]`."""
+        layout: Literal["rows"] | None = None
+        """rows: a series a row, its name first, then its values. Unset: a moment a row."""
+        resample: str | None = None
+        """Brings uneven rows to even steps, as in `1 hour`: those of a step become one, a step without a row an empty one."""
+        resample_by: Literal["mean", "sum", "last"] = "mean"
+        """What several rows of a step become."""
         scale: Literal["column", "window"] | None = None
         """column: each series is z-scored by its training rows. window: each window by what it sees, so that items of any size are learned
         from alike. Unset: window where there are items."""
@@ -90,14 +89,26 @@ class OfSeries(Task):
 
     # ---------------------------------------------------------------- what it reads
 
+    def laid_out(self, table: Table, time: str | None = None) -> Table:
+        c = self.config
+        if c.layout == "rows":
+            table = _roles.upright(table, c.item)
+        if c.resample:
+            time = _roles.time_of(table, time or c.time, c.columns)
+            item = _roles.item_of(table, time, c.item, (*c.columns, *c.known, *c.past, *c.static))
+            table = _roles.even(table, time, item, c.resample, c.resample_by)
+        return table
+
     def settle(self, table: Table, targets: Sequence[str], time: str | None) -> None:
+        if self.config.layout and self.config.item is None:
+            self.config = replace(self.config, item=table.columns[0])
         c = self.config
         others = (*c.known, *c.past, *c.static)
         for name in (*targets, *c.columns, *others):
-            there(table, name)
-        time = time_of(table, time or c.time, targets)
-        item = item_of(table, time, c.item, (*targets, *c.columns, *others))
-        columns = tuple(targets) or c.columns or series_of(table, time, item, others)
+            _roles.there(table, name)
+        time = _roles.time_of(table, time or c.time, targets)
+        item = _roles.item_of(table, time, c.item, (*targets, *c.columns, *others))
+        columns = tuple(targets) or c.columns or _roles.series_of(table, time, item, others)
         if time in columns or not columns:
             why = f"{time!r} is both the time and a series" if columns else f"no column of numbers in {listed(table.columns)}"
             raise UserError(f"there is nothing to forecast: {why}. Name the series with --target, and the time with --time.")
@@ -114,7 +125,7 @@ class OfSeries(Task):
                 self.config, day_first=moment.day_first, season=c.season or usual_season(moment), step=c.step or moment.pace()
             )
             pace = f"steps of {moment.pace()} by {time!r}"
-        items = f" of {len(rows_of_items(table, item)):,} items by {item!r}" if item else ""
+        items = f" of {len(_roles.sizes(table, item)):,} items by {item!r}" if item else ""
         season = f"a season of {self.config.season:,}" if self.config.season > 1 else "no season"
         say(f"series: {listed(columns)}{items}; {pace}; {season}")
         left = [name for name in table.columns if name not in (time, item, *columns, *others)]
@@ -128,7 +139,7 @@ class OfSeries(Task):
         column = table.get_column(self.config.time)
         moment = moment.of(column, self.config.day_first)
         if self.config.item:
-            rank = ranks(table.get_column(self.config.item))
+            rank = _roles.ranks(table.get_column(self.config.item))
             stamps = moment.encode(column)[torch.from_numpy(rank == np.bincount(rank).argmax())].unique()
             moment = moment.paced(stamps) if len(stamps) > 1 else moment
         return moment
@@ -139,7 +150,7 @@ class OfSeries(Task):
         name, item = self.config.time, self.config.item
         if item and item not in table.columns:
             raise UserError(f"the column {item!r} is missing, which says of which item each row is.{did_you_mean(item, table.columns)}")
-        rank = ranks(table.get_column(item)) if item else np.zeros(table.height, np.int64)
+        rank = _roles.ranks(table.get_column(item)) if item else np.zeros(table.height, np.int64)
         if name is None:
             return rank.argsort(kind="stable") if item else None
         if name not in table.columns:
@@ -154,7 +165,7 @@ class OfSeries(Task):
         doubled = ((stamps.diff() == 0) & same).nonzero().flatten()
         if len(doubled):
             i = int(doubled[0])
-            raise refuse_twice(table, name, item, (int(order[i]), int(order[i + 1])), words(moment, stamps[i : i + 1])[0])
+            raise _roles.refuse_twice(table, name, item, (int(order[i]), int(order[i + 1])), words(moment, stamps[i : i + 1])[0])
         if self.config.step and len(stamps) > 1 and same.any() and not moment.keeps(self.config.step):
             raise UserError(f"the rows are usually {moment.pace()} apart by {name!r}, and this forecast goes in steps of "
                             f"{self.config.step}. Give rows {self.config.step} apart, or train on rows like these.")  # fmt: skip
@@ -168,7 +179,7 @@ class OfSeries(Task):
     def split(self, table: Table, shares: tuple[float, float, float]) -> tuple[np.ndarray, str]:
         """Three runs of rows of each item, the oldest train. Of numbers of rows, what lies beyond is in part 3; where the first is 0, all
         but the newest train. An item that is too short to be judged is only trained on."""
-        sizes, counts, many = rows_of_items(table, self.config.item), max(shares) > 1, self.config.item is not None
+        sizes, counts, many = _roles.sizes(table, self.config.item), max(shares) > 1, self.config.item is not None
         if counts and not many and sum(shares) > table.height:
             raise UserError(f"data.shares asks for {int(sum(shares)):,} rows, and there are {table.height:,}.")
         if counts:
@@ -208,7 +219,7 @@ class OfSeries(Task):
         """Series under c0, c1, ..., then the moment, the item and what goes with them; nothing is a target, for what is forecast is read,
         too."""
         c = self.config
-        sizes = rows_of_items(table, c.item)
+        sizes = _roles.sizes(table, c.item)
         self._settle_horizon("training", int(np.median(sizes)) // 2)  # where the data say which rows are tested, there was no `split`
         self._fit_into(int(np.median(sizes)) if c.item else table.height)
         constant = []
@@ -280,72 +291,3 @@ class OfSeries(Task):
         start = len(c.columns) + (c.time is not None) + (c.item is not None)
         roles = [(name, role) for role in ("known", "past", "static") for name in getattr(c, role)]
         return {f"c{start + i}": each for i, each in enumerate(roles)}
-
-
-# ---------------------------------------------------------------- which column is what
-
-
-def there(table: Table, name: str) -> str:
-    if name not in table.columns:
-        raise UserError(f"the column {name!r} is not in the data.{did_you_mean(name, table.columns)} There are: {listed(table.columns)}.")
-    return name
-
-
-def time_of(table: Table, named: str | None, targets: Sequence[str]) -> str | None:
-    """The first column that reads as dates, unless one is named."""
-    if named is not None:
-        return there(table, named)
-    sample = table.gather_every(max(1, table.height // 1_000))
-    return next((name for name in table.columns if name not in targets and FIELDS["date"].sniff(sample.get_column(name)) > 0), None)
-
-
-def item_of(table: Table, time: str | None, named: str | None, others: Sequence[str]) -> str | None:
-    """The column that tells rows of one moment apart, unless one is named; None where each moment has one row, or no column does."""
-    if named is not None:
-        return there(table, named)
-    if time is None or table.get_column(time).n_unique() == table.height:
-        return None
-    usual = next((name for name in table.columns if name.lower() in ITEMS.split() and name not in (time, *others)), None)
-    if usual is not None:
-        return usual
-    for name, dtype in table.schema.items():
-        if name in (time, *others) or not (dtype == pl.String or dtype.is_integer()):
-            continue
-        if 2 * table.get_column(name).n_unique() <= table.height and table.select(time, name).n_unique() == table.height:
-            return name
-    return None
-
-
-def series_of(table: Table, time: str | None, item: str | None, others: Sequence[str]) -> tuple[str, ...]:
-    """The columns of numbers; of many items the one that is called as a value is, where there is such."""
-    sample = table.gather_every(max(1, table.height // 1_000))
-    aside = {time, item, *others}
-    dates = {name for name in table.columns if FIELDS["date"].sniff(sample.get_column(name)) > 0}
-    numbers = [name for name in table.columns if name not in aside | dates and FIELDS["number"].sniff(sample.get_column(name)) >= 0.5]
-    usual = [name for name in numbers if name.lower() in VALUES.split()] if item else []
-    return tuple(usual[:1] or numbers)
-
-
-def ranks(column: pl.Series) -> np.ndarray:
-    """(N,): which item each row is of, numbered as they first came."""
-    field: Any = FIELDS["item"]((column.name,))
-    _, first, of = np.unique(field.encode(column).numpy(), return_index=True, return_inverse=True)
-    place = np.empty(len(first), np.int64)
-    place[first.argsort(kind="stable")] = np.arange(len(first))
-    return place[of]
-
-
-def rows_of_items(table: Table, item: str | None) -> np.ndarray:
-    """(items,): rows of each item, whose rows lie together."""
-    if item is None:
-        return np.array([table.height])
-    return np.bincount(ranks(table.get_column(item)))
-
-
-def refuse_twice(table: Table, time: str, item: str | None, rows: tuple[int, int], when: Any) -> UserError:
-    """The error of a moment that has two rows."""
-    first, second = (cells.row(row) for row in rows)
-    of = f" of {item} {table.get_column(item)[rows[0]]!r}" if item else ""
-    hint = "" if item else " Or, where the rows are of several items, name the column that tells them apart: --set task.item=COLUMN."
-    return UserError(f"the time {when} of {time!r}{of} stands in {first} and again in {second}. "
-                     f"A series has one row for each moment; several series go side by side, a column each.{hint}")  # fmt: skip
