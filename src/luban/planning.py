@@ -351,4 +351,4 @@ def steps_per_epoch(n_train: int, train: TrainConfig) -> int:
 
 
 def _fill(train: TrainConfig, proposed: dict[str, Any]) -> TrainConfig:
-    return dataclasses.replace(train, **{key: value for key, value in proposed.items() if getattr(train, key) is None})
+    return dataclasses.replace(train, **{key: value for key, value in proposed.items() if getattr(train, key) in (None, "auto")})

@@ -9,9 +9,11 @@ import ast
 import dataclasses
 import inspect
 import itertools
+import math
 import textwrap
 import types
 import typing
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from luban.core.errors import UserError, did_you_mean, listed
@@ -55,6 +57,20 @@ def override(values: dict[str, Any], key: str, value: Any) -> None:
         if not isinstance(values, dict):
             raise UserError(f"cannot set {key!r}: {'.'.join(parents[:depth])!r} is a value, not a group of keys.")
     values[last] = value
+
+
+def within(config: Any, bounds: Mapping[str, tuple[float, float]], where: str = "model") -> None:
+    """Raises UserError where an option, or an item of a list of them, lies outside its bounds (both included). Unset ones pass."""
+    for name, (low, high) in bounds.items():
+        value = getattr(config, name)
+        for each in value if isinstance(value, tuple) else (value,):
+            if each is not None and not low <= each <= high:
+                limits = f"lie between {_spelt(low)} and {_spelt(high)}" if math.isfinite(high) else f"be {_spelt(low)} or more"
+                raise UserError(f"{where}.{name} must {limits}, not {value!r}.")
+
+
+def _spelt(number: float) -> str:
+    return f"{int(number):,}" if number == int(number) and abs(number) < 1e15 else f"{number:g}"
 
 
 def docs(cls: type) -> dict[str, str]:

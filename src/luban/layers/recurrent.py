@@ -1,4 +1,4 @@
-"""Recurrent networks over tokens: rnn, lstm and gru are this with another cell.
+"""Recurrent networks over tokens, or over the moments of a window: rnn, lstm and gru are this with another cell.
 
 Backwards, each row is turned around by itself and read forwards, so that what is padded always comes last; PyTorch's own way (packing)
 leaves the fast kernels. Letters as in sequences.py.
@@ -12,15 +12,23 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from luban.core.contract import Head
-from luban.layers.rules import within
-from luban.layers.sequences import SHARES, masked_asked, pooled, tags_asked
+from luban.core.config import within
+from luban.core.contract import Head, Schema
+from luban.layers.sequences import SHARES, SequenceModel, masked_asked, pooled, series_asked, tags_asked
+from luban.layers.windows import READS, Windows
 
 SIZES = {"small": 32, "base": 64, "large": 256}
 THREADS = 1
 """A second core is met at a barrier at each token: where it is late, all wait. 1,000 reviews beside other work: 1.4 s on one, 8 on two."""
 ENOUGH = 10_000
 """Rows that are seen at least, some of them again: of 200 hotel reviews, lstm makes .69 in 5 epochs and .76 in 40."""
+ACCEPTS = SequenceModel.accepts | READS
+NEEDS = SequenceModel.needs | {"series"}
+OVER = Windows.of
+GIVES = SequenceModel.gives | {"tags", "masked", "series"}
+OF = {"tokens": {"directions": 2, "pooling": "max", "dropout": 0.5, "drop": 0.1},
+      "windows": {"directions": 1, "pooling": "last", "dropout": 0.0, "drop": 0.0}}  # fmt: skip
+"""What the open options are."""
 
 
 @dataclass(frozen=True)
@@ -28,19 +36,20 @@ class Config:
     """Of rnn, lstm and gru."""
 
     embedding: int | None = None
-    """Width of a token's embedding: twice `hidden`."""
+    """Width of a token's embedding: twice `hidden`. Of windows as many as a moment has numbers, which are read as they are."""
     hidden: int | None = None
     """Width of the state: small 32, base 64, large 256."""
     layers: int = 1
     """One on another. 1 is enough for a few thousand rows."""
-    directions: Literal[1, 2] = 2
-    """2 reads backwards as well, with weights of its own, at twice the cost: SST-2 .806 with 1, .823 with 2."""
-    pooling: Literal["last", "mean", "max", "attention"] = "max"
-    """What stands for the row: the last state, or of all states the mean, the largest of each feature, or a learned weighted mean."""
-    dropout: float = 0.5
-    """Share of embeddings and features silenced in training."""
-    drop: float = 0.1
-    """Share of tokens that are unknown in training: no single word may decide, and words never seen are met before they come."""
+    directions: Literal[1, 2] | None = None
+    """2 reads backwards as well, with weights of its own, at twice the cost: SST-2 .806 with 1, .823 with 2. Of windows 1."""
+    pooling: Literal["last", "mean", "max", "attention"] | None = None
+    """What stands for the row: the last state, or of all states the mean, the largest of each feature, or a learned weighted mean. Of
+    tokens max, of windows last."""
+    dropout: float | None = None
+    """Share of embeddings and features silenced in training: .5; of windows none."""
+    drop: float | None = None
+    """Share of tokens that are unknown in training: no single word may decide, and words never seen are met before they come. .1."""
     swap: float = 0.0
     """Share of tokens that change places with the next in training."""
 
@@ -51,8 +60,13 @@ class Config:
         )
 
 
-def planned(config: Any, size: str, head: Head, n_rows: int) -> tuple[Any, dict[str, Any], dict[str, str]]:
-    hidden = config.hidden or SIZES[size]
+def planned(config: Any, size: str, schema: Schema, head: Head, n_rows: int) -> tuple[Any, dict[str, Any], dict[str, str]]:
+    hidden, over = config.hidden or SIZES[size], "windows" if series_asked(head) else "tokens"
+    config = replace(config, **{key: value for key, value in OF[over].items() if getattr(config, key) is None})
+    if over == "windows":
+        train = {"batch_size": 32, "epochs": max(5, min(100, 60_000 // n_rows)), "lr": 2e-3, "optimizer": "adam", "weight_decay": 0.0,
+                 "schedule": "cosine", "warmup": 0.05, "clip": 1.0, "ema": 0.0, "patience": 0}  # fmt: skip
+        return replace(config, hidden=hidden, embedding=config.embedding or Windows.of(schema, head).width), train, {}
     train = {"batch_size": 32, "epochs": max(5, ENOUGH // n_rows), "lr": 2e-3, "optimizer": "adamw", "weight_decay": 0.01,
              "schedule": "cosine", "warmup": 0.05, "clip": 1.0, "ema": 0.0, "patience": 0}  # fmt: skip
     if tags_asked(head) or masked_asked(head):

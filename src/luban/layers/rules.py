@@ -2,25 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from typing import Any
 
-from luban.core.errors import UserError
-
-
-def within(config: Any, bounds: Mapping[str, tuple[float, float]], where: str = "model") -> None:
-    """Raises UserError where an option, or an item of a list of them, lies outside its bounds (both included). Unset ones pass."""
-    for name, (low, high) in bounds.items():
-        value = getattr(config, name)
-        for each in value if isinstance(value, tuple) else (value,):
-            if each is not None and not low <= each <= high:
-                limits = f"lie between {_spelt(low)} and {_spelt(high)}" if math.isfinite(high) else f"be {_spelt(low)} or more"
-                raise UserError(f"{where}.{name} must {limits}, not {value!r}.")
-
-
-def _spelt(number: float) -> str:
-    return f"{int(number):,}" if number == int(number) and abs(number) < 1e15 else f"{number:g}"
+from luban.core.config import within as within  # which options make sense is asked for here, beside the other rules
 
 
 def rhythm(n_rows: int, steps: int) -> tuple[dict[str, Any], dict[str, str]]:

@@ -2,12 +2,13 @@
 
     tokens -> Embedding -> (B, T, D) and which of them are there -> trunk (the model's own) -> features (B, F) -> Beside -> output
 
+or, where series are asked for, a window, whose moments are as tokens: numbers instead of an embedding, an Outlook instead of the end.
 Letters: B rows, T tokens of the longest row in the batch, D width of an embedding, F width of the features.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -42,11 +43,17 @@ class SequenceModel(Model):
     accepts = frozenset({"tokens", "words", "scalar", "id"})
     needs = frozenset({"tokens", "words"})
     ragged = True
+    over: ClassVar[Any] = None
+    """`Windows.of` of a model that reads windows, too."""
 
     def __init__(self, config: Any, schema: Schema, head: Head):
         super().__init__(config, schema, head)
+        self.windows = self.over(schema, head) if series_asked(head) else None
+        if self.windows:
+            self._over_moments(self.windows)
+            return
         self.key, self.field = the_tokens(schema)
-        self.embed = nn.Embedding(self.field.size, config.embedding)
+        self.embed: Any = nn.Embedding(self.field.size, config.embedding)
         with torch.no_grad():
             self.embed.weight.mul_(config.embedding**-0.5)
         self.hush = nn.Dropout(config.dropout)
@@ -55,7 +62,14 @@ class SequenceModel(Model):
         self.tagging = tags_asked(head) or self.masked
         self.steps = steps(head)
         self.beside = Beside(schema, self.key, width)
-        self.output = output_layer(self.beside.size, head)
+        self.output: Any = output_layer(self.beside.size, head)
+
+    def _over_moments(self, windows: Any) -> None:
+        self.ragged = False  # type: ignore[misc]
+        self.hush = nn.Dropout(self.config.dropout)
+        self.embed = nn.Linear(windows.width, self.config.embedding) if self.config.embedding != windows.width else nn.Identity()
+        self.trunk, width = self.network(self.config)
+        self.output = windows.outlook(width)
 
     def network(self, config: Any) -> tuple[Any, int]:
         """(embedded tokens (B, T, D), which are there (B, T) bool -> features (B, F); F). One that can tag has `states` too, (B, T, F)."""
@@ -63,6 +77,9 @@ class SequenceModel(Model):
 
     def features(self, batch: Batch) -> Tensor:
         """(B, D); or (B, T, D) where each token is answered; or of hidden tokens only, (n, D)."""
+        if self.windows:
+            x = self.embed(self.windows.moments(batch))
+            return self.hush(self.trunk(x, torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)))
         ids, there = padded(batch[self.key])
         if ids.dim() == 3 and self.training:  # the id of the token itself: what was never seen must be learned, too
             ids[..., 0].masked_fill_(torch.rand(ids.shape[:2], device=ids.device) < UNKNOWN, 0)
@@ -76,10 +93,13 @@ class SequenceModel(Model):
         return self.beside(self.hush(h), batch)
 
     def forward(self, batch: Batch) -> Tensor:
-        return self.output(self.features(batch))
+        return self.output(self.features(batch), batch) if self.windows else self.output(self.features(batch))
 
     def flops(self) -> float:
         """Two for each weight of the trunk and token, and the rest once; of a row as long as one may be."""
+        if self.windows:
+            each = sum(p.numel() for part in (self.embed, self.trunk) for p in part.parameters())
+            return 2.0 * (each * self.windows.look_back + sum(p.numel() for p in self.output.parameters()))
         rest, T = sum(p.numel() for part in (self.beside, self.output) for p in part.parameters()), self.field.length
         return 2.0 * (sum(p.numel() for p in self.trunk.parameters()) * T + rest * (0.15 * T if self.masked else 1))
 
@@ -93,6 +113,11 @@ def steps(head: Head) -> nn.Parameter | None:
 def tags_asked(head: Head) -> bool:
     """Is each token answered?"""
     return any(part.kind == "tags" for part in head.parts)
+
+
+def series_asked(head: Head) -> bool:
+    """Are series to be continued?"""
+    return any(part.kind == "series" for part in head.parts)
 
 
 def masked_asked(head: Head) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from luban.core.batch import Batch
 from luban.core.contract import Head, Schema
@@ -50,6 +50,17 @@ class Windows:
         """The series side by side: (B, C, L)."""
         return torch.stack([batch[key] for key in self.series], 1)
 
+    @property
+    def width(self) -> int:
+        """Numbers of a seen moment."""
+        return len(self.series) + self.known + self.past + self.static
+
+    def moments(self, batch: Batch) -> Tensor:
+        """All that is seen, moment by moment, each series from its last value on: (B, L, width)."""
+        x, beside = self.stacked(batch), self.beside(batch)
+        x = (x - x[:, :, -1:]).transpose(1, 2)
+        return x if beside is None else torch.cat([x, beside], 2)
+
     def beside(self, batch: Batch) -> Tensor | None:
         """What is known of each seen moment beside the series, static features at each again: (B, L, F); None where there is nothing."""
         found = [batch["known"][:, : self.look_back]] if self.known else []
@@ -62,3 +73,33 @@ class Windows:
         found = [batch["known"][:, self.look_back : self.look_back + self.horizon]] if self.known else []
         found += [batch["static"].unsqueeze(1).expand(-1, self.horizon, -1)] if self.static else []
         return torch.cat(found, 2) if found else None
+
+    def outlook(self, F: int) -> Outlook:
+        return Outlook(F, self)
+
+
+class Outlook(nn.Module):
+    """What a network made of a window, (B, F), mapped to its horizon, (B, C * H): begins as the naive forecast.
+
+    Where something is known of the moments ahead, each has a hidden layer of that and of the features, besides.
+    """
+
+    def __init__(self, F: int, windows: Windows):
+        super().__init__()
+        self.windows = windows
+        self.direct = nn.Linear(F, len(windows.series) * windows.horizon)
+        nn.init.zeros_(self.direct.weight)
+        nn.init.zeros_(self.direct.bias)
+        A = windows.known + windows.static
+        self.there = nn.Linear(A, F) if A else None
+        if A:
+            self.here, self.step = nn.Linear(F, F, bias=False), nn.Linear(F, len(windows.series), bias=False)
+            nn.init.zeros_(self.step.weight)
+
+    def forward(self, features: Tensor, batch: Batch) -> Tensor:
+        w = self.windows
+        z = self.direct(features).view(len(features), -1, w.horizon) + w.stacked(batch)[:, :, -1:]  # (B, C, H)
+        ahead = w.ahead(batch)
+        if ahead is not None:
+            z = z + self.step(torch.relu(self.there(ahead) + self.here(features).unsqueeze(1))).transpose(1, 2)
+        return z.flatten(1)

@@ -14,11 +14,11 @@ from luban.layers.sequences import SequenceModel
 class Gru(SequenceModel):
     Config = recurrent.Config
     threads = recurrent.THREADS
-    gives = SequenceModel.gives | {"tags", "masked"}
+    accepts, needs, gives, over = recurrent.ACCEPTS, recurrent.NEEDS, recurrent.GIVES, recurrent.OVER
 
     @classmethod
     def plan(cls, config: Any, schema: Schema, head: Head, n_rows: int, size: str) -> tuple[Any, dict[str, Any], dict[str, str]]:
-        return recurrent.planned(config, size, head, n_rows)
+        return recurrent.planned(config, size, schema, head, n_rows)
 
     def network(self, config: Any) -> tuple[nn.Module, int]:
         trunk = recurrent.Runs(nn.GRU, config)

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from luban.core.batch import Batch, Examples
 from luban.core.contract import Clock, Head, Model, Schema
-from luban.layers.columns import of_kind
-from luban.layers.windows import READS
+from luban.layers.windows import READS, Windows
 
 
 class Naive(Model):
@@ -24,11 +22,11 @@ class Naive(Model):
 
     def __init__(self, config: Any, schema: Schema, head: Head):
         super().__init__(config, schema, head)
-        self.series = of_kind(schema, "series")
+        self.windows = Windows.of(schema, head)
 
     def solve(self, train: Examples, valid: Examples | None, clock: Clock) -> None:
         """There is nothing to learn."""
 
     def forward(self, batch: Batch) -> Tensor:
-        last = torch.stack([batch[key][:, -1] for key in self.series], 1)  # (B, C)
-        return last.repeat_interleave(self.head.parts[0].size, 1)  # (B, C * H)
+        last = self.windows.stacked(batch)[:, :, -1]  # (B, C)
+        return last.repeat_interleave(self.windows.horizon, 1)  # (B, C * H)

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from luban.core.batch import Batch, Examples
 from luban.core.contract import Clock, Head, Model, Schema
-from luban.layers.columns import of_kind
-from luban.layers.windows import READS
+from luban.layers.windows import READS, Windows
 
 
 class Seasonal(Model):
@@ -24,13 +23,12 @@ class Seasonal(Model):
 
     def __init__(self, config: Any, schema: Schema, head: Head):
         super().__init__(config, schema, head)
-        self.series = of_kind(schema, "series")
-        self.season = next(iter(self.series.values())).config.season
+        self.windows = Windows.of(schema, head)
 
     def solve(self, train: Examples, valid: Examples | None, clock: Clock) -> None:
         """There is nothing to learn."""
 
     def forward(self, batch: Batch) -> Tensor:
-        x = torch.stack([batch[key] for key in self.series], 1)  # (B, C, L)
-        step = torch.arange(self.head.parts[0].size, device=x.device) % self.season
-        return x[:, :, -self.season :][:, :, step].flatten(1)  # (B, C * H)
+        x, season = self.windows.stacked(batch), self.windows.season
+        step = torch.arange(self.windows.horizon, device=x.device) % season
+        return x[:, :, -season:][:, :, step].flatten(1)  # (B, C * H)
