@@ -13,6 +13,8 @@ from luban.layers.sequences import SequenceModel
 
 class Gru(SequenceModel):
     Config = recurrent.Config
+    accepts = SequenceModel.accepts | {"curve"}
+    needs = SequenceModel.needs | {"curve"}
     threads = recurrent.THREADS
     gives = SequenceModel.gives | {"tags", "masked"}
 

@@ -1,0 +1,185 @@
+"""Fixed convolutions, and a ridge on how often each exceeds its threshold: MiniRocket (Dempster, Schmidt and Webb 2021, arXiv 2012.08791).
+
+Nothing is trained but the ridge, which takes a second for some hundred curves, and is hard to beat with so few. A kernel has 9 weights,
+three of them 2 and six -1: 84 of them, spread over up to 32 dilations; a threshold is a quantile of what it gives for one training row. The
+feature is the share of steps at which the kernel exceeds it, of the steps that the row has: what is padded does not count.
+
+Letters: B rows, T steps of the longest, C channels, n thresholds of a kernel at a dilation.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from luban.core.batch import Batch, Examples, padded, piece_of, size_of
+from luban.core.contract import Clock, Field, Head, Model, Schema
+from luban.core.notes import say
+from luban.layers import ridge
+from luban.layers.columns import Flat
+from luban.layers.curves import the_curves
+from luban.layers.heads import truth
+from luban.layers.rules import within
+
+WIDTH = 9
+KERNELS = list(itertools.combinations(range(WIDTH), 3))
+DILATIONS = 32
+"""Of a kernel, at most; the paper's."""
+MOST = 4_000
+"""Rows that the ridge is solved from, at most: it takes some tens of seconds of so many, and eight times as long of twice as many."""
+AT_ONCE = 20_000
+"""Steps of all rows of a piece: what it makes of them stays in the processor's cache."""
+
+
+class Rocket(Model):
+    accepts = frozenset({"curve", "scalar", "id", "tokens"})
+    needs = frozenset({"curve"})
+    solves = True
+    baseline = True
+    ragged = True
+    others: Any
+    mean: Tensor
+    weight: Tensor
+    bias: Tensor
+
+    @dataclass(frozen=True)
+    class Config:
+        features: int = 10_000
+        """Of each column of curves, in whole multiples of 84; the paper's."""
+
+        def __post_init__(self) -> None:
+            within(self, {"features": (len(KERNELS), 1_000_000)})
+
+    def __init__(self, config: Any, schema: Schema, head: Head):
+        super().__init__(config, schema, head)
+        curves, others = the_curves(schema)
+        self.kernels = nn.ModuleDict({key: Kernels(each, config.features) for key, each in curves.items()})
+        self.others = Flat(others, embed=False) if others.inputs else None
+        own, beside = config.features // len(KERNELS) * len(KERNELS) * len(curves), self.others.size if others.inputs else 0
+        # a column beside would be one among thousands: together they weigh as much as one of curves
+        self.louder = (own / len(curves) / max(beside, 1)) ** 0.5
+        self.register_buffer("mean", torch.zeros(own + beside))
+        self.register_buffer("weight", torch.zeros(own + beside, head.size))
+        self.register_buffer("bias", torch.zeros(head.size))
+
+    @classmethod
+    def suits(cls, schema: Schema, head: Head, n_rows: int) -> float:
+        return 0.9
+
+    def features(self, batch: Batch) -> Tensor:
+        return torch.cat(list(self._pieces(batch)))
+
+    def _pieces(self, batch: Batch) -> Iterator[Tensor]:
+        """The features of some rows at a time."""
+        longest = max(int(batch[key].lengths.max()) for key in self.kernels)
+        rows = max(1, AT_ONCE // max(1, longest))
+        for start in range(0, size_of(batch), rows):
+            piece = piece_of(batch, start, start + rows)
+            made = [kernels(*padded(piece[key])) for key, kernels in self.kernels.items()]
+            yield torch.cat([*made, *([self.others(piece)] if self.others is not None else [])], 1)
+
+    @torch.no_grad()
+    def solve(self, train: Examples, valid: Examples | None, clock: Clock) -> None:
+        if len(train) > MOST:
+            say(f"rocket: solved from {MOST:,} of the {len(train):,} training rows")
+        if ignored := [part.loss for part in self.head.parts if part.loss in ("mae", "huber")]:
+            say(f"rocket: solved by squares; {ignored[0]} is not minimised")
+        training = self.training
+        self.eval()
+        rows = train.thinned(MOST).whole()
+        dice = torch.Generator().manual_seed(clock.seed)
+        for key, kernels in self.kernels.items():
+            kernels.fit(rows[key], dice)
+        x = self.features(rows)
+        self.mean.copy_(x.mean(0))
+        spread = x.std(0, correction=0)
+        spread = torch.where(spread > 1e-6, spread, 1.0)
+        if self.others is not None:
+            spread[-self.others.size :] /= self.louder
+        weight, bias = ridge.solved(x.sub_(self.mean).div_(spread), [truth(rows, part) for part in self.head.parts], self.head)
+        self.weight.copy_(weight / spread.unsqueeze(1))
+        self.bias.copy_(bias)
+        self.train(training)
+
+    def forward(self, batch: Batch) -> Tensor:
+        return torch.cat([(x - self.mean) @ self.weight for x in self._pieces(batch)]) + self.bias
+
+
+class Kernels(nn.Module):
+    """(B, T, C), which steps are there (B, T) -> shares of steps (B, kernels x thresholds)."""
+
+    thresholds: Tensor
+    channels: Tensor
+
+    def __init__(self, field: Field, features: int):
+        super().__init__()
+        self.dilations = _dilations(field.length, features // len(KERNELS))
+        self.register_buffer("thresholds", torch.zeros(len(KERNELS), features // len(KERNELS)))
+        self.register_buffer("channels", torch.ones(len(self.dilations), len(KERNELS), field.size, dtype=torch.bool))
+
+    def fit(self, rows: Any, dice: torch.Generator) -> None:
+        """Of several channels each kernel gets a few, at most 9, one more often than many; its thresholds from a row of its own."""
+        C = self.channels.shape[2]
+        if C > 1:
+            few = 2 ** (torch.rand(self.channels.shape[:2], generator=dice) * np.log2(min(C, WIDTH) + 1))
+            places = torch.rand(self.channels.shape, generator=dice).argsort(2).argsort(2)
+            self.channels.copy_(places < few.floor().unsqueeze(2))
+        golden = torch.arange(1, self.thresholds.shape[1] + 1, dtype=torch.float64) * ((5**0.5 + 1) / 2) % 1
+        full = rows.lengths.nonzero()[:, 0]
+        start = 0
+        for d, (dilation, n) in enumerate(self.dilations if len(full) else ()):
+            drawn = full[torch.randint(len(full), (len(KERNELS),), generator=dice)]
+            for k in range(len(KERNELS)):
+                y, valid = next(self._convolved(*padded(rows[drawn[k : k + 1]]), d, dilation, range(k, k + 1)))
+                self.thresholds[k, start : start + n] = y[valid].double().quantile(golden[start : start + n]).float()
+            start += n
+
+    def forward(self, x: Tensor, there: Tensor) -> Tensor:
+        shares, start = [], 0
+        for d, (dilation, n) in enumerate(self.dilations):
+            above = torch.empty(n, *there.shape, device=x.device)
+            for k, (y, valid) in enumerate(self._convolved(x, there, d, dilation, range(len(KERNELS)))):
+                least = self.thresholds[k, start : start + n].reshape(-1, 1, 1)
+                # as floats at once: three times as fast as counting what is true
+                count = torch.gt(y.masked_fill(~valid, -torch.inf), least, out=above).sum(2)
+                shares.append(count / valid.sum(1))
+            start += n
+        return torch.cat(shares).T
+
+    def _convolved(self, x: Tensor, there: Tensor, d: int, dilation: int, which: range) -> Iterator[tuple[Tensor, Tensor]]:
+        """(what kernel k gives at each step (B, T), the steps that count (B, T)) of each in turn.
+
+        By sums in a fixed order and not by a convolution of torch, whose last bits depend on what else is in the batch: a value at its own
+        threshold would be counted or not. Every other kernel counts only the steps at which it lies within the row, where there are any.
+        """
+        T, reach = there.shape[1], dilation * (WIDTH // 2)
+        lengths = there.sum(1, keepdim=True)
+        at = torch.arange(T, device=x.device)
+        inner = there & (at >= reach) & (at < lengths - reach)
+        inner = torch.where(inner.any(1, keepdim=True), inner, there)
+        wide = F.pad(x.transpose(1, 2), (reach, reach))  # (B, C, T + 2 reach)
+        steps = [wide[:, :, i * dilation : i * dilation + T] for i in range(WIDTH)]
+        ground = -sum(steps[1:], steps[0])
+        for k in which:
+            i, j, m = KERNELS[k]
+            used = self.channels[d, k].nonzero()[:, 0].tolist()
+            each = [ground[:, c] + 3 * (steps[i][:, c] + steps[j][:, c] + steps[m][:, c]) for c in used]
+            yield sum(each[1:], each[0]), there if (d + k) % 2 == 0 else inner
+
+
+def _dilations(length: int, features: int) -> list[tuple[int, int]]:
+    """[(dilation, thresholds of a kernel at it)]: at most DILATIONS, growing up to what fits a row of this length."""
+    n = min(features, DILATIONS)
+    most = max(0.0, np.log2(max(length - 1, 1) / (WIDTH - 1)))
+    found, counts = np.unique(np.logspace(0, most, n, base=2).astype(int), return_counts=True)
+    counts = counts * (features // n)
+    more, one = divmod(features - int(counts.sum()), len(counts))
+    counts += more + (np.arange(len(counts)) < one)
+    return list(zip(found.tolist(), counts.tolist(), strict=True))
