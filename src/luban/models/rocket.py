@@ -44,6 +44,7 @@ class Rocket(Model):
     solves = True
     baseline = True
     ragged = True
+    kernels: Any
     others: Any
     mean: Tensor
     weight: Tensor
