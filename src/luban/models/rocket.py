@@ -34,8 +34,8 @@ DILATIONS = 32
 """Of a kernel, at most; the paper's."""
 MOST = 4_000
 """Rows that the ridge is solved from, at most: it takes some tens of seconds of so many, and eight times as long of twice as many."""
-AT_ONCE = 20_000
-"""Steps of all rows of a piece: what it makes of them stays in the processor's cache."""
+AT_ONCE, NUMBERS = 20_000, 1 << 20
+"""Steps of all rows of a piece, and numbers that are made of them at a time: they stay in the processor's cache."""
 
 
 class Rocket(Model):
@@ -118,61 +118,72 @@ class Kernels(nn.Module):
 
     thresholds: Tensor
     channels: Tensor
+    places: Tensor
 
     def __init__(self, field: Field, features: int):
         super().__init__()
         self.dilations = _dilations(field.length, features // len(KERNELS))
         self.register_buffer("thresholds", torch.zeros(len(KERNELS), features // len(KERNELS)))
-        self.register_buffer("channels", torch.ones(len(self.dilations), len(KERNELS), field.size, dtype=torch.bool))
+        self.register_buffer("places", torch.tensor(KERNELS), persistent=False)
+        # which channels a kernel adds up at each dilation; the number behind the last one is none
+        few = torch.arange(min(field.size, WIDTH)).expand(len(self.dilations), len(KERNELS), -1)
+        self.register_buffer("channels", few.clone())
+        self.none = field.size
 
     def fit(self, rows: Any, dice: torch.Generator) -> None:
         """Of several channels each kernel gets a few, at most 9, one more often than many; its thresholds from a row of its own."""
-        C = self.channels.shape[2]
-        if C > 1:
-            few = 2 ** (torch.rand(self.channels.shape[:2], generator=dice) * np.log2(min(C, WIDTH) + 1))
-            places = torch.rand(self.channels.shape, generator=dice).argsort(2).argsort(2)
-            self.channels.copy_(places < few.floor().unsqueeze(2))
-        golden = torch.arange(1, self.thresholds.shape[1] + 1, dtype=torch.float64) * ((5**0.5 + 1) / 2) % 1
+        D, K, most = self.channels.shape
+        if most > 1:
+            few = (2 ** (torch.rand(D, K, 1, generator=dice) * np.log2(most + 1))).floor()
+            drawn = torch.rand(D, K, self.none, generator=dice).argsort(2)[:, :, :most]
+            self.channels.copy_(drawn.masked_fill(torch.arange(most) >= few, self.none))
+        levels = torch.arange(1, self.thresholds.numel() + 1, dtype=torch.float64) * ((5**0.5 + 1) / 2) % 1  # spread evenly, however many
         full = rows.lengths.nonzero()[:, 0]
         start = 0
         for d, (dilation, n) in enumerate(self.dilations if len(full) else ()):
-            drawn = full[torch.randint(len(full), (len(KERNELS),), generator=dice)]
-            for k in range(len(KERNELS)):
-                y, valid = next(self._convolved(*padded(rows[drawn[k : k + 1]]), d, dilation, range(k, k + 1)))
-                self.thresholds[k, start : start + n] = y[valid].double().quantile(golden[start : start + n]).float()
+            drawn = full[torch.randint(len(full), (K,), generator=dice)]
+            for k in range(K):
+                y, valid = self._convolved(*self._shifted(*padded(rows[drawn[k : k + 1]]), dilation), d, slice(k, k + 1))
+                first = start * K + k * n
+                self.thresholds[k, start : start + n] = y[valid].double().quantile(levels[first : first + n]).float()
             start += n
 
     def forward(self, x: Tensor, there: Tensor) -> Tensor:
         shares, start = [], 0
         for d, (dilation, n) in enumerate(self.dilations):
-            above = torch.empty(n, *there.shape, device=x.device)
-            for k, (y, valid) in enumerate(self._convolved(x, there, d, dilation, range(len(KERNELS)))):
-                least = self.thresholds[k, start : start + n].reshape(-1, 1, 1)
+            shifted = self._shifted(x, there, dilation)
+            some = max(1, NUMBERS // (n * there.numel()))
+            for k in range(0, len(KERNELS), some):
+                y, valid = self._convolved(*shifted, d, slice(k, k + some))
+                least = self.thresholds[k : k + some, start : start + n]
+                above = y.new_empty(len(y), n, *there.shape)
                 # as floats at once: three times as fast as counting what is true
-                count = torch.gt(y.masked_fill(~valid, -torch.inf), least, out=above).sum(2)
-                shares.append(count / valid.sum(1))
+                torch.gt(y.masked_fill(~valid, -torch.inf).unsqueeze(1), least[:, :, None, None], out=above)
+                shares.append((above.sum(3) / valid.sum(2).unsqueeze(1)).flatten(0, 1))
             start += n
         return torch.cat(shares).T
 
-    def _convolved(self, x: Tensor, there: Tensor, d: int, dilation: int, which: range) -> Iterator[tuple[Tensor, Tensor]]:
-        """(what kernel k gives at each step (B, T), the steps that count (B, T)) of each in turn.
-
-        By sums in a fixed order and not by a convolution of torch, whose last bits depend on what else is in the batch: a value at its own
-        threshold would be counted or not. Every other kernel counts only the steps at which it lies within the row, where there are any.
-        """
+    def _shifted(self, x: Tensor, there: Tensor, dilation: int) -> tuple[Tensor, Tensor, Tensor]:
+        """(what stands under each weight (WIDTH, C + 1, B, T), the last channel zero; the steps that count for a kernel whose padding does,
+        and for one whose does not (B, T) each): those at which it lies within the row, where there are any."""
         T, reach = there.shape[1], dilation * (WIDTH // 2)
-        lengths = there.sum(1, keepdim=True)
-        at = torch.arange(T, device=x.device)
+        at, lengths = torch.arange(T, device=x.device), there.sum(1, keepdim=True)
         inner = there & (at >= reach) & (at < lengths - reach)
         inner = torch.where(inner.any(1, keepdim=True), inner, there)
-        wide = F.pad(x.transpose(1, 2), (reach, reach))  # (B, C, T + 2 reach)
-        steps = [wide[:, :, i * dilation : i * dilation + T] for i in range(WIDTH)]
-        ground = -sum(steps[1:], steps[0])
-        for k in which:
-            i, j, m = KERNELS[k]
-            used = self.channels[d, k].nonzero()[:, 0].tolist()
-            each = [ground[:, c] + 3 * (steps[i][:, c] + steps[j][:, c] + steps[m][:, c]) for c in used]
-            yield sum(each[1:], each[0]), there if (d + k) % 2 == 0 else inner
+        wide = F.pad(x.permute(2, 0, 1), (reach, reach, 0, 0, 0, 1))  # (C + 1, B, T + 2 reach)
+        return torch.stack([wide[:, :, i * dilation : i * dilation + T] for i in range(WIDTH)]), there, inner
+
+    def _convolved(self, under: Tensor, there: Tensor, inner: Tensor, d: int, which: slice) -> tuple[Tensor, Tensor]:
+        """(what these kernels give at each step (k, B, T), the steps that count for each (k, B, T)): every other one counts the padding.
+
+        By sums in a fixed order and not by a convolution of torch, whose last bits depend on what else is in the batch: a value at its own
+        threshold would be counted or not.
+        """
+        ground = -sum(under[1:], under[0])  # (C + 1, B, T)
+        i, j, m = self.places[which].unbind(1)
+        each = [ground[c] + 3 * (under[i, c] + under[j, c] + under[m, c]) for c in self.channels[d, which].unbind(1)]
+        even = (torch.arange(len(KERNELS), device=under.device)[which] + d) % 2 == 0
+        return sum(each[1:], each[0]), torch.where(even[:, None, None], there, inner)
 
 
 def _dilations(length: int, features: int) -> list[tuple[int, int]]:
@@ -180,7 +191,6 @@ def _dilations(length: int, features: int) -> list[tuple[int, int]]:
     n = min(features, DILATIONS)
     most = max(0.0, np.log2(max(length - 1, 1) / (WIDTH - 1)))
     found, counts = np.unique(np.logspace(0, most, n, base=2).astype(int), return_counts=True)
-    counts = counts * (features // n)
-    more, one = divmod(features - int(counts.sum()), len(counts))
-    counts += more + (np.arange(len(counts)) < one)
+    counts = counts * features // n
+    counts[: features - counts.sum()] += 1
     return list(zip(found.tolist(), counts.tolist(), strict=True))
