@@ -144,7 +144,7 @@ class Bundle:
         if not more and wanted.kind == "grid" and wanted.columns[0] not in table.columns:
             grids = [column.name for column in table if type(wanted).sniff(column) > 0.5]
         one = not more and table.width == 1 and wanted.columns[0] not in table.columns
-        if one and wanted.kind in ("tokens", "words"):
+        if one and wanted.kind in ("tokens", "words", "curve"):
             grids = table.columns
             say(f"{grids[0]!r} is read as {wanted.columns[0]!r}, the only column that the model reads")
         return table.rename({grids[0]: wanted.columns[0]}) if len(grids) == 1 else table

@@ -133,7 +133,7 @@ def _unusable(some: pl.Series, whole: Whole) -> str | None:
 
 def _names_rows(some: pl.Series, whole: Whole, each: Field) -> str | None:
     """Why a column only names the row: a different whole number or a different code in (nearly) each."""
-    if each.kind == "grid" or not (some.dtype == pl.String or some.dtype.is_integer()) or not _distinct(some.drop_nulls()):
+    if each.kind in ("grid", "curve") or not (some.dtype == pl.String or some.dtype.is_integer()) or not _distinct(some.drop_nulls()):
         return None
     values = whole(some.name).drop_nulls()
     if not _distinct(values):

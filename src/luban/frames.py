@@ -74,7 +74,10 @@ def _series(name: str, values: Any) -> pl.Series:
         values = values.detach().cpu().numpy()
     if isinstance(values, np.ndarray) and values.dtype.kind != "O":
         return pl.Series(name, values)
-    values = values if isinstance(values, pl.Series) else list(values)
+    if not isinstance(values, pl.Series):
+        values = [value.tolist() if isinstance(value, np.ndarray) else value for value in values]
+        if any(isinstance(value, (list, tuple)) for value in values):  # polars makes whole numbers of [2.5] behind [1]
+            return _mixed(name, values)
     try:
         return pl.Series(name, values, strict=True)
     except TypeError:

@@ -59,6 +59,9 @@ def test_shape_and_kind(cls, column):
     elif field.kind == "words":  # what tells a token, then where it begins and ends
         assert encoded.values[:, 0].min() >= 1 and encoded.values[:, :-2].max() < field.size
         assert (encoded.values[:, -2] < encoded.values[:, -1]).all() and encoded.lengths.max() == field.length
+    elif field.kind == "curve":  # a missing one has no step
+        assert encoded.values.dtype == torch.float32 and encoded.values.shape[1:] == (field.size,) and encoded.values.isfinite().all()
+        assert encoded.lengths.max() == field.length and (encoded.lengths == 0).any() == field.has_missing
     elif field.kind == "spans":
         assert (encoded.values[:, 0] < encoded.values[:, 1]).all()
         assert encoded.values[:, 2].min() >= 1 and encoded.values[:, 2].max() < field.size
@@ -79,6 +82,9 @@ def test_decode_gives_back_the_value(cls, column):
         assert all(each is None or isinstance(each, str) for each in decoded)
         return
     again = field.encode(pl.Series(column.name, decoded, strict=False))
+    if field.kind == "curve":
+        assert torch.equal(again.offsets, encoded.offsets)
+        again, encoded = again.values, encoded.values
     if isinstance(again, Ragged):
         assert decoded == column.to_list() and same(again, encoded)
         return
@@ -212,6 +218,10 @@ def test_values_that_cannot_be(cls, column):
             fitted(cls, strange)
     elif field.kind == "grid":
         with pytest.raises(BadCells, match=f"2 of 2 .*'{column.name}'.*row 2 '§ zebra'.*row 3 ") as error:
+            field.encode(strange)
+        assert error.value.rows == [1, 2]
+    elif field.kind == "curve":
+        with pytest.raises(BadCells, match=f"'{column.name}'.*row 2 has '§ zebra', and 1 more") as error:
             field.encode(strange)
         assert error.value.rows == [1, 2]
     elif field.kind == "id":

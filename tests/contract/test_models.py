@@ -1,5 +1,5 @@
-"""Every model, on a table with every kind of column, on pictures, and on both; and on every kind of target: what the loop, the bundle and
-the server rely on."""
+"""Every model, on a table with every kind of column, on pictures, on both, and on curves beside columns; and on every kind of target: what
+the loop, the bundle and the server rely on."""
 
 from __future__ import annotations
 
@@ -70,6 +70,13 @@ def _pictures() -> torch.Tensor:
     return torch.from_numpy((128 + slope + rng.normal(0, 20, (ROWS, 3, 12, 10))).clip(0, 255).astype(np.uint8))
 
 
+def _curves() -> pl.DataFrame:
+    """12 to 20 steps of noise, swinging up and down the more the larger `_hidden`; some are missing."""
+    rng, swing = np.random.default_rng(3), np.tile([1.0, -1.0], 10)
+    made = [str((rng.normal(0, 0.3, 20) + (2 + z) * swing)[: rng.integers(12, 21)].tolist()) for z in _hidden()]
+    return pl.DataFrame({"曲线": [None if i % 50 == 7 else each for i, each in enumerate(made)]})
+
+
 def _targets() -> dict[str, torch.Tensor]:
     """Three classes (ids from 1), yes or no, four labels, a number: all follow from the inputs, with some noise."""
     rng = np.random.default_rng(1)
@@ -94,8 +101,12 @@ HEADS = {"classes": Head((CLASSES,)), "binary": Head((BINARY,)), "labels": Head(
 # what a model may read of a field of pictures, and no more
 PICTURE = SimpleNamespace(kind="grid", shape=(3, 12, 10), mean=(0.5,) * 3, std=(0.2,) * 3, size=1, has_missing=False, columns=("picture",))
 PIXELS = {"p0": _pictures()}
+CURVES = Schema({"s0": FIELDS["curve"](("曲线",))}, {}).fit(_curves())
+LINES = CURVES.encode(_curves(), with_target=False)
+BESIDE = {key: COLUMNS.inputs[key] for key in ("c0", "c2", "c6")}
 TABLES = {"columns": (COLUMNS, INPUTS), "pictures": (Schema({"p0": PICTURE}, {}), PIXELS),
-          "both": (Schema({"p0": PICTURE, **COLUMNS.inputs}, {}), {**PIXELS, **INPUTS})}  # fmt: skip
+          "both": (Schema({"p0": PICTURE, **COLUMNS.inputs}, {}), {**PIXELS, **INPUTS}),
+          "curves": (Schema({**CURVES.inputs, **BESIDE}, {}), {**LINES, **{key: INPUTS[key] for key in BESIDE}})}  # fmt: skip
 
 
 class Case(NamedTuple):
@@ -164,7 +175,7 @@ def _cases() -> list[Case]:
             continue
         for table, (schema, _) in TABLES.items():
             kinds = {each.kind for each in schema.inputs.values()}
-            if kinds <= cls.accepts and ("grid" in kinds or not issubclass(cls, PictureModel)):
+            if kinds <= cls.accepts and (kinds & cls.needs or not cls.needs) and ("grid" in kinds or not issubclass(cls, PictureModel)):
                 found.append(Case(name, table))
     return found
 
@@ -271,7 +282,7 @@ def test_the_same_seed_gives_the_same_model(case):
 
 def test_nothing_known_of_a_row_is_still_answered(case):
     blank = {key: torch.full_like(value[:2], math.nan) if not isinstance(value, Ragged) and value.is_floating_point()
-             else Ragged(torch.zeros(0, dtype=torch.int64), torch.zeros(3, dtype=torch.int64)) if isinstance(value, Ragged)
+             else Ragged(value.values[:0], torch.zeros(3, dtype=torch.int64)) if isinstance(value, Ragged)
              else torch.zeros_like(value[:2]) for key, value in TABLES[case.table][1].items()}  # fmt: skip
     assert torch.isfinite(trained(case, most(case))(blank)).all()
 

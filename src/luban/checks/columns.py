@@ -124,7 +124,7 @@ def missing(look: Look) -> list[Finding]:
     columns = {
         each.columns[0]: cells.empty(look.column(each.columns[0])).to_numpy()
         for each in look.schema.inputs.values()
-        if each.kind in ("scalar", "id", "tokens")
+        if each.kind in ("scalar", "id", "tokens", "curve")
     }
     for name, gone in columns.items():
         share = gone.mean()

@@ -27,7 +27,12 @@ def cell_codes(column: Encoded, number: int, index: np.ndarray | None = None) ->
 
 def _codes(column: Tensor | Ragged, salt: np.uint64) -> np.ndarray:
     if isinstance(column, Ragged):  # the sum over a row's tokens, by differences of a running sum that may wrap around
-        tokens = finalise(column.values.numpy().astype(np.uint64).reshape(len(column.values), -1).sum(1, dtype=np.uint64))
+        x = column.values.numpy().reshape(len(column.values), -1)
+        if column.values.is_floating_point():  # steps, whose order counts
+            place = torch.arange(len(x)) - column.offsets[:-1].repeat_interleave(column.lengths)
+            x = finalise((x + np.float32(0)).view(np.uint32) + place.numpy().astype(np.uint64)[:, None] * np.uint64(2**32))
+            x = finalise(x + np.arange(x.shape[1], dtype=np.uint64))
+        tokens = finalise(x.astype(np.uint64).sum(1, dtype=np.uint64))
         running = np.concatenate([np.zeros(1, np.uint64), np.cumsum(tokens, dtype=np.uint64)])
         offsets = column.offsets.numpy()
         values = running[offsets[1:]] - running[offsets[:-1]]

@@ -33,7 +33,7 @@ def wrong_labels(look: Look) -> list[Finding]:
         known = values > 0 if each.kind == "id" else ~np.isnan(values)
         index = sample(look, np.flatnonzero(known & used(look.rows.part)))
         classes = each.kind == "id" or len(np.unique(values[index])) == 2
-        if len(index) < 10 * FOLDS:
+        if len(index) < 10 * FOLDS or not inputs_of(look, index[:1])[0]:
             continue
         found += _classes(look, key, index) if classes else _amounts(look, key, index)
     return found

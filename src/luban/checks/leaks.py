@@ -36,7 +36,7 @@ def leaking_columns(look: Look) -> list[Finding]:
     most = max(500, min(5_000, 500_000 // len(schema.inputs)))
     index = torch.from_numpy(rows.of(TRAIN)[:: max(1, len(rows.of(TRAIN)) // most)])
     found = []
-    trees = [key for key, each in schema.inputs.items() if each.kind not in ("tokens", "grid")]  # of the others no single split tells
+    trees = [key for key, each in schema.inputs.items() if each.kind in ("scalar", "id")]  # of the others no single split tells
     batch = {key: store.columns[key][index] for key in [*trees, *schema.targets]}
     half = len(index) // 2
     for target_key, target in schema.targets.items():

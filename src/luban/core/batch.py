@@ -49,11 +49,11 @@ def cut(values: Tensor, start: Tensor, length: Tensor) -> Ragged:
 
 
 def padded(tokens: Ragged) -> tuple[Tensor, Tensor]:
-    """(ids (B, T), or (B, T, F) of F a token, 0 behind the end; there (B, T) bool). A row without a token has one, the unknown."""
+    """(ids (B, T), or (B, T, F) of F a token or step, 0 behind the end; there (B, T) bool). A row without a token has one, the unknown."""
     lengths = tokens.lengths
     T = -(-max(1, int(lengths.max())) // STEP) * STEP
     there = torch.arange(T, device=lengths.device) < lengths.unsqueeze(1)
-    ids = torch.zeros(len(lengths), T, *tokens.values.shape[1:], dtype=torch.int64, device=lengths.device)
+    ids = torch.zeros(len(lengths), T, *tokens.values.shape[1:], dtype=tokens.values.dtype, device=lengths.device)
     ids[there] = tokens.values
     there[:, 0] = True
     return ids, there

@@ -49,15 +49,15 @@ class Field(ABC):
     kind: ClassVar[str]
     """What the encoding is, for Model.accepts: scalar ((N,) or (N, size) float32) | id ((N,) int64) | tokens (Ragged int64) | words (Ragged
     int64 (total, F + 2): F ids a token, whose embeddings are added up, where it begins, where it ends) | spans (Ragged int64 (total, 3):
-    first, behind the last, label) | series ((N,) float32, rows in order) | time, item ((N,) int64) | known, past,
-    static ((N,) or (N, size) float32: what goes with a series, see fields/covariate.py) | grid ((N, C, H, W) uint8)."""
+    first, behind the last, label) | curve (Ragged float32 (total, size)) | series ((N,) float32, rows in order) | time, item ((N,) int64) |
+    known, past, static ((N,) or (N, size) float32: what goes with a series, see fields/covariate.py) | grid ((N, C, H, W) uint8)."""
     Config: ClassVar[type] = NoConfig
     size: int = 1
-    """scalar: numbers per row; id and tokens: how many different ids, 0 included."""
+    """scalar: numbers per row; id and tokens: how many different ids, 0 included; curve: channels."""
     shape: tuple[int, ...] = ()
     """grid: (C, H, W) of each row."""
     length: int = 1
-    """tokens: how many a row has at most."""
+    """tokens: how many a row has at most; curve: steps of the longest training row."""
     edges: tuple[float, ...] = ()
     """scalar: increasing quantiles of the training values, in encoded units; models bin and embed by them."""
     has_missing: bool = False

@@ -22,8 +22,8 @@ THREADS = 1
 """A second core is met at a barrier at each token: where it is late, all wait. 1,000 reviews beside other work: 1.4 s on one, 8 on two."""
 ENOUGH = 10_000
 """Rows that are seen at least, some of them again: of 200 hotel reviews, lstm makes .69 in 5 epochs and .76 in 40."""
-ACCEPTS = SequenceModel.accepts | READS
-NEEDS = SequenceModel.needs | {"series"}
+ACCEPTS = SequenceModel.accepts | READS | {"curve"}
+NEEDS = SequenceModel.needs | {"series", "curve"}
 OVER = Windows.of
 GIVES = SequenceModel.gives | {"tags", "masked", "series"}
 OF = {"tokens": {"directions": 2, "pooling": "max", "dropout": 0.5, "drop": 0.1},

@@ -3,6 +3,8 @@
     tokens -> Embedding -> (B, T, D) and which of them are there -> trunk (the model's own) -> features (B, F) -> Beside -> output
 
 or, where series are asked for, a window, whose moments are as tokens: numbers instead of an embedding, an Outlook instead of the end.
+Where a model accepts curves, the steps of one are such tokens, too: a linear layer is their embedding.
+
 Letters: B rows, T tokens of the longest row in the batch, D width of an embedding, F width of the features.
 """
 
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 
 from luban.core.batch import Batch, padded
 from luban.core.contract import Field, Head, Model, Schema
+from luban.core.errors import UserError, listed
 from luban.layers.columns import UNKNOWN, Beside, of_kind
 from luban.layers.heads import output_layer
 
@@ -23,7 +26,14 @@ SHARES = {"dropout": (0.0, 0.9), "drop": (0.0, 0.9), "swap": (0.0, 0.5)}
 
 
 def the_tokens(schema: Schema) -> tuple[str, Field]:
-    """(key, field) of the column of tokens that is read in order: the one with the longest rows. Others are bags beside it."""
+    """(key, field) of the column that is read in order: the one of curves, else that of tokens with the longest rows. Others of these are
+    bags beside it."""
+    if curves := of_kind(schema, "curve"):
+        if len(curves) > 1:
+            names = listed(each.columns[0] for each in curves.values())
+            raise UserError(f"this model reads one column of curves, and there are {names}: leave all but one out (--drop), write them as "
+                            "channels of one, or take --model rocket.")  # fmt: skip
+        return next(iter(curves.items()))
     return max({**of_kind(schema, "tokens"), **of_kind(schema, "words")}.items(), key=lambda item: item[1].length)
 
 
@@ -53,9 +63,11 @@ class SequenceModel(Model):
             self._over_moments(self.windows)
             return
         self.key, self.field = the_tokens(schema)
-        self.embed: Any = nn.Embedding(self.field.size, config.embedding)
-        with torch.no_grad():
-            self.embed.weight.mul_(config.embedding**-0.5)
+        self.curve = self.field.kind == "curve"
+        self.embed: Any = nn.Linear(self.field.size, config.embedding) if self.curve else nn.Embedding(self.field.size, config.embedding)
+        if not self.curve:
+            with torch.no_grad():
+                self.embed.weight.mul_(config.embedding**-0.5)
         self.hush = nn.Dropout(config.dropout)
         self.trunk, width = self.network(config)
         self.masked = masked_asked(head)
@@ -81,6 +93,8 @@ class SequenceModel(Model):
             x = self.embed(self.windows.moments(batch))
             return self.hush(self.trunk(x, torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)))
         ids, there = padded(batch[self.key])
+        if self.curve:
+            return self.beside(self.hush(self.trunk(self.hush(self.embed(ids)), there)), batch)
         if ids.dim() == 3 and self.training:  # the id of the token itself: what was never seen must be learned, too
             ids[..., 0].masked_fill_(torch.rand(ids.shape[:2], device=ids.device) < UNKNOWN, 0)
         elif self.training:

@@ -18,7 +18,7 @@ from luban.layers.heads import truth
 
 
 class Constant(Model):
-    accepts = frozenset({"scalar", "id", "tokens", "grid"})
+    accepts = frozenset({"scalar", "id", "tokens", "grid", "curve"})
     gives = Model.gives | {"masked"}
     solves = True
     baseline = True

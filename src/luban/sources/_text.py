@@ -70,6 +70,15 @@ def utf8_blocks(file: IO[bytes], name: str, encoding: str | None = None) -> Iter
         raise UserError(f"{name} ends in the middle of a character ({encoding}, line {lines}). It was cut off, it seems: copy it again.")
 
 
+def text_lines(file: IO[bytes], name: str, encoding: str | None = None) -> Iterator[str]:
+    """The same, line by line, without their ends; a last one that is empty, too."""
+    rest = b""
+    for block in utf8_blocks(file, name, encoding):
+        *whole, rest = (rest + block).split(b"\n")
+        yield from (line.removesuffix(b"\r").decode() for line in whole)
+    yield rest.removesuffix(b"\r").decode()
+
+
 def _read(file: IO[bytes], name: str) -> bytes:
     try:
         return file.read(BLOCK)

@@ -16,7 +16,7 @@ import polars as pl
 from luban.core.contract import Table
 from luban.core.errors import UserError
 from luban.core.source import Source
-from luban.sources._text import opened, utf8_blocks
+from luban.sources._text import opened, text_lines
 
 Sentence = list[list[str]]
 
@@ -38,7 +38,7 @@ class Conll(Source):
     def stream(self, file: IO[bytes], rows: int, name: str = "the input") -> Iterator[Table]:
         """From an open file that may be a pipe."""
         held: list[Sentence] = []
-        for sentence in _sentences(utf8_blocks(file, name, self.encoding), name):
+        for sentence in _sentences(text_lines(file, name, self.encoding), name):
             held.append(sentence)
             if len(held) == rows:
                 yield _table(held)
@@ -47,11 +47,11 @@ class Conll(Source):
             yield _table(held)
 
 
-def _sentences(blocks: Iterator[bytes], name: str) -> Iterator[Sentence]:
+def _sentences(lines: Iterator[str], name: str) -> Iterator[Sentence]:
     """Each as its lines, [token, tag], or [token] where the first line of the file has nothing else."""
     sentence: Sentence = []
     width = 0
-    for number, line in enumerate(_lines(blocks), 1):
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             if sentence:
                 yield sentence
@@ -67,14 +67,6 @@ def _sentences(blocks: Iterator[bytes], name: str) -> Iterator[Sentence]:
             sentence.append(found)
     if sentence:
         yield sentence
-
-
-def _lines(blocks: Iterator[bytes]) -> Iterator[str]:
-    rest = b""
-    for block in blocks:
-        *whole, rest = (rest + block).split(b"\n")
-        yield from (line.removesuffix(b"\r").decode() for line in whole)
-    yield rest.removesuffix(b"\r").decode()
 
 
 def _table(sentences: list[Sentence]) -> Table:

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, ClassVar
 
 import numpy as np
 import polars as pl
@@ -40,7 +40,7 @@ END = "\x00end"  # a line that no text contains: read back whole, it proves that
 class Csv(Source):
     """`names` are for a file without a line of names. They say nothing about types: every column is String."""
 
-    suffixes = (".csv", ".tsv", ".tab", ".txt", ".dat", ".data", ".csv.gz", ".tsv.gz", ".txt.gz")
+    suffixes: ClassVar[tuple[str, ...]] = (".csv", ".tsv", ".tab", ".txt", ".dat", ".data", ".csv.gz", ".tsv.gz", ".txt.gz")
     options = ("encoding", "delimiter")
     steady = True
 
@@ -172,12 +172,12 @@ def _header(first: bytes, shape: Dialect, name: str) -> tuple[tuple[str, ...], i
         if times > 1:
             places = [i for i, each in enumerate(names, 1) if each == column]
             raise UserError(f"{name} has {times} columns named {column!r} (columns {', '.join(map(str, places))}). Give each its own name.")
-    if sum(_is_number(each) for each in names) > len(names) / 2:
+    if sum(is_number(each) for each in names) > len(names) / 2:
         warn(f"the first line of {name} looks like data, but is taken for the column names: {', '.join(names[:6])}, ...")
     return names, sum(map(len, raw[: reader.line_num])), reader.line_num + 1
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
     try:
         float(text)
     except ValueError:

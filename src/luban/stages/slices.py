@@ -27,7 +27,7 @@ BINS = 5
 COLUMNS = 20
 """Columns that are shown: those with the worst slices."""
 ALPHA = 0.05
-LISTS = ("tokens", "words")
+LISTS = ("tokens", "words", "curve")
 """Kinds of fields whose cells are sliced by their length."""
 
 Levels = list[tuple[str, np.ndarray]]
