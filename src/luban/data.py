@@ -302,10 +302,6 @@ def encode_columns(schema: Schema, table: Table, folder: Path | None) -> Batch:
     return dict(zip(fields, side_by_side(lambda key: _encoded(table, fields[key], folder, key), fields), strict=True))
 
 
-_AT_ONCE = 100_000
-"""Rows of a column that are encoded at once: of long texts a million would take 6 GB."""
-
-
 def _encoded(table: Table, each: Field, folder: Path | None, key: str) -> Encoded:
     """A column as a whole. Raises BadCells for all of its pieces at once."""
     refused: list[BadCells] = []
@@ -313,14 +309,11 @@ def _encoded(table: Table, each: Field, folder: Path | None, key: str) -> Encode
     def pieces() -> Iterator[Encoded]:
         start = 0
         for piece in Pieces(table, each.columns[0]):
-            for begin in range(0, max(len(piece), 1), _AT_ONCE):
-                some = piece.slice(begin, _AT_ONCE)
-                with cells.picked(range(begin, begin + len(some))):
-                    try:
-                        yield each.encode(some)
-                    except BadCells as bad:
-                        refused.append(BadCells(str(bad), [start + row for row in bad.rows]))
-                start += len(some)
+            try:
+                yield each.encode(piece)
+            except BadCells as bad:
+                refused.append(BadCells(str(bad), [start + row for row in bad.rows]))
+            start += len(piece)
         if refused:
             raise BadCells(str(refused[0]), np.concatenate([bad.rows for bad in refused]), each.columns[0])
 

@@ -66,6 +66,15 @@ def test_pieces_name_their_rows(both):
     assert [len(piece) for piece in Pieces(both[0], "alcohol")] == [len(piece) for piece in Pieces(both[1], "alcohol")]
 
 
+def test_words_go_by_fewer_rows(both):
+    whole, kept = both
+    words = whole.with_columns(pl.col("alcohol").cast(pl.String))
+    there = DiskTable(kept.lazy.with_columns(pl.col("alcohol").cast(pl.String)))
+    for each in (words, there):
+        pieces = list(Pieces(each, "alcohol"))
+        assert [len(piece) for piece in pieces] == [20] * 8 + [18] and pl.concat(pieces).equals(words["alcohol"])
+
+
 def test_stacked_rows(both):
     whole, kept = both
     for below in (whole.head(30), kept):

@@ -17,7 +17,7 @@ from luban.core import cells
 from luban.core.files import sha256
 
 PIECE = 1_000_000
-"""Rows of one column at a time."""
+"""Rows of one column at a time; of words, whose cells have any length, BATCH."""
 BATCH = 100_000
 """Rows of all columns at a time, fewer where they are many: CELLS in all, which cost some 100 bytes each while they are hashed."""
 CELLS = 2_000_000
@@ -89,8 +89,8 @@ class DiskTable:
         return self[np.arange(0, self.height, n)]
 
     def pieces(self, name: str) -> Iterator[tuple[int, pl.Series]]:
-        """(number of its first row, a piece of the column), in order; all but the last of exactly PIECE rows, as in memory."""
-        for start, frame in self.select([name]).batches(PIECE):
+        """(number of its first row, a piece of the column), in order; all but the last of exactly as many rows as in memory."""
+        for start, frame in self.select([name]).batches(_at_once(self, name)):
             yield start, frame.to_series()
 
     def batches(self, size: int) -> Iterator[tuple[int, pl.DataFrame]]:
@@ -148,6 +148,10 @@ class Pieces:
         if isinstance(self.table, DiskTable):
             yield from self.table.pieces(self.name)
             return
-        column = self.table.get_column(self.name)
-        for start in range(0, max(len(column), 1), PIECE):
-            yield start, column.slice(start, PIECE)
+        column, size = self.table.get_column(self.name), _at_once(self.table, self.name)
+        for start in range(0, max(len(column), 1), size):
+            yield start, column.slice(start, size)
+
+
+def _at_once(table: Any, name: str) -> int:
+    return min(PIECE, BATCH) if table.schema[name] == pl.String else PIECE
