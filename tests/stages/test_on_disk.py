@@ -196,8 +196,8 @@ def test_a_table_cut_short_is_made_again(csv, caplog):
 
 
 def test_long_texts_lie_in_more_files_and_are_cut_alike(tmp_path, monkeypatch):
-    monkeypatch.setattr(table, "BATCH", 64)
-    monkeypatch.setattr(reading, "_PART", 100)
+    monkeypatch.setattr(table, "BYTES", 20_000)
+    monkeypatch.setattr(reading, "BYTES", 20_000)
     rows = [" ".join(["房间很小", "服务很好", "not", "bad", "at", "all", "!"][i * k % 7] for k in range(9, 90)) for i in range(300)]
     pl.DataFrame({"review": rows, "label": [str(i % 2) for i in range(300)]}).write_csv(tmp_path / "t.csv")
     monkeypatch.setattr(csv_source, "HEAD", 1000)

@@ -39,8 +39,6 @@ LONGEST = 512
 """Tokens of a row that are read where max_length is unset, at most: the usual limit of encoders."""
 WIDEST = 16
 """Characters that a token may stand for: what lies beyond max_length times as many is not even looked at."""
-TOGETHER = 10_000
-"""Rows that are cleaned and cut at once: of more, more stretches are the same; of fewer, less memory is taken."""
 UNITS = r"[A-Za-z0-9\p{L}&&[^\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]]+|[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]{2}"
 """Roughly a word each, for the sniff: letters and digits, or two characters where no spaces are written."""
 LEARNED = ("missing", "has_missing", "length", "usual", "cut", "unknown", "scripts")
@@ -174,12 +172,9 @@ class Text(Field):
 
     def encode(self, column: pl.Series) -> Ragged:
         """Ragged int64, the ids of each row in order; an empty row where missing."""
-        made = []
-        for start in range(0, max(len(column), 1), TOGETHER):
-            rows = self._encoded(self._clean(column.slice(start, TOGETHER)).str.head(WIDEST * self.length))
-            longer = bool((rows.lengths > self.length).any())
-            made.append(cut(rows.values, rows.offsets[:-1], rows.lengths.clamp(max=self.length)) if longer else rows)
-        return beneath(made)
+        rows = self._encoded(self._clean(column).str.head(WIDEST * self.length))
+        longer = bool((rows.lengths > self.length).any())
+        return cut(rows.values, rows.offsets[:-1], rows.lengths.clamp(max=self.length)) if longer else rows
 
     def _encoded(self, clean: pl.Series) -> Ragged:
         """A stretch from one space to the next is cut once, however often it comes: none of our tokens goes on over a space."""
@@ -194,9 +189,9 @@ class Text(Field):
         return Ragged(made.values, torch.cat([made.offsets[:1], made.offsets[ends]]))
 
     def _cut(self, clean: pl.Series) -> Ragged:
-        made = []
-        for start in range(0, len(clean), 2000):
-            made += [each.ids for each in self._tokenizer.encode_batch_fast(clean.slice(start, 2000).to_list())]
+        if len(clean) > 1000:  # what the tokenizer answers takes 100 bytes a token
+            return beneath([self._cut(clean.slice(start, 1000)) for start in range(0, len(clean), 1000)])
+        made = [each.ids for each in self._tokenizer.encode_batch_fast(clean.to_list())]
         lengths = torch.tensor([len(ids) for ids in made], dtype=torch.int64)
         values = torch.from_numpy(np.fromiter(itertools.chain.from_iterable(made), np.int64, int(lengths.sum())))
         return Ragged(values, torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]))
