@@ -37,7 +37,7 @@ def fit_schema(rows: Rows, config: DataConfig, chosen: dict[str, Any], task: Tas
         head, _, last = name.rpartition(".")
         if last == "field" and name not in rows.table.columns and head in rows.table.columns:
             raise UserError(f"fields.{name}: a column's field is set as --set fields.{head}={chosen[name]}")
-        splitting.need_column(rows.table, name, "fields")
+        splitting.need(rows.table, name, "fields")
     train, seen = rows.part == TRAIN, (rows.part == TRAIN) | (rows.part == UNLABELLED)
     with cells.numbered(rows.names):
         if not task.labelled:
@@ -76,7 +76,7 @@ def _sniffed(rows: Rows, config: DataConfig, chosen: dict[str, Any], usual: Opti
     old = [name for name in before if name in rows.table.columns]
     if set(config.target) <= before.keys():
         for name in before:
-            splitting.need_column(rows.table, name, "--from")
+            splitting.need(rows.table, name, "--from")
         aside |= {name: "not read by the run that goes on" for name in rows.table.columns if name not in (*old, *chosen, *aside)}
 
     def one(name: str) -> tuple[Field | None, str | None]:

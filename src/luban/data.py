@@ -193,7 +193,7 @@ def _parts(table: Table, part: np.ndarray, config: DataConfig, task: Task, field
     named = table.get_column(name) if name and name in table.columns else None
     from_column = splitting.by_column(named) if named is not None else None
     if config.split and from_column is None:
-        splitting.need_column(table, config.split, "data.split")
+        splitting.need(table, config.split, "data.split")
         raise UserError(f"the split column {config.split!r} must say train, valid or test (or 0, 1, 2) in every row.")
     given = (part == TEST).any()
     if from_column is None and not given and (own := task.split(table, shares)) is not None:
@@ -258,8 +258,7 @@ def reworded(rows: Rows, schema: Schema) -> Rows:
     """The rows, and behind them the training rows again, once for each column whose field puts them in other words."""
     train, tables = rows.of(TRAIN), [rows.table]
     for each in schema.inputs.values():
-        with cells.numbered(rows.names), cells.picked(train):
-            other = each.reworded(rows.table.get_column(each.columns[0]).gather(train))
+        other = each.reworded(Pieces(rows.table, each.columns[0], rows.part == TRAIN))
         if other is not None and isinstance(rows.table, DiskTable):
             raise UserError("rows in other words must lie in memory: --set data.on_disk=false.")
         if other is not None:

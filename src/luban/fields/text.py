@@ -154,9 +154,10 @@ class Text(Field):
         self.size = self._tokenizer.get_vocab_size()
         self._tokenizer.enable_truncation(self.length)
 
-    def reworded(self, column: pl.Series) -> pl.Series | None:
+    def reworded(self, chunks: Iterable[pl.Series]) -> pl.Series | None:
         if not self.config.back:
             return None
+        column = cells.whole(chunks, self.columns[0])
         rows = cells.raw(column).fill_null("").to_list()
         name = f"{cache.key_of(['back', self.config.back, *rows])}.json"
         if (kept := cache.found(name)) is not None:
