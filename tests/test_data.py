@@ -13,8 +13,9 @@ from luban import data
 from luban.checks.copies import exact_copies
 from luban.checks.finding import Look
 from luban.checks.leaks import leaking_columns
-from luban.columns import describe, fit_schema, sniff_all
+from luban.columns import _names_rows, describe, fit_schema, sniff_all
 from luban.core.errors import UserError
+from luban.core.registry import FIELDS
 from luban.data import DataConfig, Rows, assign, encode
 from luban.planning import from_words
 from luban.splitting import TEST, TRAIN, VALID
@@ -306,3 +307,10 @@ def test_columns_are_encoded_some_rows_at_a_time_and_rows_keep_their_names(monke
     monkeypatch.setattr(data, "_AT_ONCE", 7)
     assert told() == before and f"row {held + 1}" in before
     assert torch.equal(prepare(table, config).store.columns["c0"], ready.store.columns["c0"])
+
+
+def test_no_column_of_sentences_is_read_as_a_whole_to_see_whether_it_names_the_rows():
+    sentences, codes = (pl.Series("x", [f"{word}{i}" for i in range(100)]) for word in ("row ", "r"))
+    field = FIELDS["category"](("x",))
+    assert _names_rows(sentences, pytest.fail, field) is None
+    assert "a different code" in (_names_rows(codes, lambda name: codes, field) or "")

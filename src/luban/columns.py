@@ -37,7 +37,7 @@ def fit_schema(rows: Rows, config: DataConfig, chosen: dict[str, Any], task: Tas
         head, _, last = name.rpartition(".")
         if last == "field" and name not in rows.table.columns and head in rows.table.columns:
             raise UserError(f"fields.{name}: a column's field is set as --set fields.{head}={chosen[name]}")
-        splitting.need_column(rows.table, name, "fields")
+        splitting.need(rows.table, name, "fields")
     train, seen = rows.part == TRAIN, (rows.part == TRAIN) | (rows.part == UNLABELLED)
     with cells.numbered(rows.names):
         if not task.labelled:
@@ -76,7 +76,7 @@ def _sniffed(rows: Rows, config: DataConfig, chosen: dict[str, Any], usual: Opti
     old = [name for name in before if name in rows.table.columns]
     if set(config.target) <= before.keys():
         for name in before:
-            splitting.need_column(rows.table, name, "--from")
+            splitting.need(rows.table, name, "--from")
         aside |= {name: "not read by the run that goes on" for name in rows.table.columns if name not in (*old, *chosen, *aside)}
 
     def one(name: str) -> tuple[Field | None, str | None]:
@@ -135,6 +135,8 @@ def _names_rows(some: pl.Series, whole: Whole, each: Field) -> str | None:
     """Why a column only names the row: a different whole number or a different code in (nearly) each."""
     if each.kind in ("grid", "curve") or not (some.dtype == pl.String or some.dtype.is_integer()) or not _distinct(some.drop_nulls()):
         return None
+    if some.dtype == pl.String and not _short(some):  # sentences, of which the whole column may be gigabytes
+        return None
     values = whole(some.name).drop_nulls()
     if not _distinct(values):
         return None
@@ -145,10 +147,13 @@ def _names_rows(some: pl.Series, whole: Whole, each: Field) -> str | None:
         counted = ordered and numbers[-1] - numbers[0] < 2 * len(numbers)  # a row number, thinned by the split, fills its range
         return "looks like an id: a different whole number in each row" if named_id or counted else None
     if each.kind != "scalar" and values.dtype == pl.String:
-        short = (values.str.len_chars() <= 64).all() and not values.str.contains(r"\s").any()
-        codes = short and values.str.contains(r"[0-9]").to_numpy().mean() > 0.9
+        codes = _short(values) and values.str.contains(r"[0-9]").to_numpy().mean() > 0.9
         return "looks like an id: a different code in each row" if codes else None
     return None
+
+
+def _short(values: pl.Series) -> bool:
+    return bool((values.str.len_chars() <= 64).all() and not values.str.contains(r"\s").any())
 
 
 def _with_rare(some: pl.Series, column: Pieces) -> pl.Series:

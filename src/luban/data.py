@@ -193,7 +193,7 @@ def _parts(table: Table, part: np.ndarray, config: DataConfig, task: Task, field
     named = table.get_column(name) if name and name in table.columns else None
     from_column = splitting.by_column(named) if named is not None else None
     if config.split and from_column is None:
-        splitting.need_column(table, config.split, "data.split")
+        splitting.need(table, config.split, "data.split")
         raise UserError(f"the split column {config.split!r} must say train, valid or test (or 0, 1, 2) in every row.")
     given = (part == TEST).any()
     if from_column is None and not given and (own := task.split(table, shares)) is not None:
@@ -259,8 +259,7 @@ def reworded(rows: Rows, schema: Schema) -> Rows:
     """The rows, and behind them the training rows again, once for each column whose field puts them in other words."""
     train, tables = rows.of(TRAIN), [rows.table]
     for each in schema.inputs.values():
-        with cells.numbered(rows.names), cells.picked(train):
-            other = each.reworded(rows.table.get_column(each.columns[0]).gather(train))
+        other = each.reworded(Pieces(rows.table, each.columns[0], rows.part == TRAIN))
         if other is not None and isinstance(rows.table, DiskTable):
             raise UserError("rows in other words must lie in memory: --set data.on_disk=false.")
         if other is not None:
@@ -303,10 +302,6 @@ def encode_columns(schema: Schema, table: Table, folder: Path | None) -> Batch:
     return dict(zip(fields, side_by_side(lambda key: _encoded(table, fields[key], folder, key), fields), strict=True))
 
 
-_AT_ONCE = 100_000
-"""Rows of a column that are encoded at once: of long texts a million would take 6 GB."""
-
-
 def _encoded(table: Table, each: Field, folder: Path | None, key: str) -> Encoded:
     """A column as a whole. Raises BadCells for all of its pieces at once."""
     refused: list[BadCells] = []
@@ -314,14 +309,11 @@ def _encoded(table: Table, each: Field, folder: Path | None, key: str) -> Encode
     def pieces() -> Iterator[Encoded]:
         start = 0
         for piece in Pieces(table, each.columns[0]):
-            for begin in range(0, max(len(piece), 1), _AT_ONCE):
-                some = piece.slice(begin, _AT_ONCE)
-                with cells.picked(range(begin, begin + len(some))):
-                    try:
-                        yield each.encode(some)
-                    except BadCells as bad:
-                        refused.append(BadCells(str(bad), [start + row for row in bad.rows]))
-                start += len(some)
+            try:
+                yield each.encode(piece)
+            except BadCells as bad:
+                refused.append(BadCells(str(bad), [start + row for row in bad.rows]))
+            start += len(piece)
         if refused:
             raise BadCells(str(refused[0]), np.concatenate([bad.rows for bad in refused]), each.columns[0])
 

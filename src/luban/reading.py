@@ -26,7 +26,7 @@ from luban.core.files import amount, home
 from luban.core.notes import say, warn
 from luban.core.registry import SOURCES
 from luban.core.source import Source
-from luban.core.table import DiskTable
+from luban.core.table import BYTES, DiskTable
 from luban.frames import from_python, plain
 
 NO_ENDINGS: Mapping[str, str] = {}
@@ -37,7 +37,7 @@ _SOME = 20
 LARGE = 64_000_000
 """Bytes of a file from which on it is kept on disk, not in memory."""
 _PART = 500_000
-"""Rows in a file of a table on disk."""
+"""Rows in a file of a table on disk, or as many as have BYTES: some files are read ahead."""
 MAGIC = {b"PAR1": "parquet", b"PK\x03\x04": "excel", b"\xd0\xcf\x11\xe0": "excel", b"{": "jsonl", b"[": "jsonl"}
 
 
@@ -110,7 +110,7 @@ def _write_parts(tables: Iterator[Any], folder: Path) -> None:
     folder.mkdir()
     held: list[Any] = []
     for table in itertools.chain(tables, [None]):  # None: the end
-        if held and (table is None or sum(map(len, held)) >= _PART):
+        if held and (table is None or sum(map(len, held)) >= _PART or sum(each.estimated_size() for each in held) >= BYTES):
             whole = io.BytesIO()  # polars' own writing would hide a full disk in an error of its own
             pl.concat(held, how="vertical_relaxed").write_parquet(whole, compression="lz4", statistics=False)
             (folder / f"{len(list(folder.iterdir())):06d}.parquet").write_bytes(whole.getbuffer())

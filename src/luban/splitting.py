@@ -277,12 +277,17 @@ def carve_valid(part: np.ndarray, hashes: np.ndarray, classes: np.ndarray, time:
 
 
 def need_column(table: Table, name: str, option: str) -> pl.Series:
+    need(table, name, option)
+    return table.get_column(name)
+
+
+def need(table: Table, name: str, option: str) -> None:
+    """Raises UserError where there is no such column; of a table on disk nothing is read."""
     if name not in table.columns:
         there = f"There are: {listed(table.columns)}."
         if table.width == 1:
             there = f"There is only {table.columns[0]!r}; if that is several, name what divides them, e.g. --set data.delimiter=^"
         raise UserError(f"{option} names the column {name!r}, which the data do not have.{did_you_mean(name, table.columns)} {there}")
-    return table.get_column(name)
 
 
 def check_parts(part: np.ndarray) -> None:

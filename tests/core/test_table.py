@@ -66,6 +66,17 @@ def test_pieces_name_their_rows(both):
     assert [len(piece) for piece in Pieces(both[0], "alcohol")] == [len(piece) for piece in Pieces(both[1], "alcohol")]
 
 
+def test_long_words_go_by_fewer_rows(both, monkeypatch):
+    whole, kept = both
+    monkeypatch.setattr(table, "BYTES", 100)
+    words = whole.with_columns(pl.col("alcohol").cast(pl.String))
+    there = DiskTable(kept.lazy.with_columns(pl.col("alcohol").cast(pl.String)))
+    for each, other in ((words, there), (words[50:], there[np.arange(50, whole.height)])):
+        pieces = [list(Pieces(one, "alcohol")) for one in (each, other)]
+        assert [len(piece) for piece in pieces[0]] == [len(piece) for piece in pieces[1]] and 15 < len(pieces[0][0]) < 28
+        assert all(pl.concat(one).equals(each["alcohol"]) for one in pieces)
+
+
 def test_stacked_rows(both):
     whole, kept = both
     for below in (whole.head(30), kept):

@@ -74,6 +74,36 @@ def test_pieces_are_what_was_written():
     assert "".join(field.pieces(ids)) == "房间很大"
 
 
+ODD = [
+    "",
+    None,
+    "\x00 abc",
+    " ▁x y ▁ z▁",
+    "a  b   c \n\n d",
+    "e\u0301 \u0301x",
+    "x\u3000y\u180ez \u200b w",
+    "don't 're ' s",
+    "١٢ ३",
+    "the room the",
+]
+
+
+@pytest.mark.parametrize("options", [{}, {"controls": False}, {"max_length": 3}], ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+def test_stretches_that_are_cut_once_are_cut_as_in_their_rows(kind, options):
+    field, column = fitted(pl.concat([REVIEWS, pl.Series("评论", ODD)]), tokenizer=kind, **options), pl.Series("评论", [*ODD, *REVIEWS])
+    assert tokens(field, *column) == [each.ids for each in field._tokenizer.encode_batch(field._clean(column).to_list())]
+    assert len(field.encode(column.head(0))) == 0
+
+
+def test_a_stretch_is_cut_once(monkeypatch):
+    field, seen = fitted(), []
+    cut = field._cut
+    monkeypatch.setattr(field, "_cut", lambda clean: seen.extend(clean) or cut(clean))
+    tokens(field, "the room the room", "the room")
+    assert sorted(seen) == [" room", " the", "the"]
+
+
 WRONG = [
     ({"tokenizer": "wordpiece"}, "must be one of bpe"),
     ({"vocab_size": 3}, "300 or more"),

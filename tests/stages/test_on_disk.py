@@ -24,6 +24,8 @@ from luban.core.errors import UserError
 from luban.core.files import home
 from luban.data import shuffled
 from luban.planning import from_words
+from luban.sources import _text as texts
+from luban.sources import csv as csv_source
 from luban.stages import kept
 from luban.stages.prepare import prepare
 
@@ -191,6 +193,26 @@ def test_a_table_cut_short_is_made_again(csv, caplog):
     sorted(folder.glob("*.parquet"))[-1].unlink()
     caplog.clear()
     assert reading.read(csv, on_disk=True).height == whole.height == 569 and "it is read once" in caplog.text
+
+
+def test_long_texts_lie_in_more_files_and_are_cut_alike(tmp_path, monkeypatch):
+    monkeypatch.setattr(table, "BYTES", 20_000)
+    monkeypatch.setattr(reading, "BYTES", 20_000)
+    rows = [
+        " ".join(["房间很小", "服务很好", "not", "bad", "at", "all", "!"][i * k % 7] for k in range(9, 90)) + f" {i}" for i in range(300)
+    ]
+    pl.DataFrame({"review": rows, "label": [str(i % 2) for i in range(300)]}).write_csv(tmp_path / "t.csv")
+    monkeypatch.setattr(csv_source, "HEAD", 1000)
+    monkeypatch.setattr(texts, "BLOCK", 4000)
+    asked, whole = [], table.DiskTable.get_column
+    monkeypatch.setattr(table.DiskTable, "get_column", lambda self, name: asked.append(name) or whole(self, name))
+    settings = ["data.on_disk=true", "fields.review=text"]
+    stores_ = [prepare(str(tmp_path / "t.csv"), from_words({"data": str(tmp_path / "t.csv"), "target": ["label"], "set": each})).store
+               for each in (settings, settings[1:])]  # fmt: skip
+    assert len(list((home() / "cache").glob("*.table/*.parquet"))) > 4
+    assert set(asked) == {"label"}  # texts are never read as a whole
+    here, there = (each.columns["c0"] for each in stores_)
+    assert torch.equal(here.values, there.values) and torch.equal(here.offsets, there.offsets)
 
 
 def test_bytes_in_one_part_are_bytes_in_all(tmp_path, monkeypatch):

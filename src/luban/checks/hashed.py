@@ -12,17 +12,26 @@ from luban.core.batch import Encoded, Ragged, rows_of
 from luban.splitting import finalise
 
 PIECE = 200_000
-"""Rows that are hashed at a time."""
+"""Rows that are hashed at a time, or tokens of ragged ones."""
 
 
 def cell_codes(column: Encoded, number: int, index: np.ndarray | None = None) -> np.ndarray:
     """A hash of each cell of column `number`, (N,) uint64, or of the rows `index`."""
     n, salt = len(column) if index is None else len(index), np.uint64((number + 1) * 0xD1B54A32D192ED03 % 2**64)
+    each = len(column.values) // max(1, len(column)) if isinstance(column, Ragged) else 1
+    size = max(1, PIECE // max(1, each))
     pieces = []
-    for start in range(0, n, PIECE):
-        rows = np.arange(start, min(start + PIECE, n)) if index is None else index[start : start + PIECE]
-        pieces.append(_codes(rows_of(column, torch.from_numpy(rows)), salt))
+    for start in range(0, n, size):
+        some = _between(column, start, start + size) if index is None else rows_of(column, torch.from_numpy(index[start : start + size]))
+        pieces.append(_codes(some, salt))
     return np.concatenate(pieces or [np.zeros(0, np.uint64)])
+
+
+def _between(column: Encoded, start: int, stop: int) -> Encoded:
+    if isinstance(column, Tensor):
+        return column[start:stop]
+    offsets = column.offsets[start : stop + 1]
+    return Ragged(column.values[offsets[0] : offsets[-1]], offsets - offsets[0])
 
 
 def _codes(column: Tensor | Ragged, salt: np.uint64) -> np.ndarray:

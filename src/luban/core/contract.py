@@ -86,8 +86,8 @@ class Field(ABC):
     def encode(self, column: pl.Series) -> Encoded:
         """A column in, one entry a row. Raises UserError naming the first row that cannot be understood."""
 
-    def reworded(self, column: pl.Series) -> pl.Series | None:
-        """The same rows in other words, to be trained on besides; None: not asked for."""
+    def reworded(self, chunks: Iterable[pl.Series]) -> pl.Series | None:
+        """The same rows, all together, in other words, to be trained on besides; None: not asked for."""
         return None
 
     @abstractmethod

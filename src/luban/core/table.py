@@ -17,7 +17,8 @@ from luban.core import cells
 from luban.core.files import sha256
 
 PIECE = 1_000_000
-"""Rows of one column at a time."""
+"""Rows of one column at a time; of long words as many as have BYTES, by the first of them."""
+BYTES = 20_000_000
 BATCH = 100_000
 """Rows of all columns at a time, fewer where they are many: CELLS in all, which cost some 100 bytes each while they are hashed."""
 CELLS = 2_000_000
@@ -31,6 +32,7 @@ class DiskTable:
 
     def __init__(self, lazy: pl.LazyFrame, rows: np.ndarray | None = None, *, file: Path | None = None, stamp: str = ""):
         self.lazy, self.rows, self.file, self.stamp = lazy, rows, file, stamp
+        self._sizes: dict[str, int] = {}
         self.schema = lazy.collect_schema()
         self.columns = self.schema.names()
         self.height = len(rows) if rows is not None else int(lazy.select(pl.len()).collect().item())
@@ -89,8 +91,11 @@ class DiskTable:
         return self[np.arange(0, self.height, n)]
 
     def pieces(self, name: str) -> Iterator[tuple[int, pl.Series]]:
-        """(number of its first row, a piece of the column), in order; all but the last of exactly PIECE rows, as in memory."""
-        for start, frame in self.select([name]).batches(PIECE):
+        """(number of its first row, a piece of the column), in order; all but the last of exactly as many rows as in memory."""
+        if name not in self._sizes:
+            rows = np.arange(self.height)[:_FIRST] if self.rows is None else self.rows[:_FIRST]
+            self._sizes[name] = _at_once(self.lazy.select(name).head(int(rows.max(initial=-1)) + 1).collect().to_series().gather(rows))
+        for start, frame in self.select([name]).batches(self._sizes[name]):
             yield start, frame.to_series()
 
     def batches(self, size: int) -> Iterator[tuple[int, pl.DataFrame]]:
@@ -149,5 +154,16 @@ class Pieces:
             yield from self.table.pieces(self.name)
             return
         column = self.table.get_column(self.name)
-        for start in range(0, max(len(column), 1), PIECE):
-            yield start, column.slice(start, PIECE)
+        size = _at_once(column.head(_FIRST))
+        for start in range(0, max(len(column), 1), size):
+            yield start, column.slice(start, size)
+
+
+_FIRST = 1000
+
+
+def _at_once(first: pl.Series) -> int:
+    """Rows in a piece of a column that begins so."""
+    if first.dtype != pl.String or not len(first):
+        return PIECE
+    return max(1, min(PIECE, BYTES * len(first) // (1 + int(first.str.len_bytes().sum()))))

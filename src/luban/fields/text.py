@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from luban.core import cache, cells
-from luban.core.batch import Encoded, Ragged, beneath
+from luban.core.batch import Encoded, Ragged, beneath, cut
 from luban.core.contract import Field
 from luban.core.errors import UserError
 from luban.core.hub import folder_of, read
@@ -154,9 +154,10 @@ class Text(Field):
         self.size = self._tokenizer.get_vocab_size()
         self._tokenizer.enable_truncation(self.length)
 
-    def reworded(self, column: pl.Series) -> pl.Series | None:
+    def reworded(self, chunks: Iterable[pl.Series]) -> pl.Series | None:
         if not self.config.back:
             return None
+        column = cells.whole(chunks, self.columns[0])
         rows = cells.raw(column).fill_null("").to_list()
         name = f"{cache.key_of(['back', self.config.back, *rows])}.json"
         if (kept := cache.found(name)) is not None:
@@ -172,10 +173,25 @@ class Text(Field):
 
     def encode(self, column: pl.Series) -> Ragged:
         """Ragged int64, the ids of each row in order; an empty row where missing."""
-        clean = self._clean(column).str.head(WIDEST * self.length)
-        return beneath([self._encoded(clean.slice(start, 2000)) for start in range(0, max(len(clean), 1), 2000)])
+        rows = self._encoded(self._clean(column).str.head(WIDEST * self.length))
+        longer = bool((rows.lengths > self.length).any())
+        return cut(rows.values, rows.offsets[:-1], rows.lengths.clamp(max=self.length)) if longer else rows
 
     def _encoded(self, clean: pl.Series) -> Ragged:
+        """A stretch from one space to the next is cut once, however often it comes: none of our tokens goes on over a space."""
+        if self.config.tokenizer.startswith("hf:") or not self.config.controls:  # where spaces in a row may be one token
+            return self._cut(clean)
+        parts = clean.str.replace_all(" ", "\0 ", literal=True).str.split("\0")
+        all_ = parts.explode().alias("part").to_frame()
+        kinds = all_.unique(maintain_order=True).with_row_index("kind")
+        kind = all_.join(kinds, on="part", how="left", maintain_order="left")["kind"]
+        made = self._cut(kinds["part"])[torch.from_numpy(kind.cast(pl.Int64).to_numpy(writable=True))]
+        ends = torch.from_numpy(parts.list.len().cast(pl.Int64).cum_sum().to_numpy(writable=True))
+        return Ragged(made.values, torch.cat([made.offsets[:1], made.offsets[ends]]))
+
+    def _cut(self, clean: pl.Series) -> Ragged:
+        if len(clean) > 1000:  # what the tokenizer answers takes 100 bytes a token
+            return beneath([self._cut(clean.slice(start, 1000)) for start in range(0, len(clean), 1000)])
         made = [each.ids for each in self._tokenizer.encode_batch_fast(clean.to_list())]
         lengths = torch.tensor([len(ids) for ids in made], dtype=torch.int64)
         values = torch.from_numpy(np.fromiter(itertools.chain.from_iterable(made), np.int64, int(lengths.sum())))

@@ -66,7 +66,7 @@ def evaluate(
         return _agreement(*pairs)
     targets = [target.columns[0] for target in schema.targets.values()]
     for name in targets:
-        splitting.need_column(table, name, "the target")
+        splitting.need(table, name, "the target")
     if report is not None and Path(report).suffix.lower() not in (".html", ".htm"):
         raise UserError(f"the report is a page: name an .html file, not {str(report)!r}.")
     if split is not None and split not in PARTS:

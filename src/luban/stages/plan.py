@@ -71,7 +71,7 @@ def write_draft(data: str, target: list[str], task: str | None, out: Path) -> Pa
     asked = TASKS[task] if task else None
     table = reading.read(data, endings=asked.endings if asked else {})
     for name in target:
-        splitting.need_column(table, name, "--target")
+        splitting.need(table, name, "--target")
     lines = [f"# made by `luban init {data}`; train with `luban train {out}`. All settings: `luban list settings`", "data:"]
     lines += [f"  path: {_quoted(data)}"]
     if asked and not asked.labelled:

@@ -186,9 +186,9 @@ def _task(table: Table, named: type[Task] | None, config: Config) -> Task:
         if name not in table.columns and name == reading.usual_target(config.data.path):
             raise UserError(f"{config.data.path} has no {name!r}, which is the name of the folder that a file lies in: put the files of "
                             "each class into a folder of its own, or list them in a metadata.csv.")  # fmt: skip
-        splitting.need_column(table, name, "--target")
+        splitting.need(table, name, "--target")
     for name in config.data.drop:
-        splitting.need_column(table, name, "--drop")
+        splitting.need(table, name, "--drop")
         if name in targets:
             raise UserError(f"{name!r} is both the target and to be dropped.")
     options = {key: value for key, value in config.task.items() if key != "name"}
