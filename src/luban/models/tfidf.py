@@ -92,7 +92,7 @@ class Tfidf(Linear):
             x = self._design(rows)
             self._turn(sparse.vstack([x, self._design(self.more.whole())]) if self.more else x)
             x = F.normalize(torch.from_numpy(x @ self.axes.double().numpy())).numpy()
-            weights, biases = zip(*(self._solve_part(x, rows, part) for part in self.head.parts), strict=True)
+            weights, biases = zip(*(self._solve_part(x, rows, part, clock) for part in self.head.parts), strict=True)
             self.weight.copy_(torch.from_numpy(np.concatenate(weights, 1)))
             self.bias.copy_(torch.from_numpy(np.concatenate(biases)))
         else:
