@@ -27,6 +27,9 @@ from luban.layers.rules import within
 ROUND = 50
 """Steps of L-BFGS between two looks at the clock."""
 
+MANY = 5_000_000
+"""Entries of a matrix that take long enough to say so."""
+
 sparse, sk, exceptions = Later("scipy.sparse"), Later("sklearn.linear_model"), Later("sklearn.exceptions")
 
 
@@ -67,6 +70,8 @@ class Linear(Model):
         x = self._design(rows)
         x.eliminate_zeros()
         used = np.flatnonzero(x.getnnz(0))  # of what no training row has the weight is 0
+        if x.nnz > MANY:
+            say(f"solving for {len(used):,} features of {x.shape[0]:,} rows")
         weights, biases = zip(*(self._solve_part(x[:, used], rows, part, clock) for part in self.head.parts), strict=True)
         self.weight[used] = torch.from_numpy(np.concatenate(weights, 1)).float()
         self.bias.copy_(torch.from_numpy(np.concatenate(biases)))
