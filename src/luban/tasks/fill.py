@@ -145,7 +145,7 @@ class Fill(Task):
         )
 
     def example(self, schema: Schema) -> dict[str, Any]:
-        return {"text": schema.inputs["c0"].imagine(1, np.random.default_rng(0))[0]}
+        return {"text": schema.inputs["c0"].phrase()}
 
     @classmethod
     def samples(cls) -> list[Table]:
