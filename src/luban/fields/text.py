@@ -33,6 +33,8 @@ from luban.fields import _translate
 hf = Later("tokenizers")
 
 UNKNOWN = "<unk>"
+GAP = r"(?i)\s*\[mask\]"
+"""What a user writes for a token that is to be guessed: it is read as the unknown one, with the space before it as of a usual token."""
 TRAINED_ON = 10_000_000
 """Characters that a tokenizer is trained on, at most: the first of every so many rows."""
 LONGEST = 512
@@ -196,7 +198,8 @@ class Text(Field):
             return text
         text = text.str.normalize("NFKC") if self.config.nfkc else text
         text = text.str.to_lowercase() if self.config.lowercase else text
-        return text.str.replace_all(r"[\p{Cc}\s]+", " ") if self.config.controls else text
+        text = text.str.replace_all(r"[\p{Cc}\s]+", " ") if self.config.controls else text
+        return text.str.replace_all(GAP, UNKNOWN)
 
     # ---- and back
 
