@@ -4,12 +4,15 @@ import dataclasses
 import time
 
 import numpy as np
+import torch
 
 import luban
 from luban.folders import RunFolder
 from luban.planning import from_words
+from luban.splitting import VALID
 from luban.stages.candidates import SHARE, Workshop, draft
 from luban.stages.clock import RunClock
+from luban.stages.fit import Job, within
 from luban.stages.prepare import prepare
 from luban.stages.train import Silent
 
@@ -43,3 +46,12 @@ def test_a_training_that_the_limit_ends_in_its_first_epoch_says_so(tmp_path, cap
         caplog.clear()
         luban.train({"x": x[:500], "y": x[:500] > 0}, out=tmp_path / "whole", **{**words, "time_limit": "20s"})
     assert "the time limit ended it" not in caplog.text
+
+
+def test_many_rows_that_validate_do_not_take_the_time_of_the_training(tmp_path):
+    ready = prepare("breast-cancer", from_words({"target": ["diagnosis"], "set": ["data.shares=[0.2,0.6,0.2]", "train.epochs=100"]}))
+    made = draft("mlp", ready, None, {})
+    job = Job("mlp", made.model, ready, made.plan.train, RunFolder(tmp_path / "run"), torch.device("cpu"))
+    cut = within(job, 0.01)
+    passes = cut.steps / cut.eval_every * len(ready.examples[VALID]) / 3  # in rows that are trained on: an evaluation costs a third
+    assert cut.steps < made.plan.train.steps and passes <= 0.12 * cut.steps * cut.batch_size
