@@ -235,7 +235,17 @@ def test_a_plug_in_drags_in_few_modules():
     assert heavy == {}
 
 
-@pytest.mark.parametrize("command", ["import luban", "import sys; sys.argv = ['luban', '--help']; import luban.cli.main"])
+NO_FILE = """import luban.cli.main as m
+for verb in ("train", "plan", "data check", "evaluate run"):
+    try:
+        m.luban.main([*verb.split(), "/nope.csv"], standalone_mode=False)
+    except m.UserError as error:
+        assert "no file '/nope.csv'" in str(error)
+    else:
+        raise AssertionError(verb)"""
+
+
+@pytest.mark.parametrize("command", ["import luban", "import sys; sys.argv = ['luban', '--help']; import luban.cli.main", NO_FILE])
 def test_start_up_loads_nothing_heavy(command):
     code = f"import sys\n{command}\nprint([name for name in ('torch', 'polars', 'numpy', 'sklearn', 'rich') if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

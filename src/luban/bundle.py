@@ -37,7 +37,7 @@ from luban.core.batch import Batch, Examples, Ragged, beneath, piece_of, size_of
 from luban.core.contract import Head, Model, Schema, Table, Task
 from luban.core.errors import BadCells, UserError, listed
 from luban.core.files import read_json, sha256, write_json
-from luban.core.notes import say, warn
+from luban.core.notes import passes, say, warn
 from luban.core.registry import MODELS, TASKS
 from luban.folders import find, keep_at_home, kept_at_home
 from luban.layers.own import adapt
@@ -379,7 +379,7 @@ def predict_all(model: Model, task: Task, head: Head, batch: Batch, ask: Any) ->
     device, most = _device(model), _pass(model)
     with _threads(model):
         return _joined(task.predict(model, to_device(piece_of(batch, start, start + most), device), head, ask)
-                       for start in range(0, size_of(batch), most))  # fmt: skip
+                       for start in passes(size_of(batch), most, "rows answered:"))  # fmt: skip
 
 
 @torch.inference_mode()
@@ -389,8 +389,8 @@ def judge(model: Model, task: Task, head: Head, examples: Examples) -> tuple[Bat
     device, judged, truth = _device(model), [], []
     order = examples.lengths.argsort(stable=True) if model.ragged else torch.arange(len(examples))
     with _threads(model):
-        for numbers in order.split(_pass(model)):
-            batch = examples[numbers]
+        for start in passes(max(1, len(order)), most := _pass(model), f"{task.noun} judged:"):
+            batch = examples[order[start : start + most]]
             judged.append(task.judge(model, to_device(batch, device), head))
             truth.append({key: batch[key] for key in head.keys})
     back = order.argsort()

@@ -22,7 +22,7 @@ from luban import catalogue
 from luban.core import cache
 from luban.core.contract import Table
 from luban.core.errors import UserError, did_you_mean, listed
-from luban.core.files import amount, home
+from luban.core.files import amount, beside, home, need_file
 from luban.core.notes import say, warn
 from luban.core.registry import SOURCES
 from luban.core.source import Source
@@ -235,17 +235,9 @@ def _path(data: str | Path) -> Path | None:
         if path.is_dir():
             say(f"{str(data)!r} is the built-in data set; for the folder of that name write ./{data}.")
         return None
-    try:
-        neighbours = [each.name for each in path.parent.iterdir()]
-    except OSError:
-        raise UserError(f"there is no file {str(data)!r}: the folder {str(path.parent)!r} is not there or cannot be read.") from None
-    near = did_you_mean(path.name, neighbours)
-    if near and path.parent != Path():
-        near += f" (in {path.parent})"
-    if path.suffix or len(path.parts) > 1:
-        raise UserError(f"there is no file {str(data)!r}.{near}")
+    need_file(data)
     raise UserError(
-        f"there is neither a file nor a built-in data set {str(data)!r}.{did_you_mean(path.name, catalogue.names()) or near} "
+        f"there is neither a file nor a built-in data set {str(data)!r}.{did_you_mean(path.name, catalogue.names()) or beside(path)} "
         "`luban data list` shows the data sets."
     )
 

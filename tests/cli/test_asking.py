@@ -25,6 +25,9 @@ def test_options_may_stand_before_the_run(runs, luban_in):
     assert luban_in(runs, "predict", "-k", "2", "--user", "客1", "recommend").stdout == after and after.count("\n") == 3
     assert "--user" in luban_in(runs, "predict", "recommend", "--help").stdout
     assert "Examples" in luban_in(runs, "predict", "nowhere", "--help").stdout
+    every = luban_in(runs, "predict", "--help").stdout
+    assert all(each in every for each in ("task recommend:", "For whom", "--prompt", "--horizon", "-k VALUE", "task embed:"))
+    assert "task generate" not in luban_in(runs, "predict", "recommend", "--help").stdout
     assert "there is no run 'nowhere'" in luban_in(runs, "predict", "nowhere", code=2).stderr
 
 

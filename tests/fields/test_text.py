@@ -133,3 +133,9 @@ def test_scripts_are_shares_of_letters():
     assert "letters: 43% Cyrillic + 29% Latin + 14% Han + 14% kana" in field.about()
     state = {key: value for key, value in field.state().items() if key != "scripts"}  # as an older run has it
     assert "letters" not in Text(("x",)).restore(state).about()
+
+
+def test_a_phrase_to_try_is_in_the_letters_of_most_rows():
+    english = "a short text to ask about"
+    for cell, said in [("房间很大 tv", "在这里写一句话"), ("a clean room 大", english), ("123", english)]:
+        assert Text(("x",)).fit([pl.Series("x", [cell])]).phrase() == said

@@ -8,9 +8,11 @@ import torch
 from conftest import examples, numeric
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 from sklearn.linear_model import LogisticRegression, Ridge
+from torch.nn import functional as F
 
 from luban.core.contract import Head, Part
-from luban.models.linear import Linear
+from luban.models.linear import ROUND, Linear
+from luban.stages.clock import RunClock
 
 
 def z_scored(x: np.ndarray) -> np.ndarray:
@@ -55,6 +57,22 @@ def test_one_wild_answer_moves_mae_and_huber_little(clock, loss):
     model = Linear(Linear.Config(), schema, Head((Part("y0", "value", 1, loss),)))
     model.solve(examples({**batch, "y0": torch.tensor(y)}), None, clock)
     assert np.allclose(model(batch)[:-1, 0], y[:-1], atol=0.1)
+
+
+def test_a_time_limit_stops_it_and_enough_time_changes_nothing(caplog):
+    x, y = load_breast_cancer(return_X_y=True)
+    (schema, batch), truth = numeric(z_scored(x)), torch.tensor(y, dtype=torch.float32)
+    losses = []
+    with caplog.at_level("INFO", "luban"):
+        for limit in (None, 1000.0, 0.0):
+            model = Linear(Linear.Config(strength=1000.0), schema, Head((Part("y0", "binary", 1),)))
+            model.solve(examples({**batch, "y0": truth}), None, RunClock(limit, 0, 1))
+            losses.append(float(F.binary_cross_entropy_with_logits(model(batch)[:, 0], truth)))
+    assert [record.getMessage() for record in caplog.records] == [
+        f"linear: stopped after {ROUND} iterations by the time limit, not wholly converged."
+    ]
+    unlimited, rounds, cut = losses
+    assert unlimited <= rounds < cut < 1.01 * unlimited
 
 
 def test_rows_without_an_answer_are_left_out(clock):

@@ -5,14 +5,17 @@ from __future__ import annotations
 import polars as pl
 import pytest
 import torch
+from conftest import examples
 
 from luban.bundle import predict_all
+from luban.core import notes
 from luban.core.batch import Ragged
 from luban.core.contract import Head, Part, Schema
 from luban.core.registry import FIELDS, MODELS, TASKS
 from luban.data import alike
 from luban.layers.recurrent import along, turned
 from luban.layers.sequences import disturbed, padded, pooled
+from luban.models import linear, tfidf
 from luban.models.fasttext import runs
 
 HEAD = Head((Part("y0", "classes", 2, "cross_entropy"),))
@@ -110,3 +113,28 @@ def test_recurrent_models_answer_on_one_thread_and_leave_the_others_as_they_were
         assert seen == [1, 2] and torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_long_pass_over_rows_tells_how_far_it_has_come(monkeypatch, caplog):
+    model = built("lstm")
+    model.flops = lambda: 1e10  # two rows a pass
+    with caplog.at_level("INFO", "luban"):
+        predict_all(model, TASKS["classify"](), HEAD, BATCH, None)
+        assert not caplog.records  # it was quick
+        monkeypatch.setattr(notes, "EVERY", 0.0)
+        predict_all(model, TASKS["classify"](), HEAD, BATCH, None)
+    assert [record.getMessage() for record in caplog.records] == ["rows answered: 2 of 5", "rows answered: 4 of 5"]
+
+
+@pytest.mark.parametrize(("topics", "last"), [(0, "solving for"), (3, "finding 3 topics in 150 rows")])
+def test_what_takes_long_in_tfidf_is_told(monkeypatch, caplog, clock, topics, last):
+    rows = SCHEMA.encode(ROWS, with_target=False)
+    for most, told in ((10**9, []), (0, ["counting the n-grams", last])):
+        monkeypatch.setattr(linear, "MANY", most)
+        monkeypatch.setattr(tfidf, "MANY", most)
+        caplog.clear()
+        with caplog.at_level("INFO", "luban"):
+            model = tfidf.Tfidf(tfidf.Tfidf.Config(size=2**15, topics=topics), SCHEMA, HEAD)
+            model.solve(examples({**rows, "y0": torch.tensor([1, 2] * 75)}), None, clock)
+        said = [record.getMessage() for record in caplog.records]
+        assert len(said) == len(told) and all(line.startswith(start) for line, start in zip(said, told, strict=True))

@@ -14,13 +14,13 @@ import torch
 import yaml
 
 import luban
-from luban import reading
+from luban import metrics, reading
 from luban.core.errors import UserError
 from luban.core.registry import TASKS
 from luban.report import threshold
 from luban.report.curves import charts
 from luban.report.page import heat, page
-from luban.report.words import CHINESE, speaker
+from luban.report.words import CHINESE, of_metric, speaker
 
 QUICK = {"model": "linear", "baselines": ["constant"]}
 
@@ -180,7 +180,7 @@ def test_a_chinese_page(tmp_path, luban_in, monkeypatch):
     luban_in(tmp_path, "train", "鸢尾花.csv", "-t", "品种", "-m", "linear", "--baselines", "constant", "--out", "运行")
     written = (tmp_path / "运行" / "report.html").read_text(encoding="utf-8")
     read(written)
-    for word in ('lang="zh"', "<h2>效果</h2>", "校准", "混淆矩阵", "物有所值", "花瓣长", "训练集", "如何重现"):
+    for word in ('lang="zh"', "<h2>效果</h2>", "校准", "混淆矩阵", "物有所值", "花瓣长", "训练集", "如何重现", "平衡准确率", "3 个取值"):
         assert word in written, word
     assert "<h2>How good" not in written and "was worth it" not in written
     luban_in(
@@ -192,15 +192,28 @@ def test_a_chinese_page(tmp_path, luban_in, monkeypatch):
 def test_a_chinese_sentence_has_the_places_of_the_english_one():
     for english, chinese in CHINESE.items():
         assert set(re.findall(r"{\w+}", english)) >= set(re.findall(r"{\w+}", chinese)), english
-    assert speaker("zh")("no such word") == "no such word"
+        assert english.count("{}") == chinese.count("{}"), english
+    t = speaker("zh")
+    assert t("no such word") == "no such word" and t("10,000 bpe tokens") == "10,000 个 bpe 词元" and t("by size base") == "按规模 base"
+    assert t("about 32 steps an epoch or more, from 6,213 rows") == "32 步左右或更多为一轮，训练数据有 6,213 行"
+
+
+def test_metrics_are_named_in_the_language_of_the_page():
+    called = ["accuracy", "precision of 'a.b of'", "价.rmse", "v.x.mse (z-scored)", "ndcg@10", "f1_cat", "f1_a cat"]
+    chinese = ["准确率", "精确率（'a.b of'）", "价.均方根误差", "v.x.均方误差（标准化后）", "nDCG@10", "f1_cat", "f1_a cat"]
+    assert [of_metric(name, speaker("zh")) for name in called] == chinese
+    assert [of_metric(name, speaker("en")) for name in called] == called
 
 
 def said_in_code():
     """(all strings of the code that speaks of a run; those that are translated: the first of a call of t or say, the axes, titles and
     notes of charts)."""
     root, every, worded = Path(luban.__file__).parent, set(), set()
-    rooms = ("report", "tasks", "models", "stages", "checks")
-    files = [*(file for room in rooms for file in root.glob(f"{room}/*.py")), root / "data.py", root / "columns.py"]
+    rooms = ("report", "tasks", "models", "stages", "checks", "fields", "layers")
+    files = [
+        *(file for room in rooms for file in root.glob(f"{room}/*.py")),
+        *(root / f"{name}.py" for name in ("data", "columns", "planning")),
+    ]
     for file in files:
         if file.name != "words.py":
             for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
@@ -224,9 +237,11 @@ def said_in_code():
 
 def test_every_fixed_word_has_a_translation_and_every_translation_a_use():
     every, worded = said_in_code()
+    worded |= {name.partition("@")[0] for name in metrics.names()}
     assert len(worded) > 80 and worded <= CHINESE.keys(), worded - CHINESE.keys()
+    every |= worded
     loose = "\n".join(each.replace("_", " ") for each in every)  # the keys of details, and what stands inside of a sentence
-    assert [word for word in CHINESE if word not in every and word not in loose] == []
+    assert [word for word in CHINESE if word not in every and not all(part.strip(" %") in loose for part in word.split("{}"))] == []
 
 
 # ---------------------------------------------------------------- words of the user's

@@ -292,3 +292,13 @@ def test_luban_serve_from_start_to_end(bundle, tmp_path, luban_in):
         assert process.returncode == 0 and out == b"" and err.decode().count('"POST /predict HTTP/1.1" 200') == 2
     finally:
         process.kill()
+
+
+def test_the_first_question_shown_has_no_nonsense_for_a_text(tmp_path):
+    said = [f"{word} and nothing else was here {i}" for i in range(40) for word in ("good", "bad")]
+    table = pl.DataFrame({"said": said, "n": range(80), "y": ["a", "b"] * 40})
+    set = {"fields.said": "text", "fields.n": "number"}
+    bundle = luban.train(table, target="y", model="linear", baselines=[], out=tmp_path / "run", set=set).load()
+    (row,) = json.loads(shlex.split(app.example(bundle, "http://x"))[3])["rows"]
+    assert row["said"] == "a short text to ask about" and isinstance(row["n"], (int, float))
+    assert bundle.golden["rows"][0]["said"] != row["said"]  # what proves the bundle stays as it is

@@ -1,5 +1,6 @@
 """Hidden tokens: what is asked, what it costs, what is answered, and a network that goes on from it to another question."""
 
+import json
 import math
 
 import polars as pl
@@ -28,6 +29,25 @@ def test_hidden_tokens_are_foretold_from_their_neighbours(learned):
     assert usual < odd
     assert made.predict(ask={"text": SAID[0]})["prediction"][0] == pytest.approx(usual, abs=1e-5)
     assert made.predict({"said": ["", "the"]})["prediction"].is_null().to_list() == [True, False]
+
+
+@pytest.mark.parametrize("tokenizer", ["words", "bpe"])
+def test_what_may_stand_in_a_gap(learned, tmp_path, tokenizer):
+    if tokenizer == "bpe":
+        table, options = {"said": SAID * 60}, {"train.epochs": 40, "model.dropout": 0.0, "train.batch_size": 16}
+        learned = luban.train(table, task="fill", model="lstm", set=options, baselines=[], out=tmp_path / "run")
+    made = learned.load()
+    rows = ["the [MASK] was clean and the [mask] was kind", SAID[0], "", "the room [MASK] dark and the staff was zzz"]
+    answers = made.predict({"said": rows}, {"k": 3})
+    first, none, empty, third = (json.loads(each) if each else each for each in answers["gaps"])
+    assert none is None and empty is None and answers["prediction"].is_null().to_list() == [False, False, True, False]
+    assert [gap[0][0] for gap in first] == ["room", "staff"] and all(len(gap) == 3 for gap in first) and third[0][0][0] == "was"
+    assert all(1 >= gap[0][1] >= gap[1][1] >= gap[2][1] >= 0 for gap in first)
+    assert made.predict({"said": rows}, {"k": 0}).columns == ["prediction", "least_expected"]
+    alone = made.predict(ask={"text": rows[0]})
+    assert [gap[0] for gap in json.loads(alone["gaps"][0])] == [gap[0] for gap in first]
+    assert abs(answers["prediction"][0] - answers["prediction"][1]) < 1  # a gap itself costs nothing
+    assert made.predict({"said": ["the [MASK]", "[MASK] [MASK]"]})["least_expected"][0] == "the"
 
 
 def test_each_token_is_asked_once_in_an_answer_and_a_seventh_in_judgement():

@@ -70,6 +70,7 @@ def check(out: Path | None, as_json: bool, **options: Any) -> None:
 
     Takes the words of `luban train`; some seconds, because it trains small models. Exit code 0 with findings, too.
     """
+    words = words_of(options)
     import json
     import logging
 
@@ -78,7 +79,7 @@ def check(out: Path | None, as_json: bool, **options: Any) -> None:
     from luban.stages.check import check as look
 
     logging.getLogger("luban").setLevel(logging.ERROR)  # what the notes would say is among the findings
-    checked = look(words_of(options))
+    checked = look(words)
     if out is not None:
         write_text(out, json.dumps(checked, ensure_ascii=False, indent=1) + "\n")
     if as_json:

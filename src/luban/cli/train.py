@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from luban.core.files import need_file
+
 SCREEN: Any = None
 """The progress display while a model is training; notes are printed above it."""
 
@@ -90,11 +92,11 @@ def with_options(options: list) -> Any:
 @click.option("--json", "as_json", is_flag=True, help="The result as one line of JSON.")
 def train(**options: Any) -> int:
     """Train on DATA (a file, a built-in name, or a recipe) and test beside baselines."""
+    global SCREEN
+    as_json, quiet, words = options.pop("as_json"), options.pop("quiet"), words_of(options)
     from luban.stages import recipe
     from luban.stages.clock import Interrupted
 
-    global SCREEN
-    as_json, quiet, words = options.pop("as_json"), options.pop("quiet"), words_of(options)
     if quiet:
         logging.getLogger("luban").setLevel(logging.ERROR)
     from luban.cli.screen import Screen
@@ -129,13 +131,15 @@ def train(**options: Any) -> int:
 
 
 def words_of(options: dict[str, Any]) -> dict[str, Any]:
-    """The command's options as the words of `luban.train`."""
+    """The command's options as the words of `luban.train`. Raises UserError where there is no such file."""
     words: dict[str, Any] = {key: list(value) if isinstance(value, tuple) else value for key, value in options.items()}
     words["set"] = words.pop("sets")
     if words.get("baselines"):
         words["baselines"] = [] if words["baselines"] == "none" else words["baselines"].split(",")
     if str(words["data"]).endswith((".yaml", ".yml")):  # a configuration or a recipe that names its own data
         words["data"], words["config"] = None, words["data"]
+    if words["data"] is not None and not words.get("resume"):
+        need_file(words["data"])
     return words
 
 
@@ -147,10 +151,11 @@ def _short(path: Path) -> str:
 @with_options(DATA_OPTIONS)
 def plan(**options: Any) -> None:
     """Say what `train` would do with DATA: columns, model, FLOPs, memory, time. Trains nothing."""
+    words = words_of(options)
     from luban.stages.plan import foresee
 
     logging.getLogger("luban").setLevel(logging.WARNING)  # what the notes would say is in the plan
-    for line in foresee(words_of(options)):
+    for line in foresee(words):
         click.echo(line)
 
 

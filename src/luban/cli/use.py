@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from luban.core.files import need_file
+
 
 def complete_runs(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     names = ["last"] + [f"runs/{path.parent.name}" for path in sorted(Path("runs").glob("*/asked.json"))]
@@ -27,6 +29,7 @@ def complete_runs(ctx: click.Context, parameter: click.Parameter, incomplete: st
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
 def evaluate(run: str, data: str, split: str | None, model: str | None, skip_bad: bool, report: str | None, as_json: bool) -> None:
     """Score the model of RUN (a folder, or `last`) on DATA, which must hold the answers: the target, or what came after."""
+    need_file(data)
     from luban.folders import find
     from luban.stages.evaluate import evaluate as score
 
@@ -48,8 +51,19 @@ class Asking(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         run, asks_for_help = self._first(args), bool({"-h", "--help"} & set(args))
-        ctx.meta["luban.ask"] = _options_of(run, lenient=asks_for_help)
+        ctx.meta["luban.ask"], ctx.meta["luban.run"] = _options_of(run, lenient=asks_for_help), run
         return super().parse_args(ctx, args)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Without a RUN, what each task's runs can be asked, too."""
+        super().format_options(ctx, formatter)
+        if ctx.meta.get("luban.run") is None:
+            from luban.core.registry import TASKS
+
+            for name, task in TASKS.items():
+                if records := [option.get_help_record(ctx) for option in _options(task.Ask)]:
+                    with formatter.section(f"Of a run of the task {name}"):
+                        formatter.write_dl([record for record in records if record])
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         return [*super().get_params(ctx), *ctx.meta.get("luban.ask", [])]
@@ -104,8 +118,7 @@ def _options(ask: type) -> list[click.Option]:
     cls=Asking,
     epilog="\b\nExamples:\n  luban predict last new.csv -o predictions.csv\n  head -5 new.csv | luban predict runs/adult-auto -\n"
     "  luban predict last new.parquet -o predictions.parquet\n  luban predict runs/films --user 42 -k 10\n"
-    "  luban predict runs/load series.csv --horizon 96\n  luban predict runs/plays --prompt ROMEO:\n\n"
-    "What else a model can be asked: luban predict RUN --help",
+    "  luban predict runs/load series.csv --horizon 96\n  luban predict runs/plays --prompt ROMEO:",
 )
 @click.argument("run", shell_complete=complete_runs)
 @click.argument("data", required=False)
@@ -119,6 +132,8 @@ def predict(run: str, data: str | None, out: Path | None, model: str | None, ski
 
     A model of histories, series or passages also answers without DATA: for a user, from its last window, or a prompt.
     """
+    if data is not None:
+        need_file(data)
     from luban.stages.predict import predict_to
 
     rows = predict_to(run, data, out, {key: value for key, value in ask.items() if value is not None}, model, skip_bad)

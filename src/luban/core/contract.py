@@ -123,6 +123,10 @@ class Field(ABC):
     def imagine(self, n: int, rng: np.random.Generator) -> list:
         """n plausible values in the user's words, made from the state alone (golden rows: no user's row leaves in a model)."""
 
+    def phrase(self) -> str | None:
+        """A cell for people to try, in the letters of the training rows; None: an imagined one reads well."""
+        return None
+
     @classmethod
     @abstractmethod
     def samples(cls) -> list[pl.Series]:

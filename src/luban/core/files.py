@@ -11,12 +11,29 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from luban.core.errors import UserError
+from luban.core.errors import UserError, did_you_mean
 
 
 def home() -> Path:
     """Where Luban keeps what is not the user's: $LUBAN_HOME, else ~/.cache/luban."""
     return Path(os.environ.get("LUBAN_HOME") or Path.home() / ".cache" / "luban")
+
+
+def need_file(data: str | Path) -> None:
+    """Raises UserError where `data` has the look of a path, an ending or a folder, and nothing is there. The command line asks before
+    it loads what is heavy."""
+    path = Path(data).expanduser()
+    if (path.suffix or len(path.parts) > 1) and not path.exists():
+        raise UserError(f"there is no file {str(data)!r}.{beside(path)}")
+
+
+def beside(path: Path) -> str:
+    """As `did_you_mean`, of the files beside one that is not there. Raises UserError where there is no such folder."""
+    try:
+        near = did_you_mean(path.name, [each.name for each in path.parent.iterdir()])
+    except OSError:
+        raise UserError(f"there is no file {str(path)!r}: the folder {str(path.parent)!r} is not there or cannot be read.") from None
+    return f"{near} (in {path.parent})" if near and path.parent != Path() else near
 
 
 @contextmanager

@@ -6,6 +6,7 @@ A thing that was ignored, guessed or left out is said here, once, in words; noth
 from __future__ import annotations
 
 import logging
+import time
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,6 +46,20 @@ def say(text: str) -> None:
     for lines in _records:
         lines.append(("say", text))
     _LOG.info(text)
+
+
+EVERY = 10.0
+"""Seconds of silence after which a long pass over many rows tells how far it has come."""
+
+
+def passes(n: int, most: int, done: str) -> Iterator[int]:
+    """Where each piece of `most` of n rows starts; now and then it says how many are `done`."""
+    told = time.monotonic()
+    for start in range(0, n, most):
+        if start and time.monotonic() - told > EVERY:
+            say(f"{done} {start:,} of {n:,}")
+            told = time.monotonic()
+        yield start
 
 
 def warn(text: str) -> None:

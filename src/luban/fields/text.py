@@ -33,6 +33,8 @@ from luban.fields import _translate
 hf = Later("tokenizers")
 
 UNKNOWN = "<unk>"
+GAP = r"(?i)\s*\[mask\]"
+"""What a user writes for a token that is to be guessed: it is read as the unknown one, with the space before it as of a usual token."""
 TRAINED_ON = 10_000_000
 """Characters that a tokenizer is trained on, at most: the first of every so many rows."""
 LONGEST = 512
@@ -42,12 +44,14 @@ WIDEST = 16
 UNITS = r"[A-Za-z0-9\p{L}&&[^\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]]+|[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]{2}"
 """Roughly a word each, for the sniff: letters and digits, or two characters where no spaces are written."""
 LEARNED = ("missing", "has_missing", "length", "usual", "cut", "unknown", "scripts")
+"""What `fit` learned, beside the tokenizer."""
 SCRIPTS = {"Latin": r"\p{Latin}", "Han": r"\p{Han}", "kana": r"[\p{Hiragana}\p{Katakana}]", "Hangul": r"\p{Hangul}",
            "Cyrillic": r"\p{Cyrillic}", "Greek": r"\p{Greek}", "Arabic": r"\p{Arabic}", "Hebrew": r"\p{Hebrew}",
            "Devanagari": r"\p{Devanagari}", "Thai": r"\p{Thai}"}  # fmt: skip
 """Of Unicode, which says in which letters a text is, and not in which language."""
-"""What `fit` learned, beside the tokenizer."""
 SYLLABLES = ("ba", "ke", "lo", "mi", "nu", "ra", "so", "ti", "鲁", "班", "木", "工", "尺", "墨")
+PHRASES = {"Latin": "a short text to ask about", "Han": "在这里写一句话", "kana": "ここに文を書いてください",
+           "Hangul": "여기에 짧은 글을 쓰세요", "Cyrillic": "короткий текст для вопроса"}  # fmt: skip
 KINDS = ("bpe", "unigram", "words", "characters")
 _TAG = r"</?[A-Za-z][^<>]*>"
 
@@ -210,7 +214,8 @@ class Text(Field):
             return text
         text = text.str.normalize("NFKC") if self.config.nfkc else text
         text = text.str.to_lowercase() if self.config.lowercase else text
-        return text.str.replace_all(r"[\p{Cc}\s]+", " ") if self.config.controls else text
+        text = text.str.replace_all(r"[\p{Cc}\s]+", " ") if self.config.controls else text
+        return text.str.replace_all(GAP, UNKNOWN)
 
     # ---- and back
 
@@ -238,6 +243,9 @@ class Text(Field):
         """Words of no language: no user's text leaves in a model."""
         rows = [" ".join("".join(rng.choice(SYLLABLES, rng.integers(1, 4))) for _ in range(rng.integers(3, 13))) for _ in range(n)]
         return [None if gone else row for row, gone in zip(rows, rng.random(n) < self.missing, strict=True)]
+
+    def phrase(self) -> str:
+        return PHRASES.get(max(self.scripts, key=lambda name: self.scripts[name], default=""), PHRASES["Latin"])
 
     @classmethod
     def samples(cls) -> list[pl.Series]:

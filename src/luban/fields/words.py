@@ -155,6 +155,9 @@ class Words(Field):
         known = list(self.vocabulary) or ["?"]
         return [json.dumps([known[i] for i in rng.integers(0, len(known), rng.integers(1, 13))], ensure_ascii=False) for _ in range(n)]
 
+    def phrase(self) -> str:
+        return "在这里写一句话" if self.single else "a short text to ask about"
+
     @classmethod
     def samples(cls) -> list[pl.Series]:
         return [

@@ -6,6 +6,7 @@ with a hundred thousand values costs what its rows cost. The answer of an id nev
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,12 @@ from luban.core.registry import Later
 from luban.layers.columns import numbers, of_kind
 from luban.layers.heads import truth
 from luban.layers.rules import within
+
+ROUND = 50
+"""Steps of L-BFGS between two looks at the clock."""
+
+MANY = 5_000_000
+"""Entries of a matrix that take long enough to say so."""
 
 sparse, sk, exceptions = Later("scipy.sparse"), Later("sklearn.linear_model"), Later("sklearn.exceptions")
 
@@ -63,7 +70,9 @@ class Linear(Model):
         x = self._design(rows)
         x.eliminate_zeros()
         used = np.flatnonzero(x.getnnz(0))  # of what no training row has the weight is 0
-        weights, biases = zip(*(self._solve_part(x[:, used], rows, part) for part in self.head.parts), strict=True)
+        if x.nnz > MANY:
+            say(f"solving for {len(used):,} features of {x.shape[0]:,} rows")
+        weights, biases = zip(*(self._solve_part(x[:, used], rows, part, clock) for part in self.head.parts), strict=True)
         self.weight[used] = torch.from_numpy(np.concatenate(weights, 1)).float()
         self.bias.copy_(torch.from_numpy(np.concatenate(biases)))
 
@@ -95,7 +104,7 @@ class Linear(Model):
             return column.values, column.offsets, column.lengths.clamp(min=1).float().rsqrt().repeat_interleave(column.lengths)
         return column, torch.arange(len(column) + 1, device=column.device), torch.ones(len(column), device=column.device)
 
-    def _solve_part(self, x: Any, train: Batch, part: Part) -> tuple[np.ndarray, np.ndarray]:
+    def _solve_part(self, x: Any, train: Batch, part: Part, clock: Clock) -> tuple[np.ndarray, np.ndarray]:
         """(weight (F, size), bias (size,)) of one target."""
         y, rows = truth(train, part)
         x = x[rows]
@@ -103,24 +112,31 @@ class Linear(Model):
             made = self._ridge_or_huber(part.loss).fit(x, y)
             return made.coef_.reshape(-1, 1), np.array([made.intercept_]).reshape(1)
         if part.kind == "labels":
-            pairs = [self._logistic(x, column, 2, ()) for column in y.T]
+            pairs = [self._logistic(x, column, 2, (), clock) for column in y.T]
         else:
-            pairs = [self._logistic(x, y, max(part.size, 2), part.weights)]
+            pairs = [self._logistic(x, y, max(part.size, 2), part.weights, clock)]
         if part.kind != "classes":  # one logit: that of yes over no
             pairs = [(weight[:, 1:] - weight[:, :1], bias[1:] - bias[:1]) for weight, bias in pairs]
         return np.concatenate([weight for weight, _ in pairs], 1), np.concatenate([bias for _, bias in pairs])
 
-    def _logistic(self, x: Any, y: np.ndarray, size: int, weights: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
-        """Logits of `size` classes. A class without a row keeps its log odds as bias and no weight."""
+    def _logistic(self, x: Any, y: np.ndarray, size: int, weights: tuple[float, ...], clock: Clock) -> tuple[np.ndarray, np.ndarray]:
+        """Logits of `size` classes. A class without a row keeps its log odds as bias and no weight. Under a time limit it is solved in
+        rounds, each from where the last one ended: scikit-learn cannot be stopped within one."""
         weight, bias = np.zeros((x.shape[1], size)), np.array(log_odds(np.bincount(y, minlength=size).tolist()))
         present = np.unique(y)
         if len(present) > 1:
-            made = sk.LogisticRegression(C=self.config.strength, max_iter=self.config.iterations)
+            limited, most, done = math.isfinite(clock.seconds_left()), self.config.iterations, 0
+            made = sk.LogisticRegression(C=self.config.strength, max_iter=min(ROUND, most) if limited else most, warm_start=limited)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", exceptions.ConvergenceWarning)
-                made.fit(x, y, sample_weight=np.array(weights)[y] if weights else None)
-            if made.n_iter_.max() >= self.config.iterations:
-                say(f"linear: stopped after {self.config.iterations} iterations, not wholly converged (model.iterations sets the limit).")
+                while True:
+                    made.fit(x, y, sample_weight=np.array(weights)[y] if weights else None)
+                    done, ended = done + made.max_iter, made.n_iter_.max() < made.max_iter
+                    if ended or done >= most or clock.seconds_left() <= 0 or clock.stopped():
+                        break
+            if not ended:
+                why = "by the time limit" if clock.seconds_left() <= 0 else "(model.iterations sets the limit)"
+                say(f"linear: stopped after {done} iterations {why}, not wholly converged.")
             coefficients, intercepts = made.coef_.T, made.intercept_
             if len(present) == 2:  # scikit-learn keeps the second class only; the first is its mirror
                 coefficients, intercepts = np.concatenate([0 * coefficients, coefficients], 1), np.array([0.0, intercepts[0]])

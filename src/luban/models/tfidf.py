@@ -18,11 +18,12 @@ from torch.nn import functional as F
 
 from luban.core.batch import Batch, Encoded, Examples, Ragged
 from luban.core.contract import Clock, Head, Schema
+from luban.core.notes import say
 from luban.core.registry import Later
 from luban.layers.columns import of_kind
 from luban.layers.ngrams import counted, spaceless
 from luban.layers.rules import within
-from luban.models.linear import Linear, sparse
+from luban.models.linear import MANY, Linear, sparse
 
 decomposition = Later("sklearn.decomposition")
 
@@ -84,6 +85,8 @@ class Tfidf(Linear):
             written = [text or "" for key, field in self.spelled.items() for text in field.decode(rows[key][some])]
             self.longest.fill_(3 if spaceless(written) > 0.5 else 2)
         for i, key in enumerate(self.spelled):
+            if (tokens := len(rows[key].values)) > MANY // 5:
+                say(f"counting the n-grams of {tokens:,} tokens")
             df, n = np.bincount(self._counted(key, rows[key])[0], minlength=self._size), len(train)
             if self.more:
                 df, n = df + np.bincount(self._counted(key, self.more.whole()[key])[0], minlength=self._size), n + len(self.more)
@@ -92,7 +95,7 @@ class Tfidf(Linear):
             x = self._design(rows)
             self._turn(sparse.vstack([x, self._design(self.more.whole())]) if self.more else x)
             x = F.normalize(torch.from_numpy(x @ self.axes.double().numpy())).numpy()
-            weights, biases = zip(*(self._solve_part(x, rows, part) for part in self.head.parts), strict=True)
+            weights, biases = zip(*(self._solve_part(x, rows, part, clock) for part in self.head.parts), strict=True)
             self.weight.copy_(torch.from_numpy(np.concatenate(weights, 1)))
             self.bias.copy_(torch.from_numpy(np.concatenate(biases)))
         else:
@@ -105,6 +108,8 @@ class Tfidf(Linear):
     def _turn(self, x: Any) -> None:
         """The axes of all rows x (N, F), which are sparse."""
         most = max(1, min(self.config.topics, min(x.shape) - 1))
+        if x.nnz > MANY:
+            say(f"finding {most} topics in {x.shape[0]:,} rows")
         self.axes[:, :most] = torch.from_numpy(decomposition.TruncatedSVD(most, random_state=0).fit(x).components_.T)
 
     def forward(self, batch: Batch) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 from luban.metrics import better
 from luban.report import plots
 from luban.report.page import document, sectioned, table
-from luban.report.words import Words, language_of, speaker
+from luban.report.words import Words, language_of, of_metric, speaker
 
 MARKS = "<style>td b{font-weight:600}td .better{color:#1a7f37}td .worse{color:#b42318}</style>"
 
@@ -20,11 +20,11 @@ def page(made: Any, language: str = "auto") -> str:
     t = speaker(language)
     title = html.escape(" / ".join(each.name for each in made.runs))
     head = ["", *(each.name for each in made.runs)]
-    metrics = [[html.escape(name), *(_cell(made, name, each) for each in made.runs)] for name in made.runs[0].metrics]
+    metrics = [[html.escape(of_metric(name, t)), *(_cell(made, name, each) for each in made.runs)] for name in made.runs[0].metrics]
     sizes = [[html.escape(t(name)), *map(html.escape, values)] for name, values in facts(made).items()]
     differ = [[html.escape(key), *(html.escape(setting(value)) for value in values)] for key, values in made.settings.items()]
     sections = {
-        t("Metrics, by {metric}").format(metric=made.metric): table(head, metrics),
+        t("Metrics, by {metric}").format(metric=of_metric(made.metric, t)): table(head, metrics),
         t("Learning curves"): curves(made, t),
         t("Time and size"): table(head, sizes),
         t("Settings that differ"): table(head, differ) if differ else t("none"),
@@ -46,7 +46,7 @@ def verdicts(made: Any, t: Words) -> list[str]:
     found = list(made.verdicts[: len(made.verdicts) - len(judged)])
     for each in judged:
         d, names = each.differences[made.metric], {"name": each.name, "first": made.runs[0].name}
-        how = f"{made.metric} {interval(d)}"
+        how = f"{of_metric(made.metric, t)} {interval(d)}"
         if not d.sure:
             found.append(t("{name} and {first} cannot be told apart: {how}.").format(**names, how=how))
         elif better(made.metric, d.value, 0.0):
@@ -101,7 +101,7 @@ def curves(made: Any, t: Words) -> str:
     if not any(len(lines) > 1 for lines in shown.values()):
         return ""
     drawn = ""
-    for key, name in ((made.metric, f"{made.metric} {t('on validation')}"), ("train_loss", t("loss in training"))):
+    for key, name in ((made.metric, f"{of_metric(made.metric, t)} {t('on validation')}"), ("train_loss", t("loss in training"))):
         points = {label: [(line["epoch"], line[key]) for line in lines if line.get(key) is not None] for label, lines in shown.items()}
         chart = {
             "x": "epoch",

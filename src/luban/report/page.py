@@ -18,7 +18,7 @@ from torch import Tensor
 from luban.checks.finding import NOTE, SERIOUS, spoken, where
 from luban.metrics import direction
 from luban.report import plots, threshold
-from luban.report.words import Words, folds, language_of, speaker, verdict
+from luban.report.words import Words, folds, language_of, of_metric, speaker, verdict
 
 STYLE = """body{font:15px/1.5 system-ui,"PingFang SC","Microsoft YaHei","Noto Sans CJK SC",sans-serif;max-width:62rem;margin:2rem auto;
 padding:0 1rem;color:#222}h1{font-size:1.5rem;overflow-wrap:anywhere}h2{font-size:1.15rem;margin-top:2.2rem;border-bottom:1px solid #ccc}
@@ -77,7 +77,7 @@ def page(report: Mapping[str, Any], figures: Mapping[str, str], language: str = 
         t("Further figures"): _details(report.get("details", {}), t),
         t("Learning curves"): _learning(report, t),
         t("Columns"): _columns(report.get("columns", []), t),
-        t("Why so"): table([t("setting"), t("reason")], _escaped(report.get("plan", {}).items()), "words"),
+        t("Why so"): table([t("setting"), t("reason")], _escaped((key, t(why)) for key, why in report.get("plan", {}).items()), "words"),
         t("How to repeat it"): _repeat(report, t),
         t("Machine"): table(["", ""], _escaped(report.get("machine", {}).items()), "words"),
     }
@@ -131,7 +131,7 @@ def _metrics(report: Mapping[str, Any], t: Words) -> str:
     compared = {report["model"]: (report["metrics"], ours)}
     compared |= {name: (values, beside.get(name, {})) for name, values in report.get("baselines", {}).items()}
     names = list(dict.fromkeys([report["metric"], *report["metrics"]]))
-    called = {name: report.get("called", {}).get(name, name) for name in names}
+    called = {name: of_metric(report.get("called", {}).get(name, name), t) for name in names}
     ends = {"max": "↑", "min": "↓"}
     rows = [
         [
@@ -173,7 +173,7 @@ def _folds(folds: Mapping[str, Any] | None, t: Words) -> str:
         known = [each for each in values if each is not None]
         spread = float(np.std(known, ddof=1)) if len(known) > 1 else None
         mean = float(np.mean(known)) if known else None
-        rows.append([html.escape(str(name)), *(_number(each) for each in (mean, spread, *values))])
+        rows.append([html.escape(of_metric(name, t)), *(_number(each) for each in (mean, spread, *values))])
     return _scroll(table([t("metric"), t("mean"), t("standard deviation"), *(f"{t('fold')} {i}" for i in folds["done"])], rows))
 
 
@@ -218,7 +218,7 @@ def _slices(found: Mapping[str, Any] | None, t: Words) -> str:
     )
     if not bad:
         note += " " + t("None is truly worse than the rest.")
-    head = [t("column"), t("value"), t("rows"), found["metric"], t(found["judged_by"]), "p"]
+    head = [t("column"), t("value"), t("rows"), of_metric(found["metric"], t), t(found["judged_by"]), "p"]
     listed = _scroll(table(head, [[_named(column, t), *_level(each, t)] for column, each in bad[:WORST]], "rows")) if bad else ""
     more = f"<p class=faint>{t('and {n} more').format(n=len(bad) - WORST)}</p>" if len(bad) > WORST else ""
     every = t("all values of {n} columns, the worst first").format(n=len(found["columns"]))
@@ -286,8 +286,8 @@ def _learning(report: Mapping[str, Any], t: Words) -> str:
         metric = next(key for key in of if key not in ("step", "train_loss"))
         trained = {"x": "step", "y": "training loss", "lines": {"": [of["step"], of["train_loss"]]}}
         drawn += plots.chart(f"{name}: {t('training loss')}", trained, t)
-        validated = {"x": "step", "y": f"{metric}", "lines": {"": [of["step"], of[metric]]}}
-        drawn += plots.chart(f"{name}: {metric} {t('on validation')}", validated, t)
+        validated = {"x": "step", "y": of_metric(metric, t), "lines": {"": [of["step"], of[metric]]}}
+        drawn += plots.chart(f"{name}: {of_metric(metric, t)} {t('on validation')}", validated, t)
     return f"<div class=charts>{drawn}</div>" if drawn else ""
 
 
@@ -322,7 +322,7 @@ def _columns(columns: Sequence[Mapping[str, str]], t: Words) -> str:
     rows = []
     for each in columns[:COLUMNS]:
         field, target, _ = each["field"].partition(" (target)")
-        facts = ", ".join(t(part) for part in re.sub(" values(?=,|$)", f" {t('values')}", each["facts"]).split(", "))
+        facts = ", ".join(t(part) for part in each["facts"].split(", "))
         rows.append([html.escape(each["column"]), html.escape(field + (f" {t('(target)')}" if target else "")), html.escape(facts)])
     more = f"<p class=faint>{t('and {n} more').format(n=len(columns) - COLUMNS)}</p>" if len(columns) > COLUMNS else ""
     return _scroll(table([t("column"), t("field"), t("facts")], rows, "words")) + more if rows else ""

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import statistics
 from collections.abc import Callable, Mapping
 from typing import Any
+
+NUMBER = r"\d[\d,]*(?:\.\d+)?|(?<=size )[a-z]+|(?<=\d )[a-z]+(?= tokens$)"
+"""And what else is our own word in a sentence that is the same but for it: a size, a tokenizer."""
 
 Words = Callable[[str], str]
 """English to the language of the page."""
@@ -34,10 +38,37 @@ CHINESE = {
     "error over its mean": "误差与其均值之比",
     "by class": "各类", "by events before": "按此前的事件数", "mse by column": "各序列的均方误差", "mse by step": "各步的均方误差",
     "rmse in units": "均方根误差（原单位）", "support": "样例数", "users": "用户数",
-    "(target)": "（目标列）", "values": "个取值", "some missing": "有缺失", "empty": "全空", "decides the split": "决定划分",
+    "(target)": "（目标列）", "some missing": "有缺失", "empty": "全空", "decides the split": "决定划分",
     "left out as asked": "按要求略去", "neither the time nor a series": "既非时间也非序列", "grey": "灰度", "colour": "彩色",
     "looks like an id: a different whole number in each row": "像是编号：每行一个不同的整数",
     "looks like an id: a different code in each row": "像是编号：每行一个不同的代码",
+    # metrics, see of_metric
+    "accuracy": "准确率", "balanced_accuracy": "平衡准确率", "subset_accuracy": "全部标签都对的比例",
+    "precision": "精确率", "recall": "召回率", "precision_macro": "精确率（宏平均）", "recall_macro": "召回率（宏平均）",
+    "f1": "F1", "f1_macro": "F1（宏平均）", "f1_micro": "F1（微平均）", "f1_weighted": "F1（按类加权）", "f1_samples": "F1（按样例平均）",
+    "roc_auc": "ROC 曲线下面积", "pr_auc": "PR 曲线下面积",
+    "mcc": "马修斯相关系数", "log_loss": "对数损失", "brier": "Brier 分数", "ece": "期望校准误差", "hamming_loss": "汉明损失",
+    "mse": "均方误差", "rmse": "均方根误差", "mae": "平均绝对误差", "median_ae": "绝对误差的中位数", "mape": "平均绝对百分比误差",
+    "r2": "决定系数 R²", "mean_skill": "平均技巧得分", "ndcg": "nDCG", "hit_rate": "命中率", "mrr": "平均倒数排名",
+    "loss": "损失", "bits": "比特", "perplexity": "困惑度", "spearman": "斯皮尔曼相关系数", "pearson": "皮尔逊相关系数",
+    "pair_loss": "词对损失", "half_mrr": "前后半句的平均倒数排名", " of {}": "（{}）", " (z-scored)": "（标准化后）",
+    # facts of a column, and reasons of the plan; {} is a number, or a size
+    "{} values": "{} 个取值", "{} tokens": "{} 个词元", "{} characters": "{} 个字符", "{} tags": "{} 个标签",
+    "{} kinds of entities": "{} 类实体",
+    "{} {} tokens": "{} 个 {} 词元", "{} a row": "每行 {} 个", "at most {}": "最多 {} 个",
+    "{}% of the rows are cut there": "{}% 的行在此截断", "{}% unknown": "{}% 未知", "not the words": "不是要读的文字",
+    "about {} steps an epoch or more, from {} rows": "{} 步左右或更多为一轮，训练数据有 {} 行",
+    "about {} steps, between {} and {} epochs": "约 {} 步，{} 到 {} 轮之间",
+    "few steps an epoch, and a small network": "每轮步数少，网络也小", "the usual for AdamW at this width": "这一宽度下 AdamW 的常用值",
+    "the usual for Adam and convolutions": "Adam 与卷积的常用值", "all training rows": "全部训练行",
+    "what about {} minutes on {} cores allow": "约 {} 分钟、{} 个核所能完成的", "the schedule ends by itself": "学习率计划自行结束",
+    "the encoded rows are larger than half of the memory": "编码后的行超过内存的一半",
+    "large products, and the machine has fast bf16": "矩阵乘法大，且机器的 bf16 快",
+    "small products, or no fast bf16 here": "矩阵乘法小，或机器没有快的 bf16",
+    "size {}": "规模 {}", "by size {}": "按规模 {}", "by size {} and {} rows": "按规模 {} 与 {} 行", "some {} for each row": "每行约 {} 个",
+    "high, as the cosine ends at {}; lower ones need twice the steps": "偏高，因为余弦降到 {}；更低则需两倍的步数",
+    "the mean of about {} steps": "约 {} 步的平均", "some five million words": "约五百万个词",
+    "low, so that what was learned before is not lost": "偏低，以免丢掉先前学到的", "BERT's": "BERT 的取值",
     # comparisons
     "Metrics, by {metric}": "指标，以 {metric} 为主", "Time and size": "时间与大小", "Settings that differ": "不同的设置", "none": "无",
     "whole run, seconds": "整个运行，秒", "size on disk": "磁盘大小", "epoch": "轮", "loss in training": "训练损失",
@@ -48,8 +79,8 @@ CHINESE = {
     "{name} is worse than {first}: {how}.": "{name} 不如 {first}：{how}。",
     "{name} and {first} cannot be told apart: {how}.": "{name} 与 {first} 分不出高下：{how}。",
     # charts
-    "ROC curve": "ROC 曲线", "false positive rate": "假正率", "true positive rate": "真正率", "Precision and recall": "查准率与查全率",
-    "recall": "查全率", "precision": "查准率", "Calibration": "校准", "probability of the answer": "答案的概率",
+    "ROC curve": "ROC 曲线", "false positive rate": "假正率", "true positive rate": "真正率", "Precision and recall": "精确率与召回率",
+    "Calibration": "校准", "probability of the answer": "答案的概率",
     "probability of the second class": "正类的概率", "probability of a label": "标签的概率", "share that came true": "实际发生的比例",
     "Predicted and true": "预测与真值", "true": "真值", "predicted": "预测值", "Residuals": "残差", "predicted minus true": "预测减真值",
     "How residuals are spread": "残差的分布", "Error by step": "各步的误差", "mean squared error, z-scored": "均方误差（标准化后）",
@@ -113,12 +144,29 @@ def language_of(asked: str) -> str:
 
 
 def speaker(language: str) -> Words:
-    return (lambda english: CHINESE.get(english, english)) if language == "zh" else (lambda english: english)
+    return _chinese if language == "zh" else (lambda english: english)
+
+
+def _chinese(english: str) -> str:
+    """What stands in the dictionary, or does with {} for each number; else the English."""
+    if english in CHINESE:
+        return CHINESE[english]
+    pattern = CHINESE.get(re.sub(NUMBER, "{}", english))
+    return pattern.format(*re.findall(NUMBER, english)) if pattern else english
+
+
+def of_metric(called: str, t: Words) -> str:
+    """A metric as a task calls it, "price.rmse", "precision of 'yes'", "ndcg@10", with its name in the language of the page."""
+    found = re.fullmatch(r"(.*\.)?(\w+)(@\d+)?(?: of (.*)|( \(z-scored\)))?", called)
+    if found is None:
+        return called
+    column, name, at, whom, how = found.groups(default="")
+    return column + t(name) + at + (t(" of {}").format(whom) if whom else t(how))
 
 
 def verdict(facts: Mapping[str, Any], language: str) -> str:
     """In words: was the model worth it? facts: stages.evaluate.verdict's, with how many `examples` of which `noun` and `part`."""
-    metric, model, zh = facts.get("called", facts["metric"]), facts["model"], language == "zh"
+    metric, model, zh = of_metric(facts.get("called", facts["metric"]), speaker(language)), facts["model"], language == "zh"
     n = f"{facts['examples']:,}"
     part = "test" if facts["part"] == "test" else "validation"
     if (every := facts.get("of", facts["examples"])) > facts["examples"]:
@@ -160,7 +208,7 @@ def _bought(of: Mapping[str, Any], zh: bool) -> str:
 def folds(of: Mapping[str, Any], metric: str, language: str) -> str:
     """In words: how far a metric spreads over the folds. of: stages.folds.judge_folds's."""
     k, model, done, values = of["k"], of["model"], len(of["done"]), of["metrics"].get(metric)
-    zh = language == "zh"
+    zh, metric = language == "zh", of_metric(metric, speaker(language))
     if not done:
         return (
             f"{k} 折中没有一折训练成功：没有交叉验证的数字。"
@@ -177,7 +225,8 @@ def folds(of: Mapping[str, Any], metric: str, language: str) -> str:
 
 
 def _compared(facts: Mapping[str, Any], zh: bool, of: tuple[str, str, str]) -> str:
-    (value, theirs, rows), model, best, metric = of, facts["model"], facts["best"], facts.get("called", facts["metric"])
+    (value, theirs, rows), model, best = of, facts["model"], facts["best"]
+    metric = of_metric(facts.get("called", facts["metric"]), speaker("zh" if zh else "en"))
     apart = ""
     if facts["difference"]:
         low, high = facts["difference"]

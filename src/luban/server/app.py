@@ -226,6 +226,9 @@ def golden_question(bundle: Bundle, most: int | None = None) -> dict[str, Any]:
 def example(bundle: Bundle, url: str) -> str:
     """A command that asks the server at `url`."""
     question = bundle.task.example(bundle.schema) or golden_question(bundle, 1)
+    phrases = {each.columns[0]: said for each in bundle.schema.inputs.values() if (said := each.phrase()) is not None}
+    if "rows" in question:
+        question = {**question, "rows": [{**row, **phrases} for row in question["rows"]]}
     if [each.kind for each in bundle.schema.inputs.values()] == ["grid"]:
         return f"curl {url}/predict --data-binary @FILE"
     return f"curl {url}/predict -d {shlex.quote(json.dumps(question, ensure_ascii=False))}"

@@ -20,7 +20,7 @@ from luban.core.registry import FIELDS, MODELS
 from luban.folders import RunFolder, find
 from luban.layers.own import adapt
 from luban.metrics import better
-from luban.planning import Plan, finish, plan
+from luban.planning import Plan, finish, plan, steps_per_epoch
 from luban.splitting import TRAIN, VALID
 from luban.stages import origin
 from luban.stages.clock import Interrupted, RunClock
@@ -44,6 +44,8 @@ class Draft:
     """Is it shown the rows without an answer first?"""
     start: Bundle | None = None
     """Whose weights it starts from, where it does not begin anew."""
+    beside: bool = False
+    """Is it a simple rule that was not asked for?"""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def draft_all(prepared: Prepared, network: Any) -> list[Draft]:
     simple = [name for name in baseline_names(prepared) if name not in names and MODELS[name].baseline]
     besides = f", beside {', '.join(simple)}," if simple else ""
     say(f"model: auto tries {', '.join(names)}{besides} and keeps the best by {prepared.metric} on validation")
-    drafts = [draft(name, prepared, None, {}) for name in simple + names]
+    drafts = [dataclasses.replace(draft(name, prepared, None, {}), beside=name in simple) for name in simple + names]
     return drafts + _on_all_rows(prepared, drafts, {})
 
 
@@ -210,6 +212,8 @@ def rank(trained: dict[str, Trained], metric: str) -> list[Trained]:
 
 BESIDE = 100_000
 """Examples that a baseline is solved from, at most: it stands beside the result and must cost little."""
+SHARE = 0.2
+"""Of a time limit, what all baselines may take together; half of it is kept for them while what was asked for is trained."""
 SOLVED = 500_000_000
 """Bytes of encoded rows that any model is solved from, at most: they lie in memory, and the solver makes copies."""
 
@@ -225,12 +229,15 @@ class Workshop:
     folds: dict[str, Any] | None = None
     """What the folds said of the chosen model, for the report."""
 
-    def train_all(self, drafts: list[Draft]) -> dict[str, Trained]:
+    def train_all(self, drafts: list[Draft], to_come: bool = False) -> dict[str, Trained]:
         """Solved models first: they take seconds, and what they leave of a time limit goes to the networks; a fold to come has its share,
-        too. Of several that promise something, the best two are then joined by each model that can, at no further cost."""
-        trained = {}
-        for done, each in enumerate(sorted(drafts, key=lambda each: not each.model.solves)):
-            self.clock.allot(len(drafts) - done + (self.prepared.config.folds or 0) + ROUNDS * self.prepared.config.train.semi)
+        too. Of several that promise something, the best two are then joined by each model that can, at no further cost. to_come:
+        will baselines be trained behind them?"""
+        trained = self.train_beside([each for each in drafts if each.beside])
+        asked = sorted((each for each in drafts if not each.beside), key=lambda each: not each.model.solves)
+        end = (0.9 - SHARE / 2 * to_come) * self.clock.limit
+        for done, each in enumerate(asked):
+            self.clock.allot(len(asked) - done + (self.prepared.config.folds or 0) + ROUNDS * self.prepared.config.train.semi, end)
             trained[each.label or each.name] = self.train(each)
         able = {name: each for name, each in trained.items() if promise(type(each.bundle.model), self.prepared) and not each.of.extra}
         if len(able) > 1:
@@ -238,6 +245,14 @@ class Workshop:
             for name, cls in MODELS.items():
                 if cls.joins and fits(cls, self.prepared):
                     trained[name] = self._join(name, cls, best)
+        return trained
+
+    def train_beside(self, drafts: list[Draft], most: int = 0) -> dict[str, Trained]:
+        """Baselines, which together have their SHARE of a time limit. most: as `train` has it."""
+        trained, end = {}, self.clock.seconds() + SHARE * self.clock.limit
+        for done, each in enumerate(drafts):
+            self.clock.allot(len(drafts) - done, end)
+            trained[each.name] = self.train(each, most)
         return trained
 
     def train(self, one: Draft, most: int = 0) -> Trained:
@@ -283,7 +298,10 @@ class Workshop:
         options = ", ".join(f"{key} {value}" for key, value in configs.to_dict(one.plan.model).items() if not isinstance(value, dict))
         how = f"{job.config.steps:,} steps of {c.batch_size} {ready.task.noun}, {c.optimizer} lr {c.lr:g} ({c.schedule}) on {job.device}"
         say(f"training {one.label or one.name}: {parameters:,} parameters; {options or 'no settings'}; {how}")
-        state = fit(job, self.clock, self.hooks)
+        state, first = fit(job, self.clock, self.hooks), steps_per_epoch(len(ready.examples[TRAIN]), c)
+        if state.step == state.steps < min(first, c.steps):
+            warn(f"{job.name}: the time limit ended it after {state.step:,} of {first:,} steps of the first epoch: give more time or "
+                 "fewer rows.")  # fmt: skip
         say(
             f"{job.name}: best {ready.metric} {state.best:.4f} on validation, "
             f"step {state.best_step:,} of {state.step:,}, {state.seconds:.1f} s"

@@ -32,10 +32,10 @@ class RunClock(Clock):
     def seconds_left(self) -> float:
         return self.until - self.seconds()
 
-    def allot(self, shares: int) -> None:
-        """Gives the next model one of `shares` equal shares of the time that is left, but for a tenth, kept for the test."""
+    def allot(self, shares: int, end: float = math.inf) -> None:
+        """Gives the next model one of `shares` equal shares of the time up to `end`, but for a tenth of the limit, kept for the test."""
         if self.limit < math.inf:
-            self.until = self.seconds() + max(0.0, 0.9 * self.limit - self.seconds()) / max(1, shares)
+            self.until = self.seconds() + max(0.0, min(end, 0.9 * self.limit) - self.seconds()) / max(1, shares)
 
     def stopped(self) -> bool:
         return self.stop_requested

@@ -101,7 +101,6 @@ def evaluate(
 
 def _agreement(truth: np.ndarray, scores: np.ndarray) -> Measured:
     """How well the model's scores of pairs agree with people's, with intervals."""
-    say(f"scoring {len(truth):,} pairs")
     names, draws = tuple(family("agreement")), draw(len(truth))
     found = compute("agreement", names, truth, scores)
     if not found:

@@ -132,7 +132,7 @@ def fit(job: Job, clock: RunClock, hooks: Hooks) -> State:
         hooks.on_step(job.name, state.step, state.steps)
         if state.step <= warm:
             entered, began_at = time.perf_counter(), state.step
-        elif state.step % 20 < taken and clock.limit < math.inf:
+        elif state.step % min(20, c.eval_every) < taken and clock.limit < math.inf:
             each = (time.perf_counter() - entered) / (state.step - began_at)
             state.steps = min(state.steps, state.step + max(0, int(0.8 * clock.seconds_left() / each)))
         if state.step % 200 < taken:
@@ -280,8 +280,10 @@ def within(job: Job, seconds: float) -> TrainConfig:
         return dataclasses.replace(job.config, **json.loads(files.plan.read_text(encoding="utf-8")))
     c = job.config
     each = step_seconds(job, min(2.0, seconds / 10))
-    steps = max(1, min(c.steps, int(0.9 * seconds / (1.1 * each))))  # a tenth for evaluation, a tenth for what was not measured
-    cut: dict[str, Any] = {"steps": steps, "eval_every": max(1, min(c.eval_every, steps // 10))}
+    judging = len(job.data.examples[VALID]) / (3 * c.batch_size * c.accumulate)  # steps that an evaluation costs: it goes forward only
+    # a tenth for evaluation, but for the last one, which there always is; a tenth for what was not measured
+    steps = max(1, min(c.steps, int(0.9 * seconds / (1.1 * each) - judging)))
+    cut: dict[str, Any] = {"steps": steps, "eval_every": max(1, min(c.eval_every, max(steps // 10, math.ceil(9 * judging))))}
     with atomic(files.plan, "w") as file:
         file.write(json.dumps(cut))
     if steps < c.steps:

@@ -147,7 +147,7 @@ def _run(data: Any, config: Config, out: str | Path | None, resume: bool, networ
     fresh = copy.deepcopy(network) if folds or config.train.semi else None
     drafts = draft_all(prepared, network)
     pick_device(config.train.device)
-    baselines = baseline_names(prepared)
+    others = [name for name in baseline_names(prepared) if name not in {each.label or each.name for each in drafts}]
     folder = _begin(prepared, out, resume)
     origin.remember(prepared.rows, prepared.schema, folder.learned)
     if prepared.start:
@@ -155,17 +155,14 @@ def _run(data: Any, config: Config, out: str | Path | None, resume: bool, networ
     with followed(config.tracking, folder, hooks) as told:
         workshop = Workshop(prepared, folder, clock, told)
         with clock.listening():
-            trained = workshop.train_all(drafts)
+            trained = workshop.train_all(drafts, bool(others))
             if config.train.semi:
                 trained |= taught(rank(trained, prepared.metric)[0], workshop, fresh)
             chosen = choose(trained, prepared.metric)
-            for name in baselines:
-                if name not in trained:
-                    trained[name] = workshop.train(draft(name, prepared, None, {}), BESIDE)
+            trained |= workshop.train_beside([draft(name, prepared, None, {}) for name in others], BESIDE)
             if folds:
                 workshop.folds = judge_folds(chosen, folds, workshop, fresh)
-        others = trained if config.baselines != () else {}
-        return _conclude(chosen, others, workshop)
+        return _conclude(chosen, trained if config.baselines != () else {}, workshop)
 
 
 # ---------------------------------------------------------------- the end

@@ -150,6 +150,7 @@ class Embed(Task):
         if (bad := ~scores.is_finite().fill_null(False)).any():
             i = int(bad.arg_max() or 0)
             raise UserError(f"{cells.row(i)} has the {SCORE} {column[i]!r}, which is no number. Correct it, or leave the row out.")
+        say(f"scoring {table.height:,} pairs")
         texts = [answer(pl.DataFrame({self.config.column: each})) for each in table.drop(SCORE)]
         first, second = (F.normalize(torch.from_numpy(each["prediction"].to_numpy().copy()), dim=1) for each in texts)
         return scores.to_numpy(), (first * second).sum(1).double().numpy()

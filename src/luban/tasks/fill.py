@@ -2,14 +2,17 @@
 
 It is how a network learns a language before it is asked anything (BERT's masked tokens: Devlin et al. 2019, arXiv 1810.04805): train it on
 all texts there are, then go on from that run with the few that have a label, `luban train few.csv --target label --from RUN`. Hidden
-tokens are the unknown one, 0. By itself it tells which rows are unlike all that it has read. Letters: B rows.
+tokens are the unknown one, 0. By itself it tells which rows are unlike all that it has read, and what may stand where a row has [MASK].
+Letters: B rows, G gaps, V tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -17,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from luban.core import cells
 from luban.core.batch import Batch, Ragged, Spans, Store, cut, padded
 from luban.core.contract import Head, Measured, Model, Part, Schema, Table, Task
 from luban.core.errors import UserError
@@ -33,8 +37,9 @@ PASSES = 7
 class Fill(Task):
     labelled = False
     endings = {".txt": "lines", ".txt.gz": "lines"}
-    taken = frozenset({"prediction", "least_expected"})
+    taken = frozenset({"prediction", "least_expected", "gaps"})
     instead = ("text",)
+    golden: ClassVar[Mapping[str, Any]] = {"k": 0}  # which of two tokens is likelier may turn on the last bit
 
     @dataclass(frozen=True)
     class Config:
@@ -56,6 +61,11 @@ class Fill(Task):
     class Ask:
         text: str | None = None
         """One row, instead of a file."""
+        k: int = 5
+        """How many tokens for each [MASK] in a row, the likeliest first."""
+
+        def __post_init__(self) -> None:
+            within(self, {"k": (0, 1000)}, "ask")
 
     # ---------------------------------------------------------------- what it reads
 
@@ -126,26 +136,44 @@ class Fill(Task):
 
     def predict(self, model: Model, batch: Batch, head: Head, ask: Any) -> Batch:
         """nats: (B,) a token of the row, each hidden once (the pseudo-likelihood of Salazar et al. 2020, arXiv 1910.14659), NaN without
-        one; worst: (B,) the token that cost most."""
+        one; worst: (B,) the token that cost most. Unknown tokens are not asked for, unless there are no others. likely, chance: Ragged
+        (G, k), what may stand at each unknown one."""
         words = batch["c0"]
         nats = torch.stack([_nats(model, words, torch.full_like(words.lengths, offset)) for offset in range(PASSES)]).amax(0)
         table, there = padded(words)
         cost = torch.full(table.shape, -1.0, device=nats.device)
         there &= (words.lengths > 0).unsqueeze(1)
         cost[there] = nats
-        mean = cost.masked_fill(~there, 0.0).sum(1) / words.lengths
-        return {"nats": mean, "worst": table.gather(1, cost.argmax(1, keepdim=True)).squeeze(1)}
+        known = there & (table > 0)
+        there = torch.where(known.any(1, keepdim=True), known, there)
+        cost[~there] = -1.0
+        mean = cost.clamp(min=0).sum(1) / there.sum(1)
+        found = {"nats": mean, "worst": table.gather(1, cost.argmax(1, keepdim=True)).squeeze(1)}
+        return {**found, **_likely(model, words, head.parts[0].size, ask.k)} if ask.k else found
 
     def answers(self, predicted: Batch, schema: Schema) -> Table:
-        """`prediction`: how unexpected the row's tokens are, in nats each; `least_expected`: the one that is most so."""
-        nats = pl.Series(predicted["nats"].numpy()).fill_nan(None)
-        pieces = schema.inputs["c0"].pieces(predicted["worst"]) or [None] * len(nats)
-        return pl.DataFrame({"prediction": nats, "least_expected": pl.Series(pieces, dtype=pl.String)}).with_columns(
-            pl.when(pl.col("prediction").is_not_null()).then("least_expected")
-        )
+        """`prediction`: how unexpected the row's tokens are, in nats each; `least_expected`: the one that is most so; `gaps`: for each
+        unknown token, as JSON, a list of [token, probability], the likeliest first."""
+        nats, field = pl.Series(predicted["nats"].numpy()).fill_nan(None), schema.inputs["c0"]
+        made = {"prediction": nats, "least_expected": pl.Series(field.pieces(predicted["worst"]) or [None] * len(nats), dtype=pl.String)}
+        if "likely" in predicted:
+            ids, chances = predicted["likely"], predicted["chance"].values.tolist()
+            pieces = iter([piece.strip() for piece in field.pieces(ids.values.flatten()) or []])
+            pairs = [[[next(pieces), round(chance, 4)] for chance in row] for row in chances]
+            rows = [pairs[start:stop] for start, stop in itertools.pairwise(ids.offsets.tolist())]
+            written = [json.dumps(row, ensure_ascii=False) if row else None for row in rows]
+            made["gaps"] = pl.Series(written, dtype=pl.String)
+        return pl.DataFrame(made).with_columns(pl.when(pl.col("prediction").is_not_null()).then("least_expected"))
+
+    def told(self, answers: Table, question: Table, schema: Schema) -> Table:
+        """What is unknown without being a [MASK] was not asked for."""
+        if "gaps" not in answers.columns:
+            return answers
+        asked = cells.raw(question.get_column(self.config.column)).str.contains(r"(?i)\[mask\]").alias("asked")
+        return answers.with_columns(asked).with_columns(pl.when("asked").then("gaps")).drop("asked")
 
     def example(self, schema: Schema) -> dict[str, Any]:
-        return {"text": schema.inputs["c0"].imagine(1, np.random.default_rng(0))[0]}
+        return {"text": f"{schema.inputs['c0'].phrase()} [MASK]"}
 
     @classmethod
     def samples(cls) -> list[Table]:
@@ -161,6 +189,16 @@ class Fill(Task):
 
 def _without(words: Ragged, hidden: Tensor) -> Batch:
     return {"c0": Ragged(words.values.masked_fill(hidden, 0), words.offsets), "hidden": hidden}
+
+
+def _likely(model: Model, words: Ragged, size: int, k: int) -> dict[str, Ragged]:
+    """The k likeliest tokens and their probabilities at each unknown one, Ragged (G, k)."""
+    gaps = words.values == 0
+    logits = model(_without(words, gaps)).float() if gaps.any() else torch.zeros(0, size)  # (G, V)
+    logits[:, 0] = -torch.inf
+    chance, ids = logits.softmax(1).topk(min(k, logits.shape[1] - 1))
+    offsets = F.pad(gaps.cumsum(0), (1, 0))[words.offsets]
+    return {"likely": Ragged(ids, offsets), "chance": Ragged(chance, offsets)}
 
 
 def _nats(model: Model, words: Ragged, offset: Tensor) -> Tensor:

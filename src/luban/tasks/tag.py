@@ -354,8 +354,7 @@ class Tag(Task):
         return pl.DataFrame({"sentence": pl.Series(sentences, dtype=pl.String), "prediction": pl.Series(made, dtype=RECORD)})
 
     def example(self, schema: Schema) -> dict[str, Any]:
-        words: Any = schema.inputs["c0"]
-        return {"text": ("" if words.single else " ").join(json.loads(words.imagine(1, np.random.default_rng(0))[0]))}
+        return {"text": schema.inputs["c0"].phrase()}
 
     @classmethod
     def samples(cls) -> list[Table]:
