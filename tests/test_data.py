@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 
 import luban
-from luban import data
 from luban.checks.copies import exact_copies
 from luban.checks.finding import Look
 from luban.checks.leaks import leaking_columns
 from luban.columns import _names_rows, describe, fit_schema, sniff_all
+from luban.core import table as tables
 from luban.core.errors import UserError
 from luban.core.registry import FIELDS
 from luban.data import DataConfig, Rows, assign, encode
@@ -304,7 +304,7 @@ def test_columns_are_encoded_some_rows_at_a_time_and_rows_keep_their_names(monke
         return str(error.value)
 
     before = told()
-    monkeypatch.setattr(data, "_AT_ONCE", 7)
+    monkeypatch.setattr(tables, "PIECE", 7)
     assert told() == before and f"row {held + 1}" in before
     assert torch.equal(prepare(table, config).store.columns["c0"], ready.store.columns["c0"])
 
