@@ -49,8 +49,8 @@ class Field(ABC):
     kind: ClassVar[str]
     """What the encoding is, for Model.accepts: scalar ((N,) or (N, size) float32) | id ((N,) int64) | tokens (Ragged int64) | words (Ragged
     int64 (total, F + 2): F ids a token, whose embeddings are added up, where it begins, where it ends) | spans (Ragged int64 (total, 3):
-    first, behind the last, label) | curve (Ragged float32 (total, size)) | series ((N,) float32, rows in order) | time, item ((N,) int64) |
-    known, past, static ((N,) or (N, size) float32: what goes with a series, see fields/covariate.py) | grid ((N, C, H, W) uint8)."""
+    first, behind the last, label) | curve (Ragged float32 (total, size)) | series ((N,) float32) | time, item ((N,) int64) | known, past,
+    static (float32, beside a series: fields/covariate.py) | grid ((N, C, H, W) uint8)."""
     Config: ClassVar[type] = NoConfig
     size: int = 1
     """scalar: numbers per row; id and tokens: how many different ids, 0 included; curve: channels."""
@@ -238,7 +238,7 @@ class Part:
     bias: tuple[float, ...] = ()
     """Where the output should start (log odds of the classes, 0 for values), so that the first loss is that of the constant model."""
     quantiles: tuple[float, ...] = ()
-    """series: which quantiles go with each step, see Model.bands."""
+    """series: which quantiles go with each step."""
 
 
 @dataclass(frozen=True)
@@ -318,7 +318,7 @@ class Task(ABC):
         return 0.0
 
     def laid_out(self, table: Table, time: str | None = None) -> Table:
-        """Any table of data or of a question, as this task reads it: a row a moment, even steps. time: the column that --time named."""
+        """Any table of data or of a question, as this task reads it: a row a moment, even steps. time: the column of --time."""
         return table
 
     def settle(self, table: Table, targets: Sequence[str], time: str | None) -> None:  # noqa: B027 - most tasks have nothing to find
@@ -470,8 +470,7 @@ class Task(ABC):
 
     @classmethod
     def samples(cls) -> list[Table]:
-        """Small tables for the contract tests, of a task that is not labelled."""
-        return []
+        return []  # small tables for the contract tests, of a task that is not labelled
 
 
 # ---------------------------------------------------------------- model

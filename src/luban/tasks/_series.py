@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from luban.core import cells
-from luban.core.contract import Schema, Table, Task
+from luban.core.contract import Schema, Table
 from luban.core.errors import UserError, did_you_mean, listed
 from luban.core.notes import say, warn
 from luban.core.registry import FIELDS
@@ -30,7 +30,10 @@ NAMES = ("training", "validation", "test")
 """Of the parts, in messages."""
 
 
-class OfSeries(Task):
+class OfSeries:
+    """What such a task says before it learns: for a Task to inherit beside."""
+
+    config: Any
     labelled = False
     rowwise = False
     noun = "windows"

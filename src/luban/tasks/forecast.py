@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from luban.core.batch import Batch, Examples, Spans, Store
-from luban.core.contract import Head, Measured, Model, Part, Schema, Table
+from luban.core.contract import Head, Measured, Model, Part, Schema, Table, Task
 from luban.core.errors import UserError, listed
 from luban.core.notes import say
 from luban.layers.rules import within
@@ -30,9 +30,7 @@ from luban.tasks._series import NAMES, OfSeries
 from luban.tasks._windows import before, cut, filled, naive_errors, quantiles, runs, scale_of, widened, words
 
 
-class Forecast(OfSeries):
-    noun = "windows"
-
+class Forecast(OfSeries, Task):  # type: ignore[misc]
     @dataclass(frozen=True)
     class Ask:
         horizon: int | None = None
