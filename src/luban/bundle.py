@@ -121,7 +121,7 @@ class Bundle:
         known = {each.columns[0] for each in (*self.schema.inputs.values(), *self.schema.targets.values())} | self.schema.ignored.keys()
         start = 0
         for table in tables:
-            table = self._fitted(table) if table is not None else None
+            table = self.task.laid_out(self._fitted(table)) if table is not None else None
             extra = [name for name in table.columns if name not in known] if table is not None else []
             if extra:
                 say(f"ignored: {listed(extra)}, which the model was not trained with.")

@@ -205,7 +205,7 @@ def _parts(table: Table, part: np.ndarray, config: DataConfig, task: Task, field
         hashes = splitting.told_apart(splitting.row_hash(inputs, config.split_seed))  # rows with equal inputs have equal ones
     strata = classes(table, config, fields)
     time = splitting.need_column(table, config.time, "--time") if config.time else None
-    if sum(shares) > 1.5:
+    if sum(shares) > 1.5 and task.labelled:
         raise UserError(f"data.shares as numbers of rows, {list(config.shares)}, needs rows in an order; give shares that add up to 1.")
     if from_column is not None:
         part, how = from_column, f"by the column {named.name!r}"
@@ -219,7 +219,8 @@ def _parts(table: Table, part: np.ndarray, config: DataConfig, task: Task, field
     if not (part == VALID).any():
         part, train, fraction = part.copy(), np.flatnonzero(part == TRAIN), shares[VALID] / (shares[TRAIN] + shares[VALID])
         with cells.picked(train):
-            own = None if task.labelled else task.split(table[train], (1 - fraction, fraction, 0.0))
+            parts = (1 - fraction, fraction, 0.0) if max(shares) <= 1 else (shares[TRAIN], shares[VALID], 0.0)
+            own = None if task.labelled else task.split(table[train], parts)
         if own is None:
             part = splitting.carve_valid(part, hashes, strata, time, fraction)
         else:
@@ -228,12 +229,12 @@ def _parts(table: Table, part: np.ndarray, config: DataConfig, task: Task, field
 
 
 def _shares(shares: Sequence[float]) -> tuple[float, float, float]:
-    counts = len(shares) == 3 and min(shares[:2]) >= 1 and all(share == int(share) >= 0 for share in shares)
+    counts = len(shares) == 3 and shares[VALID] >= 1 and all(share == int(share) >= 0 for share in shares)
     fine = len(shares) == 3 and min(shares) >= 0 and abs(sum(shares) - 1) <= 1e-6 and shares[TRAIN] > 0 and shares[VALID] > 0
     if not (fine or counts):
         raise UserError(
             "data.shares must be three shares (train, valid, test) that add up to 1, the first two above 0, or numbers of rows, "
-            f"not {list(shares)}."
+            f"where 0 to train on means all that are left, not {list(shares)}."
         )
     return shares[0], shares[1], shares[2]
 

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 import torch
 
+from luban.core import cells
 from luban.core import config as configs
 from luban.core.batch import Ragged
 from luban.core.contract import Field
@@ -51,6 +52,10 @@ def test_shape_and_kind(cls, column):
         assert encoded.shape == (len(column),)
         assert encoded.dtype == (torch.float32 if field.kind == "series" else torch.int64)
         assert encoded.isnan().any() == (field.kind == "series" and field.has_missing)
+    elif field.kind in ("known", "past", "static"):
+        assert encoded.dtype == torch.float32 and encoded.shape == ((len(column),) if field.size == 1 else (len(column), field.size))
+    elif field.kind == "item":  # any number, one for each word
+        assert encoded.dtype == torch.int64 and len(encoded.unique()) == cells.words(column).n_unique()
     elif field.kind == "words":  # what tells a token, then where it begins and ends
         assert encoded.values[:, 0].min() >= 1 and encoded.values[:, :-2].max() < field.size
         assert (encoded.values[:, -2] < encoded.values[:, -1]).all() and encoded.lengths.max() == field.length

@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
+import torch
 from torch import Tensor, nn
 
 from luban.core import config as configs
@@ -48,7 +49,8 @@ class Field(ABC):
     kind: ClassVar[str]
     """What the encoding is, for Model.accepts: scalar ((N,) or (N, size) float32) | id ((N,) int64) | tokens (Ragged int64) | words (Ragged
     int64 (total, F + 2): F ids a token, whose embeddings are added up, where it begins, where it ends) | spans (Ragged int64 (total, 3):
-    first, behind the last, label) | series ((N,) float32, rows in order) | time ((N,) int64) | grid ((N, C, H, W) uint8)."""
+    first, behind the last, label) | series ((N,) float32, rows in order) | time, item ((N,) int64) | known, past,
+    static ((N,) or (N, size) float32: what goes with a series, see fields/covariate.py) | grid ((N, C, H, W) uint8)."""
     Config: ClassVar[type] = NoConfig
     size: int = 1
     """scalar: numbers per row; id and tokens: how many different ids, 0 included."""
@@ -231,6 +233,8 @@ class Part:
     """A weight a class; empty for none."""
     bias: tuple[float, ...] = ()
     """Where the output should start (log odds of the classes, 0 for values), so that the first loss is that of the constant model."""
+    quantiles: tuple[float, ...] = ()
+    """series: which quantiles go with each step, see Model.bands."""
 
 
 @dataclass(frozen=True)
@@ -309,6 +313,10 @@ class Task(ABC):
         """0..1: would a person with these target columns ask this question?"""
         return 0.0
 
+    def laid_out(self, table: Table, time: str | None = None) -> Table:
+        """Any table of data or of a question, as this task reads it: a row a moment, even steps. time: the column that --time named."""
+        return table
+
     def settle(self, table: Table, targets: Sequence[str], time: str | None) -> None:  # noqa: B027 - most tasks have nothing to find
         """Fills what `config` leaves open by looking at the table (which column is the user, how long is a season), and says so."""
 
@@ -350,6 +358,9 @@ class Task(ABC):
     @abstractmethod
     def loss(self, model: Model, batch: Batch, head: Head) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean loss over the batch, and what else to log. Calls the model: chunked, sampled and adversarial losses fit here."""
+
+    def calibrate(self, model: Model, judged: Batch, truth: Batch) -> None:  # noqa: B027 - most answers say themselves how sure they are
+        """Told once, after training, what the model says of the validation examples: for buffers of its own that say how sure it is."""
 
     def guess(self, predicted: Batch, again: Batch, head: Head) -> Batch:
         """Targets for rows that have none: what a model surely says, and says `again` when its own noise disturbs it; 0 for the others."""
@@ -490,6 +501,8 @@ class Model(nn.Module):
     def __init__(self, config: Any, schema: Schema, head: Head):
         super().__init__()
         self.config, self.head = config, head
+        if head.parts and (levels := head.parts[0].quantiles):  # how far it is off at each step: (Q, C, H)
+            self.register_buffer("bands", torch.zeros(len(levels), len(head.parts), head.parts[0].size))
 
     argument: ClassVar[str] = ""
     """The option that stands behind the colon in `--model NAME:VALUE`, where there is one."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,10 @@ from luban.core.batch import Encoded
 from luban.core.contract import Field
 from luban.core.errors import UserError
 from luban.core.notes import warn
+from luban.core.registry import Later
 from luban.fields.date import Date, read
+
+holidays = Later("holidays")
 
 MISSING = torch.iinfo(torch.int64).min
 UNITS = {"day": 86_400_000_000, "hour": 3_600_000_000, "minute": 60_000_000, "second": 1_000_000}
@@ -30,7 +34,14 @@ CYCLES = {"day": 1.0, "week": 7.0, "year": 365.2425}
 
 class Moment(Field):
     kind = "time"
-    Config = Date.Config
+
+    @dataclass(frozen=True)
+    class Config(Date.Config):
+        step: str | None = None
+        """The usual step in words, where the task knows it: of many items the rows, taken together, do not tell."""
+        holidays: str | None = None
+        """Of which country, as CN or US, the calendar knows the public holidays. Wants `luban[time]`."""
+
     form = "number"
     """date | datetime | number: what the training values were."""
     day_first = False
@@ -47,7 +58,7 @@ class Moment(Field):
     @property
     def size(self) -> int:  # type: ignore[override]
         """Features of the calendar."""
-        return 2 * len(self.cycles)
+        return 2 * len(self.cycles) + (self.config.holidays is not None)
 
     @classmethod
     def of(cls, column: pl.Series, day_first: bool | None = None) -> Moment:
@@ -62,7 +73,7 @@ class Moment(Field):
     def fit(self, chunks: Iterable[pl.Series]) -> Moment:
         column = cells.whole(chunks, self.columns[0])
         if column.dtype.is_temporal() or Date.sniff(column) > 0:
-            date = Date(self.columns, self.config).fit([column])
+            date = Date(self.columns, Date.Config(self.config.day_first)).fit([column])
             self.form, self.day_first, self.step = "datetime" if date.clock else "date", date.day_first, UNITS["day"]
             self.doubts += [doubt.partition(";")[0] + "; else set day_first" for doubt in date.doubts]
             if date.clock and _zoned(column):
@@ -75,6 +86,8 @@ class Moment(Field):
         if len(known) < 2:
             return self
         self.paced(known)
+        if self.config.step:
+            self.step, self.months = self._spelt(self.config.step)
         if self.form != "number":
             days, step = float(known[-1] - known[0]) / UNITS["day"], self.step / UNITS["day"]
             self.cycles = tuple(name for name, length in CYCLES.items() if step < length / 2 and days >= 2 * length)
@@ -120,7 +133,11 @@ class Moment(Field):
         """Where each of `stamps` (...) stands in the cycles of the calendar, as sine and cosine: (..., size) float32."""
         days = stamps.double() / UNITS["day"] + 3  # 1970 began on a Thursday; so a week begins on a Monday
         turns = [2 * math.pi * (days / CYCLES[name]) for name in self.cycles]
-        return torch.stack([wave for turn in turns for wave in (turn.sin(), turn.cos())], -1).float()
+        found = [wave for turn in turns for wave in (turn.sin(), turn.cos())]
+        if self.config.holidays:
+            free = _free(self.config.holidays, pl.Series(stamps.flatten().numpy()).cast(pl.Datetime("us")).dt.date())
+            found.append(torch.from_numpy(free.to_numpy().copy()).reshape(stamps.shape))
+        return torch.stack([each.float() for each in found], -1) if found else stamps.new_zeros((*stamps.shape, 0), dtype=torch.float32)
 
     def pace(self) -> str:
         """The usual step in words: "15 minutes", "1 month"; "1" for numbers."""
@@ -132,11 +149,18 @@ class Moment(Field):
 
     def keeps(self, pace: str) -> bool:
         """Is the usual step about that of `pace`, another's words? By half more or less: months differ, and so do uneven rows."""
+        size, _ = self._spelt(pace)
+        form = "number" if pace.replace(",", "").strip().isdecimal() else "datetime"
+        return (form == "number") == (self.form == "number") and 2 / 3 < self.step / size < 3 / 2
+
+    @staticmethod
+    def _spelt(pace: str) -> tuple[int, int]:
+        """(about how many encoded units, how many calendar months or 0): what `pace` says in words. Raises UserError."""
         count, _, unit = pace.replace(",", "").strip().partition(" ")
         size = {**UNITS, "month": 30 * UNITS["day"], "": 1}.get(unit.rstrip("s"))
         if size is None or not count.isdecimal() or not int(count):
             raise UserError(f"a step is written as '15 minutes', '1 day', '3 months', or as a number where the time is one, not {pace!r}.")
-        return (unit == "") == (self.form == "number") and 2 / 3 < self.step / (int(count) * size) < 3 / 2
+        return int(count) * size, int(count) if unit.startswith("month") else 0
 
     # ---- what travels
 
@@ -187,3 +211,14 @@ def _zoned(column: pl.Series) -> bool:
     if isinstance(column.dtype, pl.Datetime):
         return column.dtype.time_zone is not None
     return column.dtype == pl.String and bool(column.str.contains(r"\d\s*(Z|UTC|[+-]\d{2}:?\d{2})\s*$").any())
+
+
+def _free(country: str, days: pl.Series) -> pl.Series:
+    """Which of the days are public holidays there."""
+    spelt = days.unique()
+    years = spelt.dt.year().unique().to_list()
+    try:
+        known = holidays.country_holidays(country, years=years)
+    except NotImplementedError as error:
+        raise UserError(f"task.holidays names a country as CN, US or DE, not {country!r}.") from error
+    return days.replace_strict(spelt, [day in known for day in spelt], return_dtype=pl.Boolean)

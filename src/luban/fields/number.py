@@ -101,7 +101,7 @@ class Number(Field):
         values = cells.numbers(column, self.comma)
         if not self.lenient:
             cells.refuse(column, cells.unread(column, values), self.columns[0], "numbers")
-        return torch.from_numpy(self._scaled(_finite(values)))
+        return torch.from_numpy(self._scaled(finite(values)))
 
     def _scaled(self, x: np.ndarray) -> np.ndarray:
         return np.clip((x - self.mean) / self.std, -STEEPEST, STEEPEST).astype(np.float32)
@@ -146,11 +146,11 @@ class Number(Field):
 
 def _known(values: pl.Series) -> np.ndarray:
     """The values that are finite numbers."""
-    x = _finite(values)
+    x = finite(values)
     return x[~np.isnan(x)]
 
 
-def _finite(values: pl.Series) -> np.ndarray:
+def finite(values: pl.Series) -> np.ndarray:
     """Float64 with NaN for null and for what lies beyond any measure."""
     x = values.fill_null(float("nan")).to_numpy()
     return np.where(np.abs(x) < FARTHEST, x, np.nan)

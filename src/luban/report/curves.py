@@ -5,10 +5,11 @@ A task hands over arrays, under a title, "" where none is needed:
     {"classes": names, "truth": (n,) numbers from 0, "said": (n, C)}   one of several: ROC, precision and recall, calibration, thresholds
     {"labels": names, "truth": (n, L) bool, "said": (n, L)}             any of several labels
     {"amounts": True, "truth": (n,), "said": (n,)}                      numbers, in the user's units
-    {"x": words, "y": words, "lines": {name: (xs, ys)}}                 a chart of its own
+    {"x": words, "y": words, "lines": {name: (xs, ys)}}                 a chart of its own; "bands": {name: (xs, lows, highs)} around a line
     {"x": words, "y": words, "names": names, "groups": {name: heights}} bars side by side, a group a name
 
-What comes of it is plain JSON: {"x": words, "y": words, "lines": {name: [xs, ys]}, "dots": {name: [xs, ys]}, "bars": [xs, heights],
+    {"x": words, "y": words, "lines": {name: (xs, ys)}}                 a chart of its own;
+        with "bands": {name: (xs, lows, highs)} around lines
 "levels": {name: y}, "guide": "diagonal" | "zero", "unit": both axes go from 0 to 1, "notes": [[sentence, its places]] of what is not
 drawn}, each key but x and y only where it has something. A line has at most 200 points. Fixed words are English, which the page
 translates; names of lines are the user's, unless the chart says "fixed".
@@ -43,7 +44,8 @@ def charts(shown: Mapping[str, Mapping[str, Any]]) -> Charts:
     for title, of in shown.items():
         if "lines" in of:
             lines = {name: line(*xy) for name, xy in of["lines"].items() if np.isfinite(xy[1]).any()}
-            found |= {title: {**of, "lines": lines}} if lines else {}
+            bands = {name: [*line(x, low), line(x, high)[1]] for name, (x, low, high) in of.get("bands", {}).items()}
+            found |= {title: {**of, "lines": lines, **({"bands": bands} if bands else {})}} if lines else {}
         elif "groups" in of:
             found[title] = {**of, "groups": {name: _short(heights) for name, heights in of["groups"].items()}}
         elif len(of["truth"]) and np.isfinite(of["said"]).all():

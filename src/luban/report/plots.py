@@ -12,6 +12,8 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from luban.core.registry import Later
 from luban.report.words import Words
 
@@ -66,6 +68,8 @@ def svg(of: Mapping[str, Any], t: Words, width: float = 4.4, height: float = 3.0
                 linewidth=1.4,
                 marker="" if len(x) > 1 else "o",
             )
+        for name, (x, low, high) in of.get("bands", {}).items():
+            ax.fill_between(x, np.array(low, float), np.array(high, float), color=colour[name], alpha=0.18, linewidth=0)
         for name, height in of.get("levels", {}).items():
             ax.axhline(height, color=colour[name], linewidth=1.4, linestyle="--")
         if of.get("unit"):

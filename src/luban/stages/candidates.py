@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from luban.bundle import Bundle
+from luban.bundle import Bundle, judge
 from luban.core import config as configs
 from luban.core.contract import Measured, Model
 from luban.core.device import cores, pick_device
@@ -310,7 +310,9 @@ class Workshop:
             "reading": {"encoding": ready.config.data.encoding, "delimiter": ready.config.data.delimiter},
         }
         bundle = Bundle(ready.schema, ready.task, one.model, ready.head, ready.task.context(ready.store), info)
-        scored = measure(bundle, ready.examples[VALID].thinned(BESIDE))
+        some = ready.examples[VALID].thinned(BESIDE)
+        ready.task.calibrate(one.model, *judge(one.model, ready.task, ready.head, some))
+        scored = measure(bundle, some)
         if one.model.solves or one.model.joins:
             self.folder.forget_lines(one.name, after=0)
             self.folder.add_line({"model": one.name, "step": 1, "epoch": 1, ready.metric: scored.metrics.get(ready.metric)})

@@ -227,10 +227,11 @@ def _answer(run: _Found, data: Any, seen: _Data) -> _Answered:
         raise UserError("its data came from Python, not from a file: hand them in again with data=, or name a file of them by --data.")
     bundle = load(run.folder)
     on_disk = before.endswith("/file")  # a fingerprint of another kind would say that the data have changed
-    key = repr((place if data is None else "", settings.test, on_disk, sorted(bundle.reading.items(), key=str)))
+    laid = None if bundle.task.labelled else bundle.task.config
+    key = repr((place if data is None else "", settings.test, on_disk, sorted(bundle.reading.items(), key=str), laid))
     if key not in seen.tables:
-        table = reading.read(place, **bundle.reading, on_disk=on_disk)
-        test = read_test(table, settings, bundle.reading)
+        table = bundle.task.laid_out(reading.read(place, **bundle.reading, on_disk=on_disk), settings.time)
+        test = read_test(table, settings, bundle.reading, bundle.task)
         seen.tables[key] = table, test, splitting.fingerprint(table, test)
     table, test, fingerprint = seen.tables[key]
     if fingerprint != before:

@@ -59,6 +59,7 @@ def evaluate(
     before, own = _fingerprint_of(folder), _same_place(data, settings)
     on_disk = before.endswith("/file") if before and own else settings.on_disk
     table = reading.read(data, **bundle.reading, on_disk=on_disk if task.labelled else False)
+    table = task.laid_out(table)
     if split is None and (pairs := task.compared(table, bundle.answer)) is not None:
         if report is not None:
             raise UserError("there is no page about pairs, only their figures: leave --report out.")
@@ -185,7 +186,7 @@ def _trained_on(table: Table, data: Any, folder: RunFolder, settings: DataConfig
         return same_place
     same_content = splitting.fingerprint(table).partition("/")[2] == before.partition("/")[2]
     # the test file is asked for only now: for other data it need not be there any more
-    if same_content and splitting.fingerprint(table, read_test(table, settings, bundle.reading)) == before:
+    if same_content and splitting.fingerprint(table, read_test(table, settings, bundle.reading, bundle.task)) == before:
         return True
     flatters = "so its parts cannot be found again: rows that it was trained on are scored too, and the figures flatter."
     if same_content:
@@ -206,7 +207,7 @@ def _parted(
     known = part is None and folder is not None and _trained_on(table, data, folder, settings, bundle)
     if known:
         # rows that the run was trained on must not be scored as if they were new, unless asked for
-        rows = assign(table, read_test(table, settings, bundle.reading), settings, bundle.task, _left_out(folder))
+        rows = assign(table, read_test(table, settings, bundle.reading, bundle.task), settings, bundle.task, _left_out(folder))
         wanted = PARTS.index(split) if split else TEST if (rows.part == TEST).any() else VALID
     else:
         if part is None and split is not None:

@@ -74,8 +74,9 @@ def prepare(data: Any, config: Config, looks: Sequence[checks.Check] = checks.QU
     words = {"encoding": config.data.encoding, "delimiter": config.data.delimiter, "endings": named.endings if named else {}}
     table = reading.read(data, **words, on_disk=config.data.on_disk if named is None or named.labelled else False)
     task = _task(table, named, config)
+    table = task.laid_out(table, config.data.time)
     task.settle(table if task.labelled else table.drop(config.data.drop), config.data.target, config.data.time)
-    test = read_test(table, config.data, words)
+    test = read_test(table, config.data, words, task)
 
     def make(folder: Path | None) -> Known:
         return _known(table, test, config, task, looks, folder, start)
@@ -109,9 +110,11 @@ def prepare(data: Any, config: Config, looks: Sequence[checks.Check] = checks.QU
     return Prepared(config, task, known, parts, task.head(known.schema), config.metric or metrics[0], start)
 
 
-def read_test(table: Table, config: DataConfig, words: dict[str, Any]) -> Table | None:
+def read_test(table: Table, config: DataConfig, words: dict[str, Any], task: Task) -> Table | None:
     """The test file beside the table: on disk where that is, too, for memory must not grow with either."""
-    return reading.read(config.test, **words, on_disk=config.on_disk if isinstance(table, DiskTable) else False) if config.test else None
+    if not config.test:
+        return None
+    return task.laid_out(reading.read(config.test, **words, on_disk=config.on_disk if isinstance(table, DiskTable) else False), config.time)
 
 
 def _known(table: Table, test: Table | None, config: Config, task: Task, looks: Sequence[checks.Check], folder: Path | None,

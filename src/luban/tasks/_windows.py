@@ -1,4 +1,6 @@
-"""Windows of series as tensors: gaps filled, forecasts appended, the season that a step suggests. Letters as in forecast.py."""
+"""Windows of series as tensors: where each item begins and ends, gaps filled, each window scaled by what it sees.
+
+Letters as in forecast.py."""
 
 from __future__ import annotations
 
@@ -8,12 +10,31 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from luban.core.batch import Batch
-
 
 def before(which: Tensor) -> Tensor:
-    """(N + 1,): how many of the rows before each are so."""
+    """(N + 1,): how many of the rows before each are so, or what they add up to."""
     return F.pad(which.cumsum(0), (1, 0))
+
+
+def runs(item: Tensor | None, n: int) -> tuple[Tensor, Tensor]:
+    """(first row, row behind the last) of the item of each row, (N,) int64 each; one item without `item` (N,)."""
+    if item is None:
+        return torch.zeros(n, dtype=torch.int64), torch.full((n,), n)
+    new = torch.ones(n, dtype=torch.bool)
+    new[1:] = item[1:] != item[:-1]
+    of, starts = new.cumsum(0) - 1, new.nonzero().squeeze(1)
+    ends = torch.cat([starts[1:], torch.tensor([n])])
+    return starts[of], ends[of]
+
+
+def cut(column: Tensor, start: Tensor, end: Tensor, length: int) -> tuple[Tensor, Tensor | None]:
+    """(the `length` rows before `end` (B,) of a column (N, ...), (B, length, ...); which of them lie before `start` (B, length), where row
+    `start` stands for them, or None where none does)."""
+    if column.dim() == 1 and (end - start >= length).all():
+        return column.unfold(0, length, 1)[end - length], None  # a third of the time
+    rows = end.unsqueeze(1) + torch.arange(-length, 0)
+    short = rows < start.unsqueeze(1)
+    return column[rows.maximum(start.unsqueeze(1))], short if short.any() else None
 
 
 def filled(x: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -30,14 +51,45 @@ def filled(x: Tensor) -> tuple[Tensor, Tensor | None]:
     return x.gather(1, known.maximum(first)).nan_to_num(0.0), gap.all(1, keepdim=True)
 
 
-def rolled(window: Batch, made: Tensor) -> Batch:
-    """The window with its own forecast (B, C, H) appended; stamps go on by their median step."""
-    C, L, H = made.shape[1], window["c0"].shape[1], made.shape[2]
-    later = {f"c{i}": made[:, i] for i in range(C)}
-    if f"c{C}" in window:
-        stamps = window[f"c{C}"]
-        later[f"c{C}"] = stamps[:, -1:] + stamps.diff().median(1, keepdim=True).values * torch.arange(1, H + 1, device=stamps.device)
-    return {key: torch.cat([window[key], later[key]], 1)[:, -L:] for key in window}
+def scale_of(x: Tensor) -> tuple[Tensor, Tensor]:
+    """(mean, spread) of what each window (B, L) knows, (B, 1) each; of a constant, its size, so that no spread is 0."""
+    known = ~x.isnan()
+    n = known.sum(1, keepdim=True).clamp(min=1)
+    x = x.nan_to_num(0.0).double()
+    mean = x.sum(1, keepdim=True) / n
+    spread = ((x - mean).square() * known).sum(1, keepdim=True).div(n).sqrt()
+    size = torch.where(mean.abs() > 0, mean.abs(), 1.0)
+    return mean.float(), torch.where(spread > 1e-6 * size, spread, size).float()
+
+
+def naive_errors(x: Tensor, first: Tensor, season: int) -> tuple[Tensor, Tensor]:
+    """(sums (N + 1,), numbers (N + 1,)) of how far the values (N,) are off from those a season before in the same item; sums to row i are
+    of the rows before it."""
+    n = len(x)
+    earlier = torch.arange(n) - season
+    off = torch.where(earlier >= first, (x - x[earlier.clamp(min=0)]).abs(), torch.nan)
+    known = ~off.isnan()
+    return before(off.nan_to_num(0.0).double()), before(known.long())
+
+
+def quantiles(off: Tensor, levels: Tensor) -> Tensor:
+    """Of how far the forecasts of B windows were off, (B, C, H) with NaN for gaps: (Q, C, H). Where windows are few, a step is judged with
+    its neighbours."""
+    B, _, H = off.shape
+    off = off[torch.arange(min(B, 2_000)) * B // min(B, 2_000)]  # sorting is what costs
+    near = -(-100 // max(len(off), 1)) // 2
+    if near:
+        around = (torch.arange(H).unsqueeze(1) + torch.arange(-near, near + 1)).clamp(0, H - 1)
+        off = off[:, :, around].permute(0, 3, 1, 2).flatten(0, 1)  # (B * steps, C, H)
+    return off.nanquantile(levels.to(off.dtype), 0).nan_to_num(0.0)
+
+
+def widened(bands: Tensor, steps: int) -> Tensor:
+    """Quantiles (Q, C, H) of a forecast that is rolled on: its errors add up as if each round's were independent of the last's."""
+    H = bands.shape[2]
+    at = torch.arange(steps, device=bands.device)
+    own, whole = bands[:, :, at % H], bands[:, :, -1:]
+    return torch.where(own < 0, -1.0, 1.0) * (own.square() + whole.square() * (at // H)).sqrt()
 
 
 def usual_season(moment: Any) -> int:

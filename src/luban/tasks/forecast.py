@@ -1,16 +1,16 @@
 """Forecast: how do these series go on? An example is a window: `look_back` rows that are seen, and the `horizon` rows after them.
 
-A row is a moment, a column a series; all series are forecast together. Rows are sorted by time and split in that order, the oldest
-train. Windows overlap and are never laid out: an example is where it starts. A gap takes the value before it where it is looked back
-on; as an answer it stays a gap, NaN, which is neither trained on nor judged. Letters: B windows, C series, L look-back, H horizon, K
-ensemble members, N rows.
+Windows overlap and are never laid out: an example is where it starts. A gap takes the value before it where it is looked back on, and so
+does what an item is too short for; as an answer it stays a gap, NaN, which is neither trained on nor judged. No window sees a row after
+the last that it looks back on, but for the calendar and for what was named as known ahead. Letters: B windows, C series, L look-back, H
+horizon, Q quantiles, F features, K ensemble members, N rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -18,53 +18,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from luban.core import cells
 from luban.core.batch import Batch, Examples, Spans, Store
-from luban.core.contract import Head, Measured, Model, Part, Schema, Table, Task
-from luban.core.errors import UserError, did_you_mean, listed
-from luban.core.notes import say, warn
-from luban.core.registry import FIELDS
+from luban.core.contract import Head, Measured, Model, Part, Schema, Table
+from luban.core.errors import UserError, listed
+from luban.core.notes import say
 from luban.layers.rules import within
 from luban.metrics import compute, family, resampled
-from luban.tasks._windows import before, filled, rolled, usual_season, words
-
-FIRST = 96
-"""Horizon, where the papers on the ETT data begin."""
-USUAL = 336
-"""Look-back: two weeks of hours, as DLinear and PatchTST have it."""
-NAMES = ("training", "validation", "test")
-"""Of the parts, in messages."""
+from luban.metrics.forecasting import errors
+from luban.tasks import _judged
+from luban.tasks._series import NAMES, OfSeries
+from luban.tasks._windows import before, cut, filled, naive_errors, quantiles, runs, scale_of, widened, words
 
 
-class Forecast(Task):
-    labelled = False
-    rowwise = False
+class Forecast(OfSeries):
     noun = "windows"
-
-    @dataclass(frozen=True)
-    class Config:
-        horizon: int | None = None
-        """Steps that are forecast at once. Unset: 96, where the papers begin, or half of the smallest part where that is less. A longer
-        forecast can be asked for later: it is rolled."""
-        look_back: int | None = None
-        """Steps that a model sees. Unset: 336, or half of what the training rows leave beside the horizon where that is less."""
-        season: int | None = None
-        """Steps after which the series repeats. Unset: by the usual step, 24 of hours, 7 of days, 12 of months, 4 of quarters, else 1."""
-        time: str | None = None
-        """The column that says when; --time (data.time) wins over it. Unset: the first that reads as dates; where there is none, rows
-        stand as they come."""
-        step: str | None = None
-        """The usual step from row to row, as in `15 minutes`, `1 month`, or a number where the time is one. Unset: that of the time
-        column. A question whose rows go by another is refused."""
-        day_first: bool | None = None
-        """Is 01/05/2024 the first of May? Unset: the time column decides, by a value that leaves no choice; else the month goes first."""
-        columns: tuple[str, ...] = ()
-        """The series; --target (data.target) wins over it. Unset: every column of numbers."""
-        loss: Literal["mse", "mae"] = "mse"
-        """mse aims at the mean; mae at the median, which single spikes move less."""
-
-        def __post_init__(self) -> None:
-            within(self, {"horizon": (1, 100_000), "look_back": (2, 1_000_000), "season": (1, 1_000_000)}, "task")
 
     @dataclass(frozen=True)
     class Ask:
@@ -74,173 +41,120 @@ class Forecast(Task):
         def __post_init__(self) -> None:
             within(self, {"horizon": (1, 1_000_000)}, "ask")
 
-    # ---------------------------------------------------------------- what it reads
-
-    def settle(self, table: Table, targets: Sequence[str], time: str | None) -> None:
-        c, sample = self.config, table.gather_every(max(1, table.height // 1_000))
-        dates = [name for name in table.columns if name not in targets and FIELDS["date"].sniff(sample.get_column(name)) > 0]
-        numbers = [name for name in table.columns if name not in dates and FIELDS["number"].sniff(sample.get_column(name)) >= 0.5]
-        time = time or c.time or next(iter(dates), None)
-        columns = tuple(targets) or c.columns or tuple(name for name in numbers if name != time)
-        for name in filter(None, (time, *columns)):
-            if name not in table.columns:
-                there = f"{did_you_mean(name, table.columns)} There are: {listed(table.columns)}."
-                raise UserError(f"the column {name!r} is not in the data.{there}")
-        if time in columns or not columns:
-            why = f"{time!r} is both the time and a series" if columns else f"no column of numbers in {listed(table.columns)}"
-            raise UserError(f"there is nothing to forecast: {why}. Name the series with --target, and the time with --time.")
-        self.config = replace(c, time=time, columns=columns, season=c.season or 1)
-        pace = "as the rows come"
-        if time:
-            moment = self._moment(table, time)
-            moment.tell()
-            self.config = replace(
-                self.config, day_first=moment.day_first, season=c.season or usual_season(moment), step=c.step or moment.pace()
-            )
-            pace = f"steps of {moment.pace()} by {time!r}"
-        season = f"a season of {self.config.season:,}" if self.config.season > 1 else "no season"
-        say(f"series: {listed(columns)}; {pace}; {season}")
-
-    def _moment(self, table: Table, time: str) -> Any:
-        moment: Any = FIELDS["moment"]
-        return moment.of(table.get_column(time), self.config.day_first)
-
-    def order(self, table: Table) -> np.ndarray | None:
-        """By time. A moment twice is an error, for only the user knows which row is right; uneven steps are told."""
-        name = self.config.time
-        if name is None:
-            return None
-        if name not in table.columns:
-            raise UserError(f"the column {name!r} is missing, which says when each row was.{did_you_mean(name, table.columns)}")
-        moment = self._moment(table, name)
-        stamps = moment.encode(table.get_column(name))
-        if moment.has_missing:
-            empty = cells.empty(table.get_column(name), cells.BLANK).arg_true()[0]
-            raise UserError(f"the time column {name!r} is empty in {cells.row(empty)}. Write when it was, or take the row out.")
-        stamps, order = stamps.sort(stable=True)
-        doubled = (stamps.diff() == 0).nonzero().flatten()
-        if len(doubled):
-            i = int(doubled[0])
-            first, second = (cells.row(int(order[j])) for j in (i, i + 1))
-            raise UserError(f"the time {words(moment, stamps[i : i + 1])[0]} of {name!r} stands in {first} and again in {second}. "
-                            "A series has one row for each moment; several series go side by side, a column each.")  # fmt: skip
-        if self.config.step and len(stamps) > 1 and not moment.keeps(self.config.step):
-            raise UserError(f"the rows are usually {moment.pace()} apart by {name!r}, and this forecast goes in steps of "
-                            f"{self.config.step}. Give rows {self.config.step} apart, or train on rows like these.")  # fmt: skip
-        uneven = (moment.after(stamps[:-1], 1)[:, 0] != stamps[1:]).nonzero().flatten()
-        if len(uneven):
-            i = int(uneven[0])
-            warn(f"{len(uneven):,} of {len(stamps) - 1:,} steps of {name!r} are not {moment.pace()}, the first after "
-                 f"{words(moment, stamps[i : i + 1])[0]} ({cells.row(int(order[i]))}); rows are taken as if evenly spaced.")  # fmt: skip
-        return order.numpy()
-
-    def split(self, table: Table, shares: tuple[float, float, float]) -> tuple[np.ndarray, str]:
-        """Three runs of rows, the oldest train. Of numbers of rows, what lies beyond is in part 3."""
-        n, ends = table.height, np.cumsum(shares)
-        if max(shares) > 1 and ends[-1] > n:
-            raise UserError(f"data.shares asks for {int(ends[-1]):,} rows, and there are {n:,}.")
-        ends = ends if max(shares) > 1 else np.round(ends * n)
-        part = np.searchsorted(ends, np.arange(n), side="right").astype(np.uint8)
-        sizes = {NAMES[number]: rows for number, rows in enumerate(np.bincount(part)[:3].tolist()) if rows}
-        if sizes:
-            self._settle_horizon(*min(sizes.items(), key=lambda each: each[1]))
-        for name, rows in sizes.items():
-            if name != "training" and rows < self.config.horizon:
-                raise UserError(f"the {name} part has {rows:,} rows, too few for a horizon of {self.config.horizon:,}: "
-                                f"forecast fewer steps (--set task.horizon={max(1, rows // 2)}), or give other data.shares.")  # fmt: skip
-        return part, "by time, the oldest rows train" if self.config.time else "in the order of the rows, the first train"
-
-    def schema(self, table: Table, targets: Sequence[str]) -> Schema:
-        """Series under c0, c1, ..., then the moment; nothing is a target, for what is forecast is read, too."""
-        self._settle_horizon("training", table.height // 2)  # where the data say which rows are tested, there was no `split`
-        self._fit_into(table.height)
-        c, series, moment, constant = self.config, FIELDS["series"], FIELDS["moment"], []
-        for name in c.columns:
-            column = table.get_column(name)
-            values = cells.numbers(column, cells.decimal_comma([column]))
-            values = values.filter(values.is_finite())
-            if len(values) and values.n_unique() == 1:
-                constant.append(name)
-            if not len(values):
-                example = f" ({cells.first(column, column.is_not_null())})" if column.count() else ""
-                raise UserError(f"the series {name!r} has no number in the {table.height:,} training rows{example}. "
-                                f"Leave it out with --drop {name!r}, or name the series with --target.")  # fmt: skip
-        if constant:
-            warn(f"{listed(constant)} never changed in the {table.height:,} training rows: there is nothing to learn from "
-                 f"{'them' if len(constant) > 1 else 'it'}, and what is scored there says nothing.")  # fmt: skip
-        inputs = {f"c{i}": series((name,), series.Config(c.look_back, c.season)) for i, name in enumerate(c.columns)}
-        if c.time:
-            inputs[self._stamps] = moment((c.time,), moment.Config(c.day_first))
-        used = {c.time, *c.columns}
-        return Schema(inputs, {}, {name: "neither the time nor a series" for name in table.columns if name not in used})
-
-    def _settle_horizon(self, name: str, rows: int) -> None:
-        """Where none was asked for: what leaves the smallest part, of so many rows, as many windows as each has steps."""
-        if self.config.horizon is None:
-            horizon = max(1, min(FIRST, rows // 2))
-            self.config = replace(self.config, horizon=horizon)
-            if horizon < FIRST:
-                say(f"horizon: {horizon}, half of the {rows:,} rows of the {name} part ({FIRST} is usual)")
-
-    def _fit_into(self, n: int) -> None:
-        """Settles how far n training rows let a window look back, and whether a season fits into it."""
-        c, room = self.config, n - self.config.horizon
-        longest = room if c.look_back else room // 2  # unset: as many windows as each looks back, at least
-        if longest < (c.look_back or 2):
-            raise UserError(f"{n:,} training rows are too few to look back on {c.look_back or 2:,} and forecast {c.horizon:,}: "
-                            "give more rows, or a smaller task.horizon or task.look_back.")  # fmt: skip
-        look_back = c.look_back or min(USUAL, longest)
-        if look_back < min(USUAL, c.look_back or USUAL):
-            say(f"look_back: {look_back}, half of what {n:,} training rows leave beside a horizon of {c.horizon} ({USUAL} is usual)")
-        if c.season > look_back:
-            say(f"a season of {c.season:,} does not fit into {look_back:,} rows of look-back; none is assumed")
-        self.config = replace(c, look_back=look_back, season=c.season if c.season <= look_back else 1)
+    def __init__(self, config: Any = None):
+        super().__init__(config)
+        self.fields: dict[str, Any] = {}
+        """Those of the schema, once they are fitted."""
+        self._of: tuple[Any, dict[str, Any]] = (None, {})
+        """The store at hand, and what was worked out of it."""
+        self._overlap = 1.0
+        """Windows of the part at hand that an item has, on average, and that say nearly the same."""
 
     # ---------------------------------------------------------------- what it learns
 
     def spans(self, store: Store, part: int) -> Spans:
-        """Every window whose horizon lies in the part, and of which something is known; of training, windows that lie in it whole."""
-        L, H = self.config.look_back, self.config.horizon
+        """Every window whose horizon lies in the part, and of which something is known; of training, windows that lie in it whole. Only an
+        item that is shorter than a window has one that looks back on less: in training one, the last."""
+        L, H, n = self.config.look_back, self.config.horizon, len(store.part)
+        first, last = self._runs(store)
         inside = before(store.part == part)
-        first = torch.arange(max(0, len(store.part) - L - H + 1))
-        fits = inside[first + L + H] - inside[first + L] == H
+        end = torch.arange(max(0, n - H + 1))  # the row of the first answer
+        fits = (inside[end + H] - inside[end] == H) & (first[: len(end)] < end) & (end + H <= last[: len(end)])
+        end = end[fits]
+        start = (end - L).maximum(first[end])
         if part == 0:
-            fits &= inside[first + L] - inside[first] == L
-        return Spans(self._answered(store, first[fits], part), L + H)
+            newest = torch.full((n,), -1).scatter_reduce_(0, first, torch.where(store.part == 0, torch.arange(n), -1), "amax")
+            whole = inside[end] - inside[start] == end - start
+            kept = whole & ((end - start == L) | (end + H - 1 == newest[first[end]]))
+            start, end = start[kept], end[kept]
+        start, end = self._answered(store, start, end, part)
+        self._overlap = len(end) / max(1, len(first[end].unique()))
+        lengths = end + H - start
+        return Spans(start, L + H if (lengths == L + H).all() else lengths)
 
-    def _answered(self, store: Store, first: Tensor, part: int) -> Tensor:
-        """Of windows by where they start, (n,), those that know an answer; how many answers are gaps is said aloud."""
-        L, H, n, answers = self.config.look_back, self.config.horizon, len(first), []
+    def _answered(self, store: Store, start: Tensor, end: Tensor, part: int) -> tuple[Tensor, Tensor]:
+        """Of windows by where they look back on, [start, end) of (n,) each, those that know an answer; how many answers are gaps is said
+        aloud."""
+        H, n, answers = self.config.horizon, len(end), []
         for i in range(len(self.config.columns)):
             known = before(~store.columns[f"c{i}"].isnan())
-            seen = known[first + L] > known[first]  # as in `batch`: nothing seen, nothing asked
-            answers.append((known[first + L + H] - known[first + L]) * seen)
+            seen = known[end] > known[start]  # as in `batch`: nothing seen, nothing asked
+            answers.append((known[end + H] - known[end]) * seen)
         known = torch.stack(answers, 1).sum(1)  # (n,)
         if n and not known.any():
             raise UserError(f"all {n:,} windows of the {NAMES[part]} part ask for gaps: no value of {listed(self.config.columns)} is known "
                             "there, or none in the look-back before it. Fill it, or give other data.shares.")  # fmt: skip
-        kept, asked = first[known > 0], int((known > 0).sum()) * H * len(answers)
-        left = f", and {n - len(kept):,} windows without any answer are left out" if len(kept) < n else ""
+        kept, asked = known > 0, int((known > 0).sum()) * H * len(answers)
+        left = f", and {n - int(kept.sum()):,} windows without any answer are left out" if not kept.all() else ""
         if left or int(known.sum()) < asked:
             say(f"{NAMES[part]}: {asked - int(known.sum()):,} of {asked:,} steps to be forecast are gaps and "
                 f"{'not judged' if part else 'not trained on'}{left}")  # fmt: skip
-        return kept
+        return start[kept], end[kept]
 
     def batch(self, store: Store, spans: Spans) -> Batch:
-        """c0, ...: (B, L), stamps as well, gaps filled; y0, ...: (B, H), NaN where there is a gap, or nothing of the series is seen."""
-        L, batch, answers = self.config.look_back, {}, {}
-        for key, column in store.columns.items():
-            window = column.unfold(0, L + self.config.horizon, 1)[spans.start]  # (B, L + H)
-            x, y = window[:, :L], window[:, L:]
-            if key != self._stamps:
-                x, nothing = filled(x)
-                answers[key.replace("c", "y")] = y if nothing is None else y.masked_fill(nothing, torch.nan)
-            batch[key] = x
-        return batch | answers
+        """c0, ...: (B, L), gaps filled, and their stamps; y0, ...: (B, H), NaN where there is a gap, or nothing of it is seen; known,
+        past, static as in layers/windows.py; naive (B, C): how far the seasonal naive forecast is off in the history, in units."""
+        H, end = self.config.horizon, spans.start + spans.length - self.config.horizon
+        batch, nothing = self._seen(store, spans.start, end)
+        rows, facts = end.unsqueeze(1) + torch.arange(H), self._worked_out(store)
+        for i, unseen in enumerate(nothing):
+            y = store.columns[f"c{i}"][rows]
+            if "loc" in batch:
+                y = (y - batch["loc"][:, i : i + 1]) / batch["scale"][:, i : i + 1]
+            batch[f"y{i}"] = y if unseen is None else y.masked_fill(unseen, torch.nan)
+        if facts["known"] is not None:
+            batch["known"] = torch.cat([cut(facts["known"], spans.start, end, self.config.look_back)[0], facts["known"][rows]], 1)
+        first = self._runs(store)[0][end - 1]
+        told = [(sums[end] - sums[first]) / (numbers[end] - numbers[first]).clamp(min=1) for sums, numbers in facts["naive"]]
+        return {**batch, "naive": torch.stack(told, 1).float()}
+
+    def _seen(self, store: Store, start: Tensor, end: Tensor) -> tuple[Batch, list[Tensor | None]]:
+        """(what windows look back on, the L rows before `end` (B,); of each series which windows know nothing of it (B, 1), or None)."""
+        batch: Batch = {}
+        nothing, scales = [], []
+        for i in range(len(self.config.columns)):
+            x, short = cut(store.columns[f"c{i}"], start, end, self.config.look_back)
+            x = x if short is None else x.masked_fill(short, torch.nan)
+            if self.config.scale == "window":
+                scales.append(scale_of(x))
+                x = (x - scales[-1][0]) / scales[-1][1]
+            batch[f"c{i}"], unseen = filled(x)
+            nothing.append(unseen)
+        if self.config.time:
+            batch[self._stamps] = cut(store.columns[self._stamps], start, end, self.config.look_back)[0]
+        if self.config.item:
+            batch["item"] = store.columns[self._item][end - 1]
+        if scales:
+            batch["loc"], batch["scale"] = (torch.cat(each, 1) for each in zip(*scales, strict=True))
+        facts = self._worked_out(store)
+        if facts["past"] is not None:
+            batch["past"] = cut(facts["past"], start, end, self.config.look_back)[0]
+        if facts["static"] is not None:
+            batch["static"] = facts["static"][end - 1]
+        return batch, nothing
+
+    def _runs(self, store: Store) -> tuple[Tensor, Tensor]:
+        return runs(store.columns[self._item] if self.config.item else None, len(store.part))
+
+    def _worked_out(self, store: Store) -> dict[str, Any]:
+        """known, past, static: (N, F) features of all rows, gaps 0, or None; naive: sums of a series' seasonal naive errors, in units."""
+        if self._of[0] is not store:
+            by_role: dict[str, list[Tensor]] = {"known": [], "past": [], "static": []}
+            if self.config.time:
+                by_role["known"] += [self.fields[self._stamps].calendar(store.columns[self._stamps])]
+            for key, (_, role) in self._beside.items():
+                by_role[role].append(store.columns[key].reshape(len(store.part), -1))
+            facts: dict[str, Any] = {role: torch.cat(made, 1).nan_to_num(0.0) if made else None for role, made in by_role.items()}
+            facts = {role: made if made is not None and made.shape[1] else None for role, made in facts.items()}
+            units = [self.fields[f"c{i}"].units(store.columns[f"c{i}"]) for i in range(len(self.config.columns))]
+            facts["naive"] = [naive_errors(x, self._runs(store)[0], self.config.season) for x in units]
+            self._of = (store, facts)
+        return self._of[1]
 
     def head(self, schema: Schema) -> Head:
-        c = self.config
-        return Head(tuple(Part(f"y{i}", "series", c.horizon, c.loss, bias=(0.0,) * c.horizon) for i in range(len(c.columns))))
+        c, self.fields = self.config, schema.inputs
+        return Head(tuple(Part(f"y{i}", "series", c.horizon, c.loss, bias=(0.0,) * c.horizon, quantiles=c.quantiles)
+                          for i in range(len(c.columns))))  # fmt: skip
 
     def loss(self, model: Model, batch: Batch, head: Head) -> tuple[Tensor, dict[str, Tensor]]:
         z = torch.cat(list(head.split(model(batch)).values()), 2)  # (B, K, C * H)
@@ -253,138 +167,234 @@ class Forecast(Task):
     # ---------------------------------------------------------------- how it is judged
 
     def metrics(self, schema: Schema) -> tuple[str, ...]:
-        """MSE first, or MAE where that is what is minimised."""
-        return tuple(dict.fromkeys([self.config.loss, *family("forecasting")]))
+        """MSE first, or MAE where that is what is minimised; of many items MASE, which tells each by its own history."""
+        return tuple(dict.fromkeys(["mase" if self.config.scale == "window" else self.config.loss, *family("forecasting")]))
 
     def called(self, metric: str, schema: Schema) -> str:
-        return f"{metric} (z-scored)"
+        return (
+            f"{metric} ({'scaled by window' if self.config.scale == 'window' else 'z-scored'})"
+            if metric in ("mse", "mae", "rmse")
+            else metric
+        )
+
+    def judge(self, model: Model, batch: Batch, head: Head) -> Batch:
+        """y0, ... (B, H) the forecasts; low, high (B, H) of the first series, its outermost quantiles; inside, known (B,): how many answers
+        lie between those of their series; counts, sums (B, SUMS) as in metrics/forecasting.py."""
+        predicted = self.predict(model, {key: value for key, value in batch.items() if key not in head.keys}, head, self.Ask())
+        z, bands, y = self._stacked(predicted), predicted["bands"], self._stacked(batch)
+        true, said, *around = (self._in_units(each, predicted).float().numpy(force=True) for each in (y, z, *bands.unbind(1)))
+        scaled, naive = (y.numpy(force=True), z.numpy(force=True)), batch["naive"].numpy(force=True)
+        counts, sums = errors(scaled, true, said, self.config.quantiles, np.stack(around, 1), naive)
+        known = ~y.isnan()
+        inside = known & (y >= bands[:, 0]) & (y <= bands[:, -1])
+        judged = {part.key: predicted[part.key] for part in head.parts}
+        return judged | {key: predicted[key] for key in ("loc", "scale", "item") if key in predicted} | {
+            "low": bands[:, 0, 0], "high": bands[:, -1, 0], "inside": inside.sum((1, 2)), "known": known.sum((1, 2)),
+            "counts": torch.from_numpy(counts), "sums": torch.from_numpy(sums)}  # fmt: skip
+
+    def calibrate(self, model: Model, judged: Batch, truth: Batch) -> None:
+        """How far the model is off in the validation part, step by step: the quantiles that go with its forecasts."""
+        off = self._stacked(truth) - self._stacked(judged)
+        model.bands = quantiles(off, torch.tensor(self.config.quantiles))
 
     def measure(self, judged: Batch, truth: Batch, schema: Schema, names: Sequence[str]) -> Measured:
-        y, v = self._stacked(truth), self._stacked(judged)
-        found = compute("forecasting", names, y, v)
+        found = compute("forecasting", names, judged["counts"].numpy(), judged["sums"].numpy())
         if len(names) == 1 or not found:  # with one name it is training that asks, often
             return Measured(found)
-        H = self.config.horizon
-        by_column = {name: _mse(y[:, i], v[:, i]) for i, name in enumerate(self.config.columns)}
-        by_step = {str(h): _mse(y[:, :, h - 1], v[:, :, h - 1]) for h in sorted({1, -(-H // 4), -(-H // 2), H})}
-        units = {name: mse and mse**0.5 * self._series(schema, i).std for i, (name, mse) in enumerate(by_column.items())}
-        details = {"mse_by_column": by_column, "mse_by_step": by_step, "rmse_in_units": units}
-        return Measured(found, {**details, "steps_not_judged": int(np.isnan(y).sum())})
+        return Measured(found, _judged.details(self, judged, truth))
 
     def resample(self, judged: Batch, truth: Batch, schema: Schema, names: Sequence[str], counts: np.ndarray) -> dict[str, np.ndarray]:
-        return resampled("forecasting", names, self._stacked(truth), self._stacked(judged), counts)
+        return resampled("forecasting", names, judged["counts"].numpy(), judged["sums"].numpy(), counts)
 
     @property
     def block(self) -> int:
         """Windows one step apart share nearly all of their answers."""
-        return self.config.horizon
+        return max(1, min(self.config.horizon, round(self._overlap)))
 
     def charts(self, judged: Batch, truth: Batch, scored: Examples, schema: Schema) -> dict[str, dict[str, Any]]:
-        """The error by step, and of the first series the window whose error is the median one: what a forecast usually looks like."""
-        y, v = self._stacked(truth), self._stacked(judged)
-        squared, known, steps = np.square(v - y), ~np.isnan(y), np.arange(1, y.shape[2] + 1)
-        by_step = np.where(known, squared, 0.0).sum(0) / np.maximum(known.sum(0), 1)  # (C, H)
-        names = self.config.columns
-        lines = {name: (steps, by_step[i]) for i, name in enumerate(names[:8])}
-        notes = [["Drawn are the first {n} of {of} series.", {"n": 8, "of": len(names)}]] if len(names) > 8 else []
-        error = np.where(known, squared, 0.0).sum((1, 2)) / known.sum((1, 2))
-        usual, series = int(np.argsort(error)[len(error) // 2]), self._series(schema, 0)
-        past = scored[torch.tensor([usual])]["c0"][0, -2 * self.config.horizon :].numpy()
-        drawn = {"before": (np.arange(1 - len(past), 1), past), "true": (steps, y[usual, 0]), "forecast": (steps, v[usual, 0])}
-        window = {name: (x, z * series.std + series.mean) for name, (x, z) in drawn.items()}
-        return {"Error by step": {"x": "step", "y": "mean squared error, z-scored", "lines": lines, "notes": notes},
-                f"{names[0]}: A usual forecast": {"x": "step", "y": "value", "lines": window, "fixed": True}}  # fmt: skip
+        return _judged.charts(self, judged, truth, scored)
 
-    def _stacked(self, batch: Batch) -> np.ndarray:
-        """(B, C, H), z-scored."""
-        return torch.stack([batch[f"y{i}"] for i in range(len(self.config.columns))], 1).numpy()
+    def _stacked(self, batch: Batch) -> Tensor:
+        """(B, C, H), as models see it."""
+        return torch.stack([batch[f"y{i}"] for i in range(len(self.config.columns))], 1)
+
+    def _in_units(self, z: Tensor, beside: Batch) -> Tensor:
+        """What models answer (B, C, steps) in the user's units, float64."""
+        z = z.double()
+        if "loc" in beside:
+            z = z * beside["scale"].unsqueeze(2) + beside["loc"].unsqueeze(2)
+        return torch.stack([self.fields[f"c{i}"].units(z[:, i]) for i in range(z.shape[1])], 1)
 
     # ---------------------------------------------------------------- what it answers
 
     def context(self, store: Store) -> Batch:
-        """The last window, (L,) each: a forecast without data goes on from there."""
-        return {key: column[-self.config.look_back :].clone() for key, column in store.columns.items()}
+        """The last window of each item, up to L rows: a forecast without data goes on from there."""
+        last = self._runs(store)[1]
+        kept = torch.arange(len(store.part)) >= last - self.config.look_back
+        return {key: column[kept].clone() for key, column in store.columns.items()}
 
     def remember(self, store: Store, context: Batch) -> Store:
-        """Where the new rows go on exactly where the context ends, its rows stand before them, to be looked back on."""
-        key = self._stamps
+        """Where the new rows of an item go on exactly where the context ends, its rows stand before them, to be looked back on."""
         if not self.config.time or not len(store.part):
             return store
-        moment: Any = FIELDS["moment"]((self.config.time,))
-        moment.form = "datetime" if " " in self.config.step else "number"
-        if store.columns[key][0] != moment.paced(context[key]).after(context[key][-1:], 1)[0, 0]:
+        past = Store(context, store.part.new_zeros(len(context["c0"])))
+        ends = {self._name(context, stop - 1): (start, stop) for start, stop in self._pieces(past)}
+        moment, key, order, known = self.fields[self._stamps], self._stamps, [], 0
+        for start, stop in self._pieces(store):
+            before_it = ends.get(self._name(store.columns, start))
+            if before_it and context[key][before_it[1] - 1 :][:1].numel():
+                follows = moment.after(context[key][before_it[1] - 1 : before_it[1]], 1)[0, 0]
+                if store.columns[key][start] == follows:
+                    order.append(torch.arange(*before_it))
+                    known += before_it[1] - before_it[0]
+            order.append(torch.arange(start, stop) + len(past.part))
+        if not known:
             return store
-        say(f"these data go on where the run's own end: the {len(context[key]):,} rows before them are looked back on")
-        part = torch.cat([store.part.new_zeros(len(context[key])), store.part])
-        return Store({key: torch.cat([context[key], column]) for key, column in store.columns.items()}, part)
+        say(f"these data go on where the run's own end: the {known:,} rows before them are looked back on")
+        rows = torch.cat(order)
+        columns = {name: torch.cat([context[name], column])[rows] for name, column in store.columns.items()}
+        return Store(columns, torch.cat([past.part, store.part])[rows])
+
+    def _pieces(self, store: Store) -> list[tuple[int, int]]:
+        """[start, stop) of each item."""
+        first, last = self._runs(store)
+        starts = first.unique()
+        return list(zip(starts.tolist(), last[starts].tolist(), strict=True))
+
+    def _name(self, columns: Batch, row: int) -> int:
+        return int(columns[self._item][row]) if self.config.item else 0
 
     def question(self, ask: Any) -> Table | None:
         return None
 
     def pose(self, encoded: Batch, context: Batch) -> Batch:
-        """The last L rows as the only window, (1, L) each, filled as in `batch`."""
+        """The window before the first row to be forecast, of each item: (B, L) each, filled as in `batch`; rows behind the last value say
+        what is known ahead: ahead (B, steps, F), NaN where they are no more."""
         rows, L = encoded or context, self.config.look_back
-        if len(rows["c0"]) < L:
-            raise UserError(f"this model looks back on {L:,} rows, and the data have {len(rows['c0']):,}: give at least the last {L:,}.")
-        window = {key: column[-L:].unsqueeze(0) for key, column in rows.items()}
-        for i, name in enumerate(self.config.columns):
-            gaps = int(window[f"c{i}"].isnan().sum())
-            if gaps == L:
-                raise UserError(f"the series {name!r} is empty in all of the last {L:,} rows: there is nothing to go on from.")
-            if gaps:
-                say(f"{name}: {gaps:,} of the last {L:,} values are missing; each takes the value before it")
-            window[f"c{i}"], _ = filled(window[f"c{i}"])
-        return window
+        store = Store(rows, torch.zeros(len(rows["c0"]), dtype=torch.uint8))
+        known = torch.stack([~rows[f"c{i}"].isnan() for i in range(len(self.config.columns))], 1)
+        pieces = torch.tensor(self._pieces(store)).reshape(-1, 2)
+        first, last = pieces.unbind(1)
+        valued = torch.where(known.any(1), torch.arange(len(known)), -1).cummax(0).values[last - 1]
+        if len(empty := (valued < first).nonzero()):
+            of = f" of item number {int(empty[0]) + 1}" if self.config.item else ""
+            raise UserError(f"there is no value{of} to go on from: {listed(self.config.columns)} "
+                            f"{'is' if len(self.config.columns) == 1 else 'are'} empty in all of its rows.")  # fmt: skip
+        end = valued + 1
+        start = first.maximum(end - L)
+        _judged.tell_question(self, known, start, end, last)
+        batch, _ = self._seen(store, start, end)
+        facts = self._worked_out(store)
+        if facts["known"] is not None:
+            width = facts["known"].shape[1] - self._calendar
+            batch["beside"] = cut(facts["known"], start, end, L)[0][:, :, self._calendar :]
+            at = end.unsqueeze(1) + torch.arange(max(1, int((last - end).max())))
+            ahead = facts["known"][at.clamp(max=len(known) - 1)][:, :, self._calendar :]
+            batch["ahead"] = ahead.masked_fill((at >= last.unsqueeze(1)).unsqueeze(2), torch.nan) if width else ahead
+        return batch
 
     def predict(self, model: Model, batch: Batch, head: Head, ask: Any) -> Batch:
-        """z-scores (B, steps) under the head's keys, and under `last` the stamps (B, 1) that they follow."""
+        """What models answer (B, steps) under the head's keys; bands (B, Q, C, steps), its quantiles; last (B, 1): the stamps before it."""
         H = self.config.horizon
-        steps, window = ask.horizon or H, batch
-        made: list[Tensor] = []  # of (B, C, H)
-        while len(made) * H < steps:
-            window = rolled(window, made[-1]) if made else window
-            made.append(torch.stack([z.float().mean(1) for z in head.split(model(window)).values()], 1))
-        z = torch.cat(made, 2)[:, :, :steps]
+        steps = ask.horizon or H
+        rounds, made = -(-steps // H), []  # of (B, C, H)
+        window, known = dict(batch), batch.get("known")
+        if known is None and "beside" in batch:
+            known = self._known(batch, rounds * H, steps)
+        floor = torch.tensor([self.fields[f"c{i}"].floor for i in range(len(head.parts))], device=batch["c0"].device)
+        floor = floor.expand(len(batch["c0"]), -1) if "loc" not in batch else (floor - batch["loc"]) / batch["scale"]
+        for turn in range(rounds):
+            if known is not None:
+                window["known"] = known[:, turn * H : turn * H + self.config.look_back + H]
+            z = torch.stack([z.float().mean(1) for z in head.split(model(window)).values()], 1)
+            made.append(z.maximum(floor.unsqueeze(2)))
+            if turn + 1 < rounds:
+                window = self._rolled(window, made[-1])
+        z, bands = torch.cat(made, 2)[:, :, :steps], getattr(model, "bands", None)
+        bands = z.unsqueeze(1) + (widened(bands, steps) if bands is not None else z.new_zeros(len(self.config.quantiles), 1, 1))
+        bands = bands.maximum(floor.unsqueeze(1).unsqueeze(3)).sort(1).values
         last = {"last": batch[self._stamps][:, -1:]} if self.config.time else {}
-        return {part.key: z[:, i] for i, part in enumerate(head.parts)} | last
+        return {part.key: z[:, i] for i, part in enumerate(head.parts)} | {"bands": bands} | last | {
+            key: batch[key] for key in ("loc", "scale", "item") if key in batch}  # fmt: skip
+
+    @property
+    def _calendar(self) -> int:
+        """Features that the time alone tells."""
+        return self.fields[self._stamps].size if self.config.time else 0
+
+    def _known(self, batch: Batch, steps: int, asked: int) -> Tensor:
+        """What is known of the window and of the steps after it: (B, L + steps, F). Raises UserError where a question leaves it open."""
+        beside, ahead = batch["beside"], batch["ahead"][:, :steps]
+        if beside.shape[2]:
+            there = (~ahead.isnan().any(2)).sum(1)
+            if int(there.min()) < asked:
+                raise UserError(f"a forecast of {asked:,} steps needs {listed(self.config.known)} in as many rows behind the last value, "
+                                f"and there are {int(there.min()):,}: give such rows, the series empty, or ask for less.")  # fmt: skip
+            ahead = F.pad(ahead, (0, 0, 0, max(0, steps - ahead.shape[1]))).nan_to_num(0.0)
+            beside = torch.cat([beside, ahead], 1)
+        if not self.config.time:
+            return beside
+        stamps = batch[self._stamps].cpu()
+        stamps = torch.cat([stamps, self.fields[self._stamps].after(stamps[:, -1], steps)], 1)
+        calendar = self.fields[self._stamps].calendar(stamps).to(beside.device)
+        return torch.cat([calendar, beside], 2) if beside.shape[2] else calendar
+
+    def _rolled(self, window: Batch, made: Tensor) -> Batch:
+        """The window with its own forecast (B, C, H) appended, the stamps that follow, and the last of what only the past knows."""
+        L, H, later = self.config.look_back, made.shape[2], dict(window)
+        for i in range(made.shape[1]):
+            later[f"c{i}"] = torch.cat([window[f"c{i}"], made[:, i]], 1)[:, -L:]
+        if self.config.time:
+            stamps = window[self._stamps]
+            later[self._stamps] = torch.cat([stamps, self.fields[self._stamps].after(stamps[:, -1].cpu(), H).to(stamps.device)], 1)[:, -L:]
+        if "past" in window:
+            later["past"] = torch.cat([window["past"], window["past"][:, -1:].expand(-1, H, -1)], 1)[:, -L:]
+        return later
 
     def answers(self, predicted: Batch, schema: Schema) -> Table:
-        """`prediction`: a list of steps, each with its time (or number) and a value a series, in the users' units, not rounded."""
+        """The item, and `prediction`: a list of steps, each with its time (or number), a value and its quantiles for each series, in the
+        user's units, not rounded."""
         B, n = predicted["y0"].shape
         steps: dict[str, Any] = {"step": list(range(1, n + 1)) * B}
         if self.config.time:
             moment: Any = schema.inputs[self._stamps]
             steps = {self.config.time: words(moment, moment.after(predicted["last"][:, 0], n))}
+        points = self._in_units(self._stacked(predicted), predicted)
+        bands = [self._in_units(each, predicted) for each in predicted["bands"].unbind(1)] if "bands" in predicted else []
         for i, name in enumerate(self.config.columns):
-            series = self._series(schema, i)
-            key = f"prediction_{name}" if len(self.config.columns) > 1 else "prediction"
-            steps[key] = predicted[f"y{i}"].flatten().double().numpy() * series.std + series.mean
-        records = pl.DataFrame(steps).to_dicts()
-        return pl.DataFrame({"prediction": [records[i : i + n] for i in range(0, B * n, n)]})
+            of = f"_{name}" if len(self.config.columns) > 1 else ""
+            steps[f"prediction{of}"] = points[:, i].flatten().numpy()
+            for level, band in zip(self.config.quantiles, bands, strict=False):
+                steps[f"p{round(100 * level, 3):g}{of}"] = band[:, i].flatten().numpy()
+        records = pl.DataFrame(steps).select(pl.struct(pl.all())).to_series().reshape((B, n)).arr.to_list().alias("prediction")
+        item = schema.inputs.get(self._item) if self.config.item else None
+        return pl.DataFrame(
+            [records] if item is None else [pl.Series(self.config.item, item.decode(predicted["item"]), pl.String), records]
+        )
+
+    def told(self, answers: Table, question: Table, schema: Schema) -> Table:
+        """With the items in the question's own words: training may not have had them."""
+        if not self.config.item:
+            return answers
+        names = question.get_column(self.config.item).unique(maintain_order=True)
+        return answers.with_columns(names.head(answers.height).alias(self.config.item))
 
     def example(self, schema: Schema) -> dict[str, Any]:
         return {"horizon": self.config.horizon}
 
     def imagine(self, schema: Schema) -> Table:
-        return schema.imagine(self.config.look_back)
-
-    # ---------------------------------------------------------------- small words
-
-    @property
-    def _stamps(self) -> str:
-        """The key of the moment, where there is one."""
-        return f"c{len(self.config.columns)}"
-
-    def _series(self, schema: Schema, i: int) -> Any:
-        return schema.inputs[f"c{i}"]
+        """A window, and where something is known ahead, rows of the horizon without a value."""
+        table = schema.imagine(self.config.look_back + self.config.horizon * bool(self.config.known))
+        rows = pl.int_range(table.height)
+        return table.with_columns(pl.when(rows < self.config.look_back).then(pl.col(name)).alias(name) for name in self.config.columns)
 
     @classmethod
     def samples(cls) -> list[Table]:
+        """Dated hours of two series, a series without a time, and three items, one of them short, with what is known ahead."""
         hours = np.arange(1_200)
         load = pl.Series("负荷", 50 + 10 * np.sin(hours * 2 * np.pi / 24) + hours / 100)
         times = pl.Series("时间", hours * 3_600_000_000).cast(pl.Datetime("us"))
-        return [pl.DataFrame([times, load, (load * 2).alias("price.usd")]), load.to_frame()]
-
-
-def _mse(y: np.ndarray, v: np.ndarray) -> float | None:
-    return compute("forecasting", ["mse"], y, v).get("mse") if not np.isnan(y).all() else None
+        days = {name: np.arange(n) for name, n in (("甲", 300), ("b", 200), ("c", 5))}
+        items = [pl.DataFrame({"item_id": name, "day": pl.Series(day).cast(pl.Date), "sales": 20.0 + day % 7 + 9 * (day % 5 == 0),
+                               "promo": (day % 5 == 0).astype(int)}) for name, day in days.items()]  # fmt: skip
+        return [pl.DataFrame([times, load, (load * 2).alias("price.usd")]), load.to_frame(), pl.concat(items)]

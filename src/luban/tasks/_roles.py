@@ -1,0 +1,135 @@
+"""How a table of series is laid out: which column is the time, the item, a series; how long each item is; rows brought to even steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from luban.core import cells
+from luban.core.contract import Table
+from luban.core.errors import UserError, did_you_mean, listed
+from luban.core.notes import say
+from luban.core.registry import FIELDS
+
+ITEMS = (
+    "item itemid item_id series seriesid series_id unique_id uniqueid id symbol ticker store shop sku product productid station sensor "
+    "meter device city region country 股票 股票代码 代码 商品 商品编号 门店 店铺 站点 设备 城市 地区"
+)
+"""What a column of items is called, in lower case."""
+VALUES = "target y value values sales demand price close 目标 数值 值 销量 需求 价格 收盘价"
+"""What the only series of a table of many items is called; else every column of numbers is one."""
+
+
+def there(table: Table, name: str) -> str:
+    if name not in table.columns:
+        raise UserError(f"the column {name!r} is not in the data.{did_you_mean(name, table.columns)} There are: {listed(table.columns)}.")
+    return name
+
+
+def time_of(table: Table, named: str | None, targets: Sequence[str]) -> str | None:
+    """The first column that reads as dates, unless one is named."""
+    if named is not None:
+        return there(table, named)
+    sample = table.gather_every(max(1, table.height // 1_000))
+    return next((name for name in table.columns if name not in targets and FIELDS["date"].sniff(sample.get_column(name)) > 0), None)
+
+
+def item_of(table: Table, time: str | None, named: str | None, others: Sequence[str]) -> str | None:
+    """The column that tells rows of one moment apart, unless one is named; None where each moment has one row, or no column does."""
+    if named is not None:
+        return there(table, named)
+    if time is None or table.get_column(time).n_unique() == table.height:
+        return None
+    usual = next((name for name in table.columns if name.lower() in ITEMS.split() and name not in (time, *others)), None)
+    if usual is not None:
+        return usual
+    for name, dtype in table.schema.items():
+        if name in (time, *others) or not (dtype == pl.String or dtype.is_integer()):
+            continue
+        if 2 * table.get_column(name).n_unique() <= table.height and table.select(time, name).n_unique() == table.height:
+            return name
+    return None
+
+
+def series_of(table: Table, time: str | None, item: str | None, others: Sequence[str]) -> tuple[str, ...]:
+    """The columns of numbers; of many items the one that is called as a value is, where there is such."""
+    sample = table.gather_every(max(1, table.height // 1_000))
+    aside = {time, item, *others}
+    dates = {name for name in table.columns if FIELDS["date"].sniff(sample.get_column(name)) > 0}
+    numbers = [name for name in table.columns if name not in aside | dates and FIELDS["number"].sniff(sample.get_column(name)) >= 0.5]
+    usual = [name for name in numbers if name.lower() in VALUES.split()] if item else []
+    return tuple(usual[:1] or numbers)
+
+
+def ranks(column: pl.Series) -> np.ndarray:
+    """(N,): which item each row is of, numbered as they first came."""
+    field: Any = FIELDS["item"]((column.name,))
+    _, first, of = np.unique(field.encode(column).numpy(), return_index=True, return_inverse=True)
+    place = np.empty(len(first), np.int64)
+    place[first.argsort(kind="stable")] = np.arange(len(first))
+    return place[of]
+
+
+def sizes(table: Table, item: str | None) -> np.ndarray:
+    """(items,): rows of each item, whose rows lie together."""
+    if item is None:
+        return np.array([table.height])
+    return np.bincount(ranks(table.get_column(item)))
+
+
+def refuse_twice(table: Table, time: str, item: str | None, rows: tuple[int, int], when: Any) -> UserError:
+    """The error of a moment that has two rows."""
+    first, second = (cells.row(row) for row in rows)
+    of = f" of {item} {table.get_column(item)[rows[0]]!r}" if item else ""
+    hint = "" if item else " Or, where the rows are of several items, name the column that tells them apart: --set task.item=COLUMN."
+    return UserError(f"the time {when} of {time!r}{of} stands in {first} and again in {second}. "
+                     f"A series has one row for each moment; several series go side by side, a column each.{hint}")  # fmt: skip
+
+
+def upright(table: Table, item: str | None) -> Table:
+    """A table of a series a row (the M4 competition's), as one of a moment a row: the item, and `value`. item: unset, the first column."""
+    name = there(table, item or table.columns[0])
+    if table.width < 3 or table.get_column(name).n_unique() < table.height:
+        raise UserError(f"task.layout=rows reads a series a row, its name first, and {name!r} "
+                        + ("repeats names." if table.width > 2 else "has no values beside it."))  # fmt: skip
+    values = table.drop(name).with_columns(pl.all().cast(pl.String))
+    long = (
+        pl.concat([table.select(name), values], how="horizontal").with_row_index("\0row").unpivot(index=[name, "\0row"], value_name="value")
+    )
+    long = long.filter(~cells.empty(long.get_column("value"), cells.BLANK))  # what a series is shorter than the longest
+    return long.sort("\0row", maintain_order=True).select(name, "value")
+
+
+EVERY = {"second": "s", "minute": "m", "hour": "h", "day": "d", "week": "w", "month": "mo", "quarter": "q", "year": "y"}
+"""Units of a step, as polars writes them."""
+
+
+def even(table: Table, time: str | None, item: str | None, step: str, by: str) -> Table:
+    """Rows of even steps: those of a step become one (numbers by mean, sum or last, words by the last), and a step without a row becomes
+    an empty one."""
+    count, _, unit = step.strip().partition(" ")
+    if not count.isdecimal() or not int(count) or unit.rstrip("s") not in EVERY:
+        raise UserError(f"task.resample is written as '15 minutes', '1 day' or '1 month', not {step!r}.")
+    if time is None:
+        raise UserError("task.resample needs a column that says when each row was: name it with --time.")
+    every, moment = count + EVERY[unit.rstrip("s")], FIELDS["moment"].of(table.get_column(time))  # type: ignore[attr-defined]
+    if moment.form == "number":
+        raise UserError(f"task.resample needs dates, and {time!r} holds whole numbers.")
+    stamps = pl.Series(time, moment.encode(table.get_column(time)).numpy()).cast(pl.Datetime("us"))
+    names = [name for name in table.columns if name not in (time, item)]
+    numbers = [name for name in names if FIELDS["number"].sniff(table.get_column(name)) >= 0.5]
+    table = table.with_columns(stamps.dt.truncate(every), *(cells.numbers(table.get_column(name)).alias(name) for name in numbers))
+    keys = [*([item] if item else []), time]
+    how = {"mean": pl.Expr.mean, "last": pl.Expr.last, "sum": lambda each: pl.when(each.count() > 0).then(each.sum())}[by]
+    made = [how(pl.col(name).drop_nulls() if by == "last" else pl.col(name)).alias(name) if name in numbers else pl.col(name).last()
+            for name in names]  # fmt: skip
+    whole = table.group_by(keys, maintain_order=True).agg(made)
+    spans = whole.group_by(keys[:-1] or pl.lit(0), maintain_order=True).agg(
+        pl.datetime_range(pl.col(time).min(), pl.col(time).max(), every)
+    )
+    even = spans.explode(time).select(keys).join(whole, on=keys, how="left", maintain_order="left")
+    say(f"{table.height:,} rows are brought to {even.height:,} of {step} ({by}), {even.height - whole.height:,} of them without a value")
+    return even.with_columns(pl.col(time).dt.to_string("iso"))
