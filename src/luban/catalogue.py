@@ -63,7 +63,7 @@ def table(name: str) -> Table:
     options: dict[str, Any] = {key: about[key] for key in ("delimiter", "encoding") if key in about}
     if "columns" in about:
         options["names"] = tuple(about["columns"])
-    if about.get("parts"):
+    if about.get("parts") and "source" in about:
         options["more"] = True
     source = SOURCES[about.get("source", "csv")](**options)
     files = about.get("files", [about])
@@ -72,7 +72,7 @@ def table(name: str) -> Table:
         read = [source.read(path).with_columns(split=pl.lit(each["split"])) for path, each in zip(paths, files, strict=True)]
         found = pl.concat(read)
     elif about.get("parts"):
-        found = pl.concat([source.read(path) for path in paths], rechunk=False)
+        found = pl.concat([source.read(path) for path in paths], how="diagonal", rechunk=False)
     else:
         found = source.read(paths[0] if len(paths) == 1 else _one_folder(name, paths))
     if "classes" in about:

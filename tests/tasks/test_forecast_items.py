@@ -206,7 +206,7 @@ def test_a_series_a_row_is_read_with_its_continuation_in_another_file(real_data,
         files[name].write_text("\n".join(text))
     run = luban.train(files["train"], test=str(files["test"]), task="forecast", model="seasonal", baselines=[], out=tmp_path / "run",
                       set={"task.layout": "rows", "task.horizon": 48, "task.season": 24, "data.shares": [0, 48, 48]})  # fmt: skip
-    assert run.report["split"] == "train 13040, valid 960, test 960" and run.report["details"]["steps_not_judged"] == 0
+    assert run.report["split"] == "train 13,040, valid 960, test 960" and run.report["details"]["steps_not_judged"] == 0
     again = luban.evaluate(run, files["train"])
     assert again.metrics == pytest.approx(run.metrics, rel=1e-6)
     answer = run.load().predict(files["train"])

@@ -21,6 +21,9 @@ def gaps(look: Look) -> list[Finding]:
         moment: Any = each
         stamps, name = look.store.columns[key], each.columns[0]
         odd = (moment.after(stamps[:-1], 1)[:, 0] != stamps[1:]).numpy()
+        for other, item in look.schema.inputs.items():
+            if item.kind == "item":  # from one item to the next is no step
+                odd &= np.diff(look.store.columns[other].numpy()) == 0
         at = np.flatnonzero(odd)
         if not len(at):
             continue

@@ -90,11 +90,11 @@ def refuse_twice(table: Table, time: str, item: str | None, rows: tuple[int, int
 
 
 def upright(table: Table, item: str | None) -> Table:
-    """A table of a series a row (the M4 competition's), as one of a moment a row: the item, and `value`. item: unset, the first column."""
+    """A table of a series a row (the M4 competition's), as one of a moment a row: the item, and `value`. A name again goes on with its
+    series. item: unset, the first column."""
     name = there(table, item or table.columns[0])
-    if table.width < 3 or table.get_column(name).n_unique() < table.height:
-        raise UserError(f"task.layout=rows reads a series a row, its name first, and {name!r} "
-                        + ("repeats names." if table.width > 2 else "has no values beside it."))  # fmt: skip
+    if table.width < 3:
+        raise UserError(f"task.layout=rows reads a series a row, its name first; beside {name!r} there are no values.")
     values = table.drop(name).with_columns(pl.all().cast(pl.String))
     long = (
         pl.concat([table.select(name), values], how="horizontal").with_row_index("\0row").unpivot(index=[name, "\0row"], value_name="value")
