@@ -20,16 +20,19 @@ from luban.core.batch import Batch
 from luban.core.contract import Head, Model, Schema
 from luban.core.errors import UserError
 from luban.core.registry import MODELS
+from luban.layers.windows import READS
 
 
 class Ensemble(Model):
     joins = True
-    accepts = Model.accepts | {"grid"}
+    accepts = Model.accepts | {"grid"} | READS
+    gives = Model.gives | {"series"}
 
     @dataclass(frozen=True)
     class Config:
-        members: tuple[dict[str, Any], ...] = ({"name": "tabm"}, {"name": "trees"})
-        """The models, each by its name and settings; a network and trees err most differently."""
+        members: tuple[dict[str, Any], ...] | None = None
+        """The models, each by its name and settings. Unset: tabm and trees, of series nlinear and lags; what is fitted and what is grown
+        err most differently."""
 
     def __init__(self, config: Any, schema: Schema, head: Head):
         super().__init__(config, schema, head)
@@ -40,7 +43,8 @@ class Ensemble(Model):
     @classmethod
     def plan(cls, config: Any, schema: Schema, head: Head, n_rows: int, size: str) -> tuple[Any, dict[str, Any], dict[str, str]]:
         planned = []
-        for member in config.members:
+        usual = ("nlinear", "lags") if any(part.kind == "series" for part in head.parts) else ("tabm", "trees")
+        for member in [{"name": name} for name in usual] if config.members is None else config.members:
             model_class, options = _options(member)
             own, _, _ = model_class.plan(options, schema, head, n_rows, size)
             planned.append({"name": member["name"], **configs.to_dict(own)})

@@ -69,11 +69,15 @@ class _Dilated(nn.Module):
             nn.ModuleList(nn.Conv1d(c.hidden, c.hidden, c.kernel, dilation=2**layer) for _ in range(2)) for layer in range(c.layers)
         )
 
-    def forward(self, x: Tensor, there: Tensor) -> Tensor:
+    def states(self, x: Tensor, there: Tensor) -> Tensor:
+        """(B, T, F)"""
         x = self.into(x.transpose(1, 2))  # (B, F, T)
         for layer, pair in enumerate(self.pairs):
             y = x
             for convolution in pair:  # padded on the left alone: no moment sees a later one
                 y = self.dropout(F.relu(convolution(F.pad(y, ((self.kernel - 1) * 2**layer, 0)))))
             x = F.relu(x + y)
-        return x[:, :, -1]
+        return x.transpose(1, 2)
+
+    def forward(self, x: Tensor, there: Tensor) -> Tensor:
+        return self.states(x, there)[:, -1]
