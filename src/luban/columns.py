@@ -47,6 +47,9 @@ def fit_schema(rows: Rows, config: DataConfig, chosen: dict[str, Any], task: Tas
                 schema = task.schema(rows.table[rows.of(TRAIN)], config.target)
             for key, each in schema.fields.items():
                 if type(old := before.get(each.columns[0])) is type(each):
+                    theirs, ours = configs.to_dict(old.config), configs.to_dict(each.config)
+                    if other := [f"{name} {theirs[name]} instead of {ours[name]}" for name in ours if theirs[name] != ours[name]]:
+                        say(f"{each.columns[0]!r} is read as the run to go on from reads it: {', '.join(other)}")
                     (schema.inputs if key in schema.inputs else schema.targets)[key] = old
                 elif options := (usual or {}).get(_name_of(each)):  # the model decides how it is read
                     each.config = configs.build(type(each).Config, {**configs.to_dict(each.config), **options})

@@ -196,7 +196,9 @@ def test_a_line_of_utf_8_in_gb18030_is_told(tmp_path, caplog):
     rows(write(tmp_path / "pure.csv", "\n".join(lines).encode("gb18030")))
     assert not caplog.messages
     rows(write(tmp_path / "mixed.csv", "\n".join(lines).encode("gb18030") + "\n房间很大\n".encode()))
-    assert ["line 32 is UTF-8" in line for line in caplog.messages] == [True]
+    assert ["line 32 is UTF-8" in line and "the first that is none is line 1." in line for line in caplog.messages] == [True]
+    error = refused(write(tmp_path / "most.csv", "\n".join(lines).encode() + "\n房间很大\n".encode("gb18030") + b"\xff\n"))
+    assert "line 1 is UTF-8" in error and "offset 847 (line 32)" in error and "convert one of them before" in error
 
 
 def test_duplicate_and_missing_names(tmp_path):

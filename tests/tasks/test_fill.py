@@ -76,10 +76,23 @@ def test_another_question_goes_on_from_it(learned, tmp_path):
     assert new.model.output.weight.shape[0] == 2
 
 
+def test_other_settings_of_the_words_are_told_and_not_used(learned, tmp_path, caplog):
+    table, options = pl.DataFrame({"said": SAID * 30}), {"train.steps": 1, "task.vocab_size": 500}
+    with caplog.at_level("INFO", "luban"):
+        luban.train(table, start=learned.path, baselines=[], out=tmp_path / "same", set={"train.steps": 1})
+        assert "is read as the run" not in caplog.text
+        made = luban.train(table, start=learned.path, baselines=[], out=tmp_path / "other", set=options).load()
+    assert "'said' is read as the run to go on from reads it: vocab_size 10000 instead of 500" in caplog.text
+    assert made.schema.inputs["c0"].config == learned.load().schema.inputs["c0"].config
+
+
 def test_refused(tmp_path):
     for table, wrong in [({"n": [1, 2] * 20}, "no column of words"), ({"t": ["", None] * 20}, "is empty in all")]:
         with pytest.raises(UserError, match=wrong):
             luban.train(pl.DataFrame(table), task="fill", out=tmp_path / "run")
+    for task in ("fill", "embed"):
+        with pytest.raises(UserError, match="--time has no meaning for rows of words"):
+            luban.train(pl.DataFrame({"said": SAID * 9, "day": range(27)}), task=task, time="day", out=tmp_path / "run")
 
 
 def test_rows_of_few_tokens_are_judged(tmp_path):

@@ -20,6 +20,10 @@ EMPTY = frozenset({"", "?", "na", "n/a", "#n/a", "nan", "null"})
 BLANK = EMPTY | {"none", "nil", "-", "--", "—", "n.a.", "#value!", "#div/0!", "#null!", "missing", "无", "空", "缺失"}
 """Empty in a column of numbers, dates or yes/no, where they can mean nothing else."""
 
+UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}"
+"""Scripts in which no spaces are written, for a class of a regular expression that knows Unicode's names. layers/ngrams.py has
+them by codepoints, for saved weights go by these; fields/words.py the signs that are a token each, punctuation among them."""
+
 
 def whole(chunks: Iterable[pl.Series], name: str) -> pl.Series:
     """The chunks as one column, for what is learned from all of it at once. Costs the memory of one column of training rows."""

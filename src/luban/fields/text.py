@@ -41,7 +41,7 @@ LONGEST = 512
 """Tokens of a row that are read where max_length is unset, at most: the usual limit of encoders."""
 WIDEST = 16
 """Characters that a token may stand for: what lies beyond max_length times as many is not even looked at."""
-UNITS = r"[A-Za-z0-9\p{L}&&[^\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]]+|[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]{2}"
+UNITS = rf"[A-Za-z0-9\p{{L}}&&[^{cells.UNSPACED}]]+|[{cells.UNSPACED}]{{2}}"
 """Roughly a word each, for the sniff: letters and digits, or two characters where no spaces are written."""
 LEARNED = ("missing", "has_missing", "length", "usual", "cut", "unknown", "scripts")
 """What `fit` learned, beside the tokenizer."""
@@ -291,7 +291,7 @@ def _train(texts: pl.Series, config: Text.Config) -> Any:
         trainer = hf.trainers.UnigramTrainer(unk_token=UNKNOWN, **special)
     else:
         made = hf.Tokenizer(hf.models.WordLevel(unk_token=UNKNOWN))
-        one = r"\X" if config.tokenizer == "characters" else r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]|[^\s\p{L}\p{N}]"
+        one = r"\X" if config.tokenizer == "characters" else rf"[{cells.UNSPACED}]|[^\s\p{{L}}\p{{N}}]"
         made.pre_tokenizer = pre.Sequence([pre.WhitespaceSplit(), pre.Split(hf.Regex(one), "isolated")])
         made.decoder = decoders.Fuse() if config.tokenizer == "characters" else None
         trainer = hf.trainers.WordLevelTrainer(min_frequency=2, **special)

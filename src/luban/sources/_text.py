@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -117,23 +118,32 @@ def _sniff(block: bytes, name: str, start: int, line: int) -> str:
         # ASCII letter read as GB 18030 give rare hanzi with a low second byte; two accented letters in a row are too rare to matter.
         if len(foreign.encode("gb2312", "ignore")) / 2 > 0.8 * len(foreign):
             say(f"{name} is read as GB18030 (it is not UTF-8).")
-            _doubt_mixed(block, name, line)
+            if other := _utf8_line(block, line):
+                warn(f"{name} has several encodings: line {other} is UTF-8, and will be misread; the first that is none is line "
+                     f"{line + block[:at].count(10)}. {ONE}")  # fmt: skip
             return "gb18030"
     except UnicodeDecodeError:
         pass
-    raise UserError(f"{name} is neither UTF-8 nor GB18030 text: {_where(block, at, start, line)}. "
+    wrong = _where(block, at, start, line)
+    if other := _utf8_line(block, line):
+        raise UserError(f"{name} has several encodings: line {other} is UTF-8, and the first that is none has {wrong}. {ONE}")
+    raise UserError(f"{name} is neither UTF-8 nor GB18030 text: {wrong}. "
                     "If it has several encodings, save it again in one. If you know its encoding, name it: --set data.encoding=latin-1 "
                     "(or cp1252, big5, shift_jis, ...).")  # fmt: skip
 
 
-def _doubt_mixed(block: bytes, name: str, line: int) -> None:
-    """Says so where a line of this GB18030 text is Chinese in UTF-8, which GB18030 would read as other Chinese."""
+CHINESE = re.compile(r"[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]")
+ONE = "Save it again in one encoding, best UTF-8: where it was put together of two files, convert one of them before."
+
+
+def _utf8_line(block: bytes, line: int) -> int:
+    """The first line that is Chinese in UTF-8, which GB18030 would read as other Chinese; 0 where there is none."""
     for number, each in enumerate(block.splitlines(), line):
         if not each.isascii():
             foreign = [letter for letter in each.decode(errors="replace") if not letter.isascii()]
-            if len(foreign) > 1 and all("\u4e00" <= letter <= "\u9fff" for letter in foreign):
-                warn(f"{name} has several encodings: line {number} is UTF-8, and will be misread. Save it again in one encoding.")
-                return
+            if len(foreign) > 1 and all(CHINESE.match(letter) for letter in foreign):
+                return number
+    return 0
 
 
 def _where(block: bytes, at: int, start: int, line: int) -> str:

@@ -31,7 +31,8 @@ def opened(config: Config) -> tuple[Bundle | None, Config]:
     """The run to go on from, and the configuration with what it says where the user says nothing: question, model and their options."""
     if config.start is None:
         return None, config
-    bundle = load(_finished(config.start))
+    path = _finished(config.start)
+    bundle = load(path)
     if type(bundle.model).solves or bundle.model.joins:
         raise UserError(f"--from {config.start}: {bundle.info['model']['name']} is solved at once and has no steps to go on with. "
                         "Train anew on all rows.")  # fmt: skip
@@ -42,7 +43,7 @@ def opened(config: Config) -> tuple[Bundle | None, Config]:
         raise UserError(f"--from {config.start} is a {theirs}, whose weights a {mine} cannot take. Leave --model out.")
     config = dataclasses.replace(
         config,
-        start=str(_finished(config.start)),
+        start=str(path),
         model={"name": theirs, **bundle.info["model"]["config"], **config.model},
     )
     targets = tuple(each.columns[0] for each in (bundle.schema.targets if bundle.task.labelled else bundle.schema.inputs).values())

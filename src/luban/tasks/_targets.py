@@ -44,6 +44,11 @@ def column_of(table: Table, name: str | None, what: str) -> str:
     return name or max(written, key=lambda each: written[each])
 
 
+def no_time(time: str | None) -> None:
+    if time:
+        raise UserError("--time has no meaning for rows of words, which stand by themselves. Leave it out.")
+
+
 def not_empty(column: pl.Series) -> np.ndarray:
     """Numbers of the rows in which something is written, (n,) int64; the others, such as the blank lines of a book, are left out aloud."""
     gone = cells.empty(column).to_numpy()

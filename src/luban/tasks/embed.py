@@ -26,16 +26,12 @@ from luban.core.registry import FIELDS
 from luban.layers.rules import within
 from luban.layers.words import WordVectors, near
 from luban.metrics import compute, family, resampled
-from luban.tasks._targets import column_of, not_empty
+from luban.tasks._targets import column_of, no_time, not_empty
 
 SCORE = "score"
 """The column of a table of pairs that says how alike the two are, on any scale."""
 AMONG = 100
 """Halves of rows among which the right one is looked for."""
-
-
-UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]"
-"""Letters of scripts that put no spaces between words."""
 
 
 class Embed(Task):
@@ -75,11 +71,10 @@ class Embed(Task):
     # ---------------------------------------------------------------- what it reads
 
     def settle(self, table: Table, targets: Sequence[str], time: str | None) -> None:
-        if time:
-            raise UserError("--time has no meaning for rows of words, which stand by themselves. Leave it out.")
+        no_time(time)
         name = column_of(table, next(iter(targets), None) or self.config.column, "words")
         some = cells.raw(table.get_column(name)).gather_every(max(1, table.height // 1000))
-        unspaced, letters = (int(some.str.count_matches(pattern).sum() or 0) for pattern in (UNSPACED, r"\p{L}"))
+        unspaced, letters = (int(some.str.count_matches(pattern).sum() or 0) for pattern in (f"[{cells.UNSPACED}]", r"\p{L}"))
         tokenizer = self.config.tokenizer or ("bpe" if 2 * unspaced > letters else "words")
         size = self.config.vocab_size or (50_000 if tokenizer == "words" else 10_000)
         self.config = replace(self.config, column=name, tokenizer=tokenizer, vocab_size=size)

@@ -23,12 +23,11 @@ from torch import Tensor
 from luban.core import cells
 from luban.core.batch import Batch, Ragged, Spans, Store, cut, padded
 from luban.core.contract import Head, Measured, Model, Part, Schema, Table, Task
-from luban.core.errors import UserError
 from luban.core.notes import say
 from luban.core.registry import FIELDS
 from luban.layers.rules import within
 from luban.metrics import compute, family, resampled
-from luban.tasks._targets import column_of, not_empty
+from luban.tasks._targets import column_of, no_time, not_empty
 
 PASSES = 7
 """In an answer each token is hidden once, every seventh at a time: about BERT's share of 15 %."""
@@ -70,8 +69,7 @@ class Fill(Task):
     # ---------------------------------------------------------------- what it reads
 
     def settle(self, table: Table, targets: Sequence[str], time: str | None) -> None:
-        if time:
-            raise UserError("--time has no meaning for rows of words, which stand by themselves. Leave it out.")
+        no_time(time)
         name = column_of(table, next(iter(targets), None) or self.config.column, "words")
         self.config = replace(self.config, column=name)
         say(f"words: {name!r}, {table.height:,} rows, of which {self.config.hidden:.0%} are hidden")
