@@ -27,8 +27,8 @@ else:
     lgb = Later("lightgbm")
 
 ROWS, STEPS = 100_000, 8
-"""Rows that are learned from at most, and how many steps of a window where its windows have more rows than that: windows overlap. ETTh1, 96 steps: .365,
-with 300,000 rows .366, with 24 steps of a third of the windows .367."""
+"""Rows that are learned from at most, and how many steps of a window where its windows have more rows than that: windows overlap.
+ETTh1, 96 steps: .365, with 300,000 rows .366, with 24 steps of a third of the windows .367."""
 RECENT = 24
 """Last values that are features, at most."""
 SEASONS = (1, 2, 3, 7)
