@@ -25,8 +25,6 @@ WORDS = 32
 
 
 class Covariate(Field):
-    invertible = False  # rare words, and which gap it was
-
     @dataclass(frozen=True)
     class Config:
         role: Literal["known", "past", "static"] = "known"
@@ -49,7 +47,7 @@ class Covariate(Field):
 
     def fit(self, chunks: Iterable[pl.Series]) -> Covariate:
         column = cells.whole(chunks, self.columns[0])
-        if Number.sniff(column) >= 0.5 or column.dtype == pl.Boolean or column.null_count() == len(column):
+        if Number.sniff(column) >= 0.5 or not len(cells.present(column)):
             self.number.fit([column])
             self.has_missing = self.number.has_missing
             return self
@@ -89,5 +87,4 @@ class Covariate(Field):
 
     @classmethod
     def samples(cls) -> list[pl.Series]:
-        return [pl.Series("促销", [0, 1, 1, 0]), pl.Series("price", ["$3.5", "4", "3.25"]), pl.Series("region", ["north", "南", "north"]),
-                pl.Series("open", [True, False, True])]  # fmt: skip
+        return [pl.Series("促销", [0, 1, 1, 0]), pl.Series("price", ["$3.5", "4", "3.25"]), pl.Series("region", ["north", "南", "north"])]

@@ -17,42 +17,40 @@ from torch import Tensor
 from luban.core import cells
 from luban.core.batch import Encoded
 from luban.core.contract import Field
-from luban.core.errors import UserError
 
 
 class Item(Field):
     kind = "item"
     words: tuple[str, ...] = ()
     """Of the training rows, as they first came."""
+    whole = False
+    """Were they whole numbers?"""
 
     def fit(self, chunks: Iterable[pl.Series]) -> Item:
-        self.words = tuple(
-            dict.fromkeys(word for column in chunks for word in cells.words(column).drop_nulls().unique(maintain_order=True))
-        )
+        chunks = list(chunks)
+        self.has_missing = any(cells.empty(column).any() for column in chunks)
+        self.whole = all(column.dtype.is_integer() for column in chunks)
+        self.words = tuple(dict.fromkeys(word for column in chunks for word in cells.present(column).unique(maintain_order=True)))
         return self
 
     def encode(self, column: pl.Series) -> Tensor:
-        """(N,) int64: 63 bits of the word's BLAKE2."""
-        empty = cells.empty(column)
-        if empty.any():
-            raise UserError(
-                f"the column {self.columns[0]!r} says which series a row is of, and is empty in {cells.row(empty.arg_true()[0])}."
-            )
-        words = cells.words(column)
-        spelt = words.unique()
-        return torch.from_numpy(words.replace_strict(spelt, [_number(word) for word in spelt], return_dtype=pl.Int64).to_numpy().copy())
+        """(N,) int64: 63 bits of the word's BLAKE2; 0 where it is empty."""
+        words = cells.words(column).set(cells.empty(column), None)
+        spelt = words.drop_nulls().unique()
+        numbers = words.replace_strict(spelt, [_number(word) for word in spelt], default=0, return_dtype=pl.Int64)
+        return torch.from_numpy(numbers.fill_null(0).to_numpy().copy())
 
     def decode(self, encoded: Encoded) -> list:
         """None for an item that training never had."""
         assert isinstance(encoded, Tensor)
-        known = {_number(word): word for word in self.words}
+        known = {_number(word): int(word) if self.whole else word for word in self.words}
         return [known.get(number) for number in encoded.reshape(-1).tolist()]
 
     def state(self) -> dict[str, Any]:
-        return {"words": list(self.words)}
+        return {"words": list(self.words), "whole": self.whole, "has_missing": self.has_missing}
 
     def restore(self, state: dict[str, Any]) -> Item:
-        self.words = tuple(state["words"])
+        self.words, self.whole, self.has_missing = tuple(state["words"]), state["whole"], state["has_missing"]
         return self
 
     def about(self) -> str:

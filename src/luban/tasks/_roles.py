@@ -66,6 +66,9 @@ def series_of(table: Table, time: str | None, item: str | None, others: Sequence
 
 def ranks(column: pl.Series) -> np.ndarray:
     """(N,): which item each row is of, numbered as they first came."""
+    empty = cells.empty(column)
+    if empty.any():
+        raise UserError(f"the column {column.name!r} says of which item a row is, and is empty in {cells.row(empty.arg_true()[0])}.")
     field: Any = FIELDS["item"]((column.name,))
     _, first, of = np.unique(field.encode(column).numpy(), return_index=True, return_inverse=True)
     place = np.empty(len(first), np.int64)

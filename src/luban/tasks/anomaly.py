@@ -70,7 +70,12 @@ class Anomaly(Forecast):
         item = schema.inputs.get(self._item) if self.config.item else None
         numbers = predicted["item"].tolist() if item else []
         made = (
-            [pl.Series(self.config.item, [name or str(n) for name, n in zip(item.decode(predicted["item"]), numbers, strict=True)])]
+            [
+                pl.Series(
+                    self.config.item,
+                    [str(n if name is None else name) for name, n in zip(item.decode(predicted["item"]), numbers, strict=True)],
+                )
+            ]
             if item
             else []
         )

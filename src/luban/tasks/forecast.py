@@ -366,9 +366,7 @@ class Forecast(OfSeries, Task):  # type: ignore[misc]
                 steps[f"p{round(100 * level, 3):g}{of}"] = band[:, i].flatten().numpy()
         records = pl.DataFrame(steps).select(pl.struct(pl.all())).to_series().reshape((B, n)).arr.to_list().alias("prediction")
         item = schema.inputs.get(self._item) if self.config.item else None
-        return pl.DataFrame(
-            [records] if item is None else [pl.Series(self.config.item, item.decode(predicted["item"]), pl.String), records]
-        )
+        return pl.DataFrame([records] if item is None else [pl.Series(self.config.item, item.decode(predicted["item"])), records])
 
     def told(self, answers: Table, question: Table, schema: Schema) -> Table:
         """With the items in the question's own words: training may not have had them."""
