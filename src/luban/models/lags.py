@@ -27,7 +27,8 @@ else:
     lgb = Later("lightgbm")
 
 ROWS, STEPS = 100_000, 8
-"""Rows that are learned from at most, and how many steps of a window where its windows have more rows than that: windows overlap."""
+"""Rows that are learned from at most, and how many steps of a window where its windows have more rows than that: windows overlap.
+ETTh1, 96 steps: .365, with 300,000 rows .366, with 24 steps of a third of the windows .367."""
 RECENT = 24
 """Last values that are features, at most."""
 SEASONS = (1, 2, 3, 7)
@@ -57,7 +58,8 @@ class Lags(Model):
 
     @classmethod
     def suits(cls, schema: Schema, head: Head, n_rows: int) -> float:
-        return 0.5
+        """Hours of M4: MASE 1.04, nlinear 1.17, seasonal 1.19; ETTh1, 96 steps: level with nlinear."""
+        return 0.75
 
     def solve(self, train: Examples, valid: Examples | None, clock: Clock) -> None:
         parts = [(train, ROWS), *([(valid, ROWS // 3)] if valid is not None else [])]

@@ -65,7 +65,8 @@ class PatchTST(Model):
 
     @classmethod
     def suits(cls, schema: Schema, head: Head, n_rows: int) -> float:
-        return 0.6 if n_rows >= 1_000 else 0.0
+        """ETTh1, 8,209 windows, 96 steps: .383 in minutes, where the paper has .375 and nlinear .370 in seconds."""
+        return 0.4 if n_rows >= 20_000 else 0.0
 
     @classmethod
     def plan(cls, config: Any, schema: Schema, head: Head, n_rows: int, size: str) -> tuple[Any, dict[str, Any], dict[str, str]]:
@@ -76,9 +77,9 @@ class PatchTST(Model):
         heads = config.heads or next(each for each in (heads, 4, 2, 1) if width % each == 0)
         planned = replace(config, patch=patch, stride=config.stride or -(-patch // 2), width=width, heads=heads,
                           hidden=config.hidden or hidden)  # fmt: skip
-        train = {"batch_size": 64 if n_rows >= 2_000 else 16, "epochs": max(5, min(100, 60_000 // n_rows)), "lr": 5e-4, "optimizer": "adam",
+        train = {"batch_size": 64 if n_rows >= 2_000 else 16, "epochs": max(6, min(100, 50_000 // n_rows)), "lr": 5e-4, "optimizer": "adam",
                  "weight_decay": 0.0, "schedule": "cosine", "warmup": 0.1, "clip": 0.0, "ema": 0.0, "patience": 0}  # fmt: skip
-        why = {"train.epochs": "some 60,000 windows", "model.width": f"by size {size}"}
+        why = {"train.epochs": "some 50,000 windows", "model.width": f"by size {size}"}
         if width < 64:
             train["precision"], why["train.precision"] = "fp32", "products of so narrow a network are three times as slow in bf16"
         return planned, train, why
