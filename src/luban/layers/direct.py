@@ -30,6 +30,8 @@ class Direct(Model):
     gives = frozenset({"series"})
     solves = True
     traceable = True
+    intercept = True
+    """Is a constant solved for each step, too?"""
     views = 1
     """Features of each seen moment."""
 
@@ -90,6 +92,9 @@ class Direct(Model):
             raise UserError("each training window has a gap in its answers, so that there is no exact solution: --set model.fit=steps, or "
                             "a smaller task.horizon.")  # fmt: skip
         gram.diagonal()[:-1] += self.config.ridge
+        if not self.intercept:
+            gram[-1], gram[:, -1], cross[-1] = 0, 0, 0
+            gram[-1, -1] = 1
         weight = torch.linalg.solve(gram, cross)  # (F + 1, H)
         with torch.no_grad():
             self.linear.weight.copy_(weight[:-1].T)
