@@ -30,8 +30,6 @@ class Direct(Model):
     gives = frozenset({"series"})
     solves = True
     traceable = True
-    intercept = True
-    """Is a constant solved for each step, too?"""
     views = 1
     """Features of each seen moment."""
 
@@ -71,34 +69,29 @@ class Direct(Model):
         raise NotImplementedError
 
     def solve(self, train: Examples, valid: Examples | None, clock: Clock) -> None:
-        """The normal equations, summed up in float64; the bias is not shrunk. A series' window with a gap in its answer stays out: each
-        step would need equations of its own."""
+        """The normal equations, summed up in float64. A series' window with a gap in its answer stays out: each step would need equations
+        of its own. Without a constant, which would be the drift of the training part, and goes on nowhere: ETTh1's mse at 720 hours is .434
+        with it and .422 without for nlinear, .471 and .459 for dlinear."""
         H, F = self.linear.weight.shape
-        gram, cross = torch.zeros(F + 1, F + 1, dtype=torch.float64), torch.zeros(F + 1, H, dtype=torch.float64)
+        gram, cross, n = torch.zeros(F, F, dtype=torch.float64), torch.zeros(F, H, dtype=torch.float64), 0
         for batch in train.pieces(PIECE):
             if clock.stopped():
                 return
             x, base = self.view(batch)
             y = torch.stack([batch[part.key] for part in self.head.parts], 1) - base  # (B, C, H)
-            x = nn.functional.pad(x, (0, 1), value=1.0).flatten(0, 1)  # (B * C, F + 1)
-            y = y.flatten(0, 1)
+            x, y = x.flatten(0, 1), y.flatten(0, 1)  # (B * C, F), (B * C, H)
             whole = ~y.isnan().any(1)
             if not whole.all():
                 x, y = x[whole], y[whole]
-            x = x.double()
+            x, n = x.double(), n + len(x)
             gram += x.T @ x
             cross += x.T @ y.double()
-        if not gram[-1, -1]:  # the sum of the ones
+        if not n:
             raise UserError("each training window has a gap in its answers, so that there is no exact solution: --set model.fit=steps, or "
                             "a smaller task.horizon.")  # fmt: skip
-        gram.diagonal()[:-1] += self.config.ridge
-        if not self.intercept:
-            gram[-1], gram[:, -1], cross[-1] = 0, 0, 0
-            gram[-1, -1] = 1
-        weight = torch.linalg.solve(gram, cross)  # (F + 1, H)
+        gram.diagonal().add_(self.config.ridge)
         with torch.no_grad():
-            self.linear.weight.copy_(weight[:-1].T)
-            self.linear.bias.copy_(weight[-1])
+            self.linear.weight.copy_(torch.linalg.solve(gram, cross).T)
 
     def forward(self, batch: Batch) -> Tensor:
         x, base = self.view(batch)

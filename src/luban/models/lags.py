@@ -27,8 +27,7 @@ else:
     lgb = Later("lightgbm")
 
 ROWS, STEPS = 100_000, 8
-"""Rows that are learned from at most, and how many steps of a window where its windows have more rows than that: windows overlap.
-ETTh1, 96 steps: .365, with 300,000 rows .366, with 24 steps of a third of the windows .367."""
+"""Rows that are learned from at most, and how many steps of a window where its windows have more rows than that: windows overlap."""
 RECENT = 24
 """Last values that are features, at most."""
 SEASONS = (1, 2, 3, 7)
@@ -47,7 +46,7 @@ class Lags(Model):
         rounds: int = 500
         """Most trees; early stopping ends before."""
         learning_rate: float = 0.1
-        """Smaller is slower, and no better where validation stops it."""
+        """Smaller is slower."""
         patience: int = 25
         """Rounds without improvement on the validation part before it stops."""
 

@@ -1,7 +1,7 @@
 """PatchTST (Nie et al. 2023, arXiv 2211.14730): each series by itself, cut into patches, read by a Transformer, mapped to the horizon.
 
 A window is taken by its own mean and spread and given them back at the end (RevIN, Kim et al. 2022). The blocks are those of the paper,
-batch norms behind each sum; two things are left out, for they cost time and bought nothing: the scores of the layer before added to
+batch norms behind each sum; two things are left out, for they cost time: the scores of the layer before added to
 attention's, and a mask of dropout for each patch, where one for all patches of a window does (Gal and Ghahramani 2016, arXiv 1512.05287).
 Letters: B windows, C series, L look-back, H horizon, S = B * C, N patches, P steps of each, D width, h heads.
 """
