@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from luban.core.batch import Batch, padded
 from luban.core.contract import Head, Model, Schema
 from luban.core.errors import UserError
-from luban.layers.columns import Beside
-from luban.layers.curves import the_curves
+from luban.layers.columns import Beside, apart
 from luban.layers.heads import output_layer
 from luban.layers.rules import within
 from luban.layers.sequences import pooled
@@ -51,7 +50,7 @@ class Conv1d(Model):
 
     def __init__(self, config: Any, schema: Schema, head: Head):
         super().__init__(config, schema, head)
-        curves, others = the_curves(schema)
+        curves, others = apart(schema, "curve")
         self.trunks = nn.ModuleDict({key: Trunk(each.size, config) for key, each in curves.items()})
         self.hush = nn.Dropout(config.dropout)
         self.beside = Beside(others, "", config.filters[-1] * len(curves))
