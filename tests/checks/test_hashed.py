@@ -18,3 +18,12 @@ def test_the_same_by_any_number_at_a_time(monkeypatch):
             assert (hashed.cell_codes(column, 1, np.arange(n)[::-1].copy()) == all_[::-1]).all()
         monkeypatch.undo()
     assert len(np.unique(hashed.cell_codes(ragged, 1))) > 10
+
+
+def test_a_curve_is_known_by_its_steps_in_their_order_and_channels():
+    rows = [[[1.5, 2], [-1, 3]], [[-1, 3], [1.5, 2]], [[2, 1.5], [3, -1]], [[1.5, 2], [-1, 3]], [[1.5, 2]], []]
+    values = torch.tensor([step for row in rows for step in row])
+    offsets = torch.tensor([0, *map(len, rows)]).cumsum(0)
+    codes = hashed.cell_codes(Ragged(values, offsets), 0)
+    assert codes[0] == codes[3] and len(set(codes.tolist())) == 5
+    assert hashed.cell_codes(Ragged(-values * 0, offsets), 0).tolist() == hashed.cell_codes(Ragged(values * 0, offsets), 0).tolist()  # -0 is 0

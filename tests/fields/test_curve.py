@@ -57,12 +57,13 @@ def test_one_step_and_a_constant():
     assert fitted("[0.1, 0.1]", "[0.1]").std == (1.0,)
 
 
-@pytest.mark.parametrize("cell", ["abc", "[1, [2]]", "{}", "1,5 2,5", '["a"]', "[[1, 2], [3]]", "[[[1]]]", "[" * 5000])
+@pytest.mark.parametrize("cell", ["abc", "[1, [2]]", "{}", "1,5 2,5", '["a"]', "[[1, 2], [3]]", "[[[1]]]", "[" * 5000, "[1, 2", "1, 2]"])
 def test_what_is_no_curve_is_refused_with_its_row(cell):
     field = fitted("[1, 2]", "[3]")
     with pytest.raises(BadCells, match=r"'心电' should hold a list of numbers in each cell, but row 2 has '.*, and 1 more") as error:
         field.encode(pl.Series(["[1]", cell, cell]))
     assert error.value.rows == [1, 2]
+    assert not fitted("[1, 2]", cell).has_missing  # it is not empty
 
 
 def test_another_number_of_channels_is_refused():

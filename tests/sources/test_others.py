@@ -316,3 +316,11 @@ def test_pandas():
 
 def test_reading_does_not_import_pandas():
     assert "import pandas" not in Path(frames.__file__).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("kind", [list, tuple, np.array])
+def test_lists_from_python_keep_their_fractions(kind):
+    """polars would make whole numbers of all of them where the first is whole."""
+    table = reading.read({"a": [kind([1, 2]), kind([2.5]), None]})
+    assert [cell and json.loads(cell) for cell in table["a"]] == [[1, 2], [2.5], None]
+    assert reading.read([{"a": kind([1])}, {"a": kind([2.5])}])["a"].to_list() == ["[1]", "[2.5]"]

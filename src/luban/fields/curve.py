@@ -77,8 +77,11 @@ class Curve(Field):
         total, known = 0, np.zeros(C)
         mean, squares = np.zeros(C), np.zeros(C)
         for column in chunks:
-            before = len(lengths)
-            for x in (x for _, x in _cells(column) if x is not None and len(x) == C):
+            filled = 0
+            for _, x in _cells(column):
+                filled += 1
+                if x is None or len(x) != C:
+                    continue
                 lengths.append(x.shape[1])
                 there = ~np.isnan(x)
                 n = there.sum(1)
@@ -88,7 +91,7 @@ class Curve(Field):
                 gap = np.where(n, own - mean, 0)
                 mean = mean + gap * n / np.maximum(known, 1)
                 squares += np.square(np.where(there, x - own[:, None], 0)).sum(1) + gap**2 * n * (known - n) / np.maximum(known, 1)
-            self.has_missing = self.has_missing or len(lengths) - before < len(column)
+            self.has_missing = self.has_missing or filled < len(column)
         spread = np.sqrt(squares / np.maximum(known, 1))
         # of a constant, rounding may leave a spread of some last bits
         self.mean, self.std = tuple(mean.tolist()), tuple(np.where(spread > 1e-14 * np.abs(mean), spread, 1.0).tolist())
@@ -187,7 +190,10 @@ def _read(cell: str) -> np.ndarray | None:
     try:
         found = json.loads(cell)
     except (ValueError, RecursionError):
-        inner = cell.strip().removeprefix("[").removesuffix("]")
+        inner = cell.strip()
+        if inner.startswith("[") != inner.endswith("]"):  # cut off
+            return None
+        inner = inner.removeprefix("[").removesuffix("]")
         mark = next((mark for mark in ";,\t" if mark in inner), None)
         found = [each.strip().replace(",", ".") for each in inner.split(mark)]  # behind a semicolon a comma is the decimal mark
         found = [None if each.lower() in GAPS else each for each in found]

@@ -65,6 +65,12 @@ def of_kind(schema: Schema, kind: str) -> dict[str, Field]:
     return {key: field for key, field in schema.inputs.items() if field.kind == kind}
 
 
+def apart(schema: Schema, kind: str) -> tuple[dict[str, Field], Schema]:
+    """(the inputs of a kind, all others)."""
+    mine = of_kind(schema, kind)
+    return mine, Schema({key: field for key, field in schema.inputs.items() if key not in mine}, {})
+
+
 # ---------------------------------------------------------------- modules
 
 

@@ -81,13 +81,15 @@ def _left_out(K: Tensor, y: Tensor, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _stretch(scores: Tensor, y: Tensor, w: Tensor, part: Part) -> Tensor:
-    """The factor that makes log odds of scores (n, size) of rows left out; a size-th of a wrong answer is imagined beside them, so that it
-    is finite where all are right."""
+    """The factor that makes log odds of the scores of rows left out (n, size): one for all classes, or one a label (size,). Each row is a
+    little in doubt, so that it is finite where all are right."""
     doubt = 1 / (len(y) + 2)
-    z = scores.unsqueeze(0) * STRETCHES.reshape(-1, 1, 1)  # (S, n, size)
     true = (y + 1) / 2 * (1 - 2 * doubt) + doubt
-    if part.kind == "classes":
-        losses = -((true / true.sum(1, keepdim=True)) * z.log_softmax(2)).sum(2) @ w  # (S,)
-        return STRETCHES[losses.argmin()]
-    losses = (F.binary_cross_entropy_with_logits(z, true.expand_as(z), reduction="none") * w.reshape(1, -1, 1)).sum(1)
-    return STRETCHES[losses.argmin(0)]
+    losses = []
+    for stretch in STRETCHES:
+        z = scores * stretch
+        if part.kind == "classes":
+            losses.append(-((true / true.sum(1, keepdim=True)) * z.log_softmax(1)).sum(1) @ w)
+        else:
+            losses.append((F.binary_cross_entropy_with_logits(z, true, reduction="none") * w.unsqueeze(1)).sum(0))
+    return STRETCHES[torch.stack(losses).argmin(0)]

@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from luban.core.batch import Batch, padded
 from luban.core.contract import Head, Model, Schema
 from luban.core.errors import UserError
-from luban.layers.columns import Beside
-from luban.layers.curves import the_curves
+from luban.layers.columns import Beside, apart
 from luban.layers.heads import output_layer
 from luban.layers.rules import within
 from luban.layers.sequences import pooled
@@ -51,7 +50,7 @@ class Conv1d(Model):
 
     def __init__(self, config: Any, schema: Schema, head: Head):
         super().__init__(config, schema, head)
-        curves, others = the_curves(schema)
+        curves, others = apart(schema, "curve")
         self.trunks = nn.ModuleDict({key: Trunk(each.size, config) for key, each in curves.items()})
         self.hush = nn.Dropout(config.dropout)
         self.beside = Beside(others, "", config.filters[-1] * len(curves))
@@ -69,8 +68,10 @@ class Conv1d(Model):
         planned = replace(config, filters=config.filters or SIZES[size][: len(config.widths)])
         batch_size = 16 if n_rows < 1_000 else 32
         train = {"batch_size": batch_size, "epochs": max(20, STEPS * batch_size // n_rows), "lr": 2e-3, "optimizer": "adamw",
-                 "weight_decay": 1e-2, "schedule": "cosine", "warmup": 0.05, "clip": 1.0, "ema": 0.0, "patience": 0}  # fmt: skip
-        return planned, train, {"model.filters": f"by size {size}", "train.epochs": f"{STEPS:,} steps at least"}
+                 "weight_decay": 1e-2, "schedule": "cosine", "warmup": 0.05, "clip": 1.0, "ema": 0.0, "patience": 0,
+                 "eval_every": max(STEPS // 20, n_rows // batch_size)}  # fmt: skip
+        why = {"train.epochs": f"{STEPS:,} steps at least", "train.eval_every": "an epoch of few rows is over in three steps"}
+        return planned, train, {"model.filters": f"by size {size}", **why}
 
     def features(self, batch: Batch) -> Tensor:
         found = [trunk(*padded(batch[key])) for key, trunk in self.trunks.items()]

@@ -20,8 +20,8 @@ class Lstm(SequenceModel):
     @classmethod
     def suits(cls, schema: Schema, head: Head, n_rows: int) -> float:
         """Of those trained from scratch the best on some thousand rows: SST-2 .823, textcnn .774, fasttext .797, transformer .804. Not of
-        few curves: GunPoint .69, where rocket makes 1."""
-        return 0.3 if series_asked(head) else 0.0 if of_kind(schema, "curve") else 0.75
+        few curves: GunPoint .69, where rocket makes 1; nor of windows, where a linear map is as good in a hundredth of the time."""
+        return 0.0 if series_asked(head) or of_kind(schema, "curve") else 0.75
 
     @classmethod
     def plan(cls, config: Any, schema: Schema, head: Head, n_rows: int, size: str) -> tuple[Any, dict[str, Any], dict[str, str]]:

@@ -23,8 +23,7 @@ from luban.core.batch import Batch, Examples, padded, piece_of, size_of
 from luban.core.contract import Clock, Field, Head, Model, Schema
 from luban.core.notes import say
 from luban.layers import ridge
-from luban.layers.columns import Flat
-from luban.layers.curves import the_curves
+from luban.layers.columns import Flat, apart
 from luban.layers.heads import truth
 from luban.layers.rules import within
 
@@ -33,7 +32,7 @@ KERNELS = list(itertools.combinations(range(WIDTH), 3))
 DILATIONS = 32
 """Of a kernel, at most; the paper's."""
 MOST = 4_000
-"""Rows that the ridge is solved from, at most: it takes some tens of seconds of so many, and eight times as long of twice as many."""
+"""Rows that the ridge is solved from, at most: it takes a quarter of a minute of so many, and eight times as long of twice as many."""
 AT_ONCE, NUMBERS = 20_000, 1 << 20
 """Steps of all rows of a piece, and numbers that are made of them at a time: they stay in the processor's cache."""
 
@@ -60,7 +59,7 @@ class Rocket(Model):
 
     def __init__(self, config: Any, schema: Schema, head: Head):
         super().__init__(config, schema, head)
-        curves, others = the_curves(schema)
+        curves, others = apart(schema, "curve")
         self.kernels = nn.ModuleDict({key: Kernels(each, config.features) for key, each in curves.items()})
         self.others = Flat(others, embed=False) if others.inputs else None
         own, beside = config.features // len(KERNELS) * len(KERNELS) * len(curves), self.others.size if others.inputs else 0
