@@ -36,7 +36,7 @@ def _between(column: Encoded, start: int, stop: int) -> Encoded:
 
 def _codes(column: Tensor | Ragged, salt: np.uint64) -> np.ndarray:
     if isinstance(column, Ragged):  # the sum over a row's tokens, by differences of a running sum that may wrap around
-        x = column.values.numpy().reshape(len(column.values), -1)
+        x = column.values.flatten(1).numpy() if column.values.dim() > 1 else column.values.unsqueeze(1).numpy()
         if column.values.is_floating_point():  # steps, whose order counts
             place = torch.arange(len(x)) - column.offsets[:-1].repeat_interleave(column.lengths)
             x = finalise((x + np.float32(0)).view(np.uint32) + place.numpy().astype(np.uint64)[:, None] * np.uint64(2**32))
