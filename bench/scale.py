@@ -30,13 +30,20 @@ from luban import reading
 DATA = results.HERE / ".data"
 STEPS = 3000
 PREPARE = """
-import sys, time
+import os, sys, time
 from luban.planning import from_words
-from luban.stages.prepare import prepare
+from luban.stages import prepare as stage
 config = from_words({"data": sys.argv[1], "target": [sys.argv[2]], "set": [f"data.on_disk={sys.argv[3]}"]})
-began = time.perf_counter()
-prepare(sys.argv[1], config)
-print("seconds", time.perf_counter() - began)
+def clocked(act, name):
+    def run(*args):
+        began, before = time.perf_counter(), sum(os.times()[:2])
+        made = act(*args)
+        print(f"{name}seconds", time.perf_counter() - began)
+        print(f"{name}core_seconds", sum(os.times()[:2]) - before)
+        return made
+    return run
+stage.encode = clocked(stage.encode, "encode_")
+clocked(stage.prepare, "")(sys.argv[1], config)
 """
 POLARS = """
 import sys, time
@@ -76,7 +83,7 @@ def make(rows: int, suffix: str) -> Path:
 
 
 def measured(words: list[str], home: str) -> dict[str, float]:
-    """{seconds (as the command itself says, else of the process), wall, anonymous (MB at most)}"""
+    """{seconds (as the command itself says, else of the process), what else it says, wall, anonymous (MB at most)}"""
     began = time.perf_counter()
     with tempfile.TemporaryFile("w+") as out:
         process = subprocess.Popen(words, env={**os.environ, "LUBAN_HOME": home}, stdout=out, stderr=subprocess.STDOUT)
@@ -91,8 +98,8 @@ def measured(words: list[str], home: str) -> dict[str, float]:
         said = out.read()
     if process.returncode:
         sys.exit(f"{' '.join(words)} ended with {process.returncode}:\n{said[-3000:]}")
-    own = re.search(r"^seconds ([\d.]+)$", said, re.M)
-    return {"seconds": float(own[1]) if own else wall, "wall": wall, "anonymous": most / 1024}
+    own = {name: float(value) for name, value in re.findall(r"^(\w*seconds) ([\d.]+)$", said, re.M)}
+    return {"seconds": wall, **own, "wall": wall, "anonymous": most / 1024}
 
 
 def luban(*words: str) -> list[str]:
