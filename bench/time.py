@@ -268,8 +268,8 @@ def many(rounds: int, quick: bool) -> list[str]:
         "## Time: many series",
         "",
         f"""{n:,} daily series of {POINTS} points ({path.stat().st_size / 1e6:,.0f} MB of CSV; trend, week and noise), horizon 24:
-`luban train --task forecast --model nlinear --set task.horizon=24 --baselines naive,seasonal` and `luban predict`, whole commands. Memory is RssAnon at
-its highest.
+`luban train --task forecast --model nlinear --set task.horizon=24 --baselines naive,seasonal` and `luban predict`, whole commands. Memory
+is RssAnon at its highest.
 """,
         "| | seconds | anonymous MB |",
         "|---|---|---|",
