@@ -8,11 +8,13 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import mean, median, stdev
 
+import results
 import yaml
 from results import HERE
 
@@ -66,7 +68,8 @@ def venv_of(peer: str, needs: list[str]) -> Path:
 
 
 def trained(out: Path, began: float, ended: float, per_epoch: int) -> dict:
-    """What the run folder of `luban train` says. total_seconds: from the command to the last epoch's end; command_seconds: to its own."""
+    """What the run folder of `luban train` says. total_seconds: from the command to the last epoch's end; command_seconds: to its own;
+    train_seconds: training and its validations."""
     lines = [{"step": 0, "seconds": 0.0}, *map(json.loads, (out / "metrics.jsonl").read_text().splitlines())]
     report, settings = json.loads((out / "report.json").read_text()), yaml.safe_load((out / "config.yaml").read_text())
     epoch_seconds = []
@@ -77,6 +80,7 @@ def trained(out: Path, began: float, ended: float, per_epoch: int) -> dict:
     return {
         "epoch_seconds": epoch_seconds,
         "total_seconds": (out / "metrics.jsonl").stat().st_mtime - began,  # its last line is written as the last epoch ends
+        "train_seconds": (out / "metrics.jsonl").stat().st_mtime - (out / "asked.json").stat().st_mtime,  # written before training
         "command_seconds": ended - began,
         "valid": [line[report["metric"]] for line in lines[1:]],
         "test": report["metrics"][report["metric"]],
@@ -124,3 +128,93 @@ def best(runs: Runs, peer: str, measure: Callable[[dict], float]) -> list[dict]:
 
 def spread(values: list[float]) -> str:
     return f"{mean(values):.4f}" + (f" ± {stdev(values) / len(values) ** 0.5:.4f}" if len(values) > 1 else "")
+
+
+# ---------------------------------------------------------------- one run, and its table
+
+
+def luban(words: Sequence[str], settings: Sequence[str], seed: int, scratch: Path, env: dict[str, str]) -> tuple[Path, float, float]:
+    """`luban train`: (its run folder, when it was started, when it ended)"""
+    out = scratch / "run"
+    command = [sys.executable, "-m", "luban", "train", *words, "--baselines", "none", "--seed", str(seed), "--out", str(out), "--json"]
+    _, began, ended = spawn([*command, *(word for setting in settings for word in ("--set", setting))], env)
+    return out, began, ended
+
+
+def peer_run(python: Path, script: str, words: Sequence[object], env: dict[str, str]) -> dict:
+    facts, began, ended = spawn([str(python), str(HERE / "peers" / f"{script}.py"), *map(str, words)], env)
+    return {**facts, "command_seconds": ended - began}
+
+
+def kept(what: str, file: str, act: Callable[[str, str, int, Path, dict[str, str]], dict]) -> Callable[[str, str, int], dict]:
+    """A run as `race` wants it, with a scratch folder of its own; its line is kept in this file of .data. The data are $LUBAN_DATA's."""
+    source = Path(os.environ.get("LUBAN_DATA", "")).resolve()
+
+    def run(peer: str, variant: str, seed: int) -> dict:
+        with tempfile.TemporaryDirectory() as scratch:
+            facts = act(peer, variant, seed, Path(scratch), environment(source, peer, Path(scratch)))
+        line = {"what": what, "peer": peer, "variant": variant, "seed": seed, **facts}
+        with open(DATA / file, "a", encoding="utf-8") as lines:
+            lines.write(json.dumps(line) + "\n")
+        said = ", ".join(f"{key} {line[key]:.4g}" for key in ("train_seconds", "command_seconds", "test") if key in line)
+        print(f"{what} seed {seed} {peer:<9} {variant:<24} {said}", flush=True)
+        return line
+
+    return run
+
+
+Measure = Callable[[dict], float]
+
+
+def table(title: str, runs: Runs, seconds: dict[str, Measure], facts: dict[str, Callable[[list[dict]], str]]) -> list[str]:
+    """A line for each entrant: its seconds, how many times as long as luban's first variant it takes, and its facts."""
+    ours = next(lines for (peer, _), lines in runs.items() if peer == "luban")
+    head = [title, *(each for name in seconds for each in (name, "times luban's (95 %)")), *facts]
+    text = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    for (peer, variant), lines in runs.items():
+        cells = [f"{peer}, {variant}"]
+        for measure in seconds.values():
+            ratios = [measure(theirs) / measure(own) for theirs, own in zip(lines, ours, strict=True)]
+            cells += [f"{median(map(measure, lines)):.2f}", "" if lines is ours else "{:.2f} ({:.2f}-{:.2f})".format(*interval(ratios))]
+        text.append(f"| {' | '.join([*cells, *(fact(lines) for fact in facts.values())])} |")
+    return text
+
+
+def gates(runs: Runs, measure: Measure, wanted: dict[str, float]) -> str:
+    """Each peer's fastest variant beside luban's first, by the median of the rounds' own ratios; and the accuracy, without which speed is
+    nothing."""
+    (own, ours), *_ = ((entrant, lines) for entrant, lines in runs.items() if entrant[0] == "luban")
+    said = []
+    for peer, least in wanted.items():
+        if not any(entrant[0] == peer for entrant in runs):
+            said.append(f"{peer} did not run")
+            continue
+        lines = best(runs, peer, measure)
+        ratio = median(measure(a) / measure(b) for a, b in zip(lines, ours, strict=True))
+        gap = mean(a["test"] - b["test"] for a, b in zip(lines, ours, strict=True))
+        said.append(f"{peer} {ratio:.2f} of {least:g} {'reached' if ratio >= least else '**missed**'} (test {gap:+.4f} beside luban's)")
+    return f"Wanted, of each peer's fastest variant, beside luban ({own[1]}): {'; '.join(said)}."
+
+
+def test_of(lines: list[dict]) -> str:
+    return spread([line["test"] for line in lines])
+
+
+def threads_of(lines: list[dict]) -> str:
+    return str(lines[0]["threads"])
+
+
+def command_of(line: dict) -> float:
+    return line["command_seconds"]
+
+
+def trained_in(line: dict) -> float:
+    return line["train_seconds"]
+
+
+def about(by: str, rounds: int, needs: dict[str, list[str]], runs: Runs) -> list[str]:
+    """needs: of each peer."""
+    left = [peer for peer in needs if not any(entrant[0] == peer for entrant in runs)]
+    said = ", ".join(f"{peer}: {' '.join(each)}" for peer, each in needs.items()) + "."
+    said += f" Seeds 1 to {rounds}, one a round." + (f" Did not run: {', '.join(left)}." if left else "")
+    return results.about(by, f" {said}")

@@ -18,7 +18,6 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -27,8 +26,25 @@ import polars as pl
 import processes
 import results
 import torch
-from processes import DATA, Entrant, Failed, Runs, environment, interval, spawn, spread, steady_of, trained, venv_of
-from results import HERE, LOAD, RESULTS
+from processes import (
+    DATA,
+    Entrant,
+    Failed,
+    about,
+    command_of,
+    gates,
+    kept,
+    luban,
+    peer_run,
+    steady_of,
+    table,
+    test_of,
+    threads_of,
+    trained,
+    trained_in,
+    venv_of,
+)
+from results import LOAD, RESULTS
 from scale import PREPARE, measured
 
 from luban import bundle, reading
@@ -95,86 +111,12 @@ def steps_of(prepared: Prepared, batch: int) -> int:
     return steps_per_epoch(len(prepared.examples[TRAIN]), TrainConfig(batch_size=batch))
 
 
-# ---------------------------------------------------------------- one run, and its table
+def needs_of(*peers: str) -> dict[str, list[str]]:
+    return {peer: NEEDS[peer] for peer in peers}
 
 
-def luban(words: Sequence[str], settings: Sequence[str], seed: int, scratch: Path, env: dict[str, str]) -> tuple[Path, float, float]:
-    """`luban train`: (its run folder, when it was started, when it ended)"""
-    out = scratch / "run"
-    command = [sys.executable, "-m", "luban", "train", *words, "--baselines", "none", "--seed", str(seed), "--out", str(out), "--json"]
-    _, began, ended = spawn([*command, *(word for setting in settings for word in ("--set", setting))], env)
-    return out, began, ended
-
-
-def peer_run(peer: str, script: str, words: Sequence[object], env: dict[str, str]) -> dict:
-    python = str(venv_of(peer, NEEDS[peer]))
-    facts, began, ended = spawn([python, str(HERE / "peers" / f"{script}.py"), *map(str, words)], env)
-    return {**facts, "command_seconds": ended - began}
-
-
-def kept(what: str, act: Callable[[str, str, int, Path, dict[str, str]], dict]) -> Callable[[str, str, int], dict]:
-    """A run as `processes.race` wants it, with a scratch folder of its own; its line is kept."""
-
-    def run(peer: str, variant: str, seed: int) -> dict:
-        with tempfile.TemporaryDirectory() as scratch:
-            facts = act(peer, variant, seed, Path(scratch), environment(SOURCE.resolve(), peer, Path(scratch)))
-        line = {"what": what, "peer": peer, "variant": variant, "seed": seed, **facts}
-        with open(DATA / "text.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-        said = ", ".join(f"{key} {line[key]:.4g}" for key in ("train_seconds", "command_seconds", "test") if key in line)
-        print(f"{what} seed {seed} {peer:<9} {variant:<24} {said}", flush=True)
-        return line
-
-    return run
-
-
-Measure = Callable[[dict], float]
-
-
-def table(title: str, runs: Runs, seconds: dict[str, Measure], facts: dict[str, Callable[[list[dict]], str]]) -> list[str]:
-    """A line for each entrant: its seconds, how many times as long as luban's first variant it takes, and its facts."""
-    ours = next(lines for (peer, _), lines in runs.items() if peer == "luban")
-    head = [title, *(each for name in seconds for each in (name, "times luban's (95 %)")), *facts]
-    text = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
-    for (peer, variant), lines in runs.items():
-        cells = [f"{peer}, {variant}"]
-        for measure in seconds.values():
-            ratios = [measure(theirs) / measure(own) for theirs, own in zip(lines, ours, strict=True)]
-            cells += [f"{median(map(measure, lines)):.2f}", "" if lines is ours else "{:.2f} ({:.2f}-{:.2f})".format(*interval(ratios))]
-        text.append(f"| {' | '.join([*cells, *(fact(lines) for fact in facts.values())])} |")
-    return text
-
-
-def gates(runs: Runs, measure: Measure, wanted: dict[str, float]) -> str:
-    """Each peer's fastest variant beside luban's first, by the median of the rounds' own ratios; and the accuracy, without which speed is
-    nothing."""
-    (own, ours), *_ = ((entrant, lines) for entrant, lines in runs.items() if entrant[0] == "luban")
-    said = []
-    for peer, least in wanted.items():
-        if not any(entrant[0] == peer for entrant in runs):
-            said.append(f"{peer} did not run")
-            continue
-        lines = processes.best(runs, peer, measure)
-        ratio = median(measure(a) / measure(b) for a, b in zip(lines, ours, strict=True))
-        gap = float(np.mean([a["test"] - b["test"] for a, b in zip(lines, ours, strict=True)]))
-        said.append(f"{peer} {ratio:.2f} of {least:g} {'reached' if ratio >= least else '**missed**'} (test {gap:+.4f} beside luban's)")
-    return f"Wanted, of each peer's fastest variant, beside luban ({own[1]}): {'; '.join(said)}."
-
-
-def test_of(lines: list[dict]) -> str:
-    return spread([line["test"] for line in lines])
-
-
-def threads_of(lines: list[dict]) -> str:
-    return str(lines[0]["threads"])
-
-
-def command_of(line: dict) -> float:
-    return line["command_seconds"]
-
-
-def trained_in(line: dict) -> float:
-    return line["train_seconds"]
+def python_of(peer: str) -> Path:
+    return venv_of(peer, NEEDS[peer])
 
 
 # ---------------------------------------------------------------- hotel: an LSTM
@@ -215,9 +157,9 @@ def hotel(rounds: int, quick: bool) -> list[str]:
             more = [*LSTM[peer, variant], f"train.epochs={epochs}", f"train.eval_every={per_epoch}", "train.patience=0"]
             return trained(*luban([*words, "--model", "lstm"], more, seed, scratch, env), per_epoch)
         asked = [folder_of("hotel", size), "--epochs", epochs, "--seed", seed, *LSTM[peer, variant]]
-        return peer_run(peer, "torch_lstm" if peer == "torch" else "keras_lstm", asked, env)
+        return peer_run(python_of(peer), "torch_lstm" if peer == "torch" else "keras_lstm", asked, env)
 
-    runs = processes.race(LSTM, kept("hotel", act), rounds)
+    runs = processes.race(LSTM, kept("hotel", "text.jsonl", act), rounds)
     last = next(reversed(sizes.values()))[0]
     seconds = {
         "seconds an epoch": steady_of,
@@ -239,7 +181,7 @@ cosine from 2e-3; its batch is 32, too. An epoch is the median of all but the fi
         *table("hotel-reviews", runs, seconds, facts),
         "",
         gates(runs, steady_of, {"keras-tf": 2.0, "keras-jax": 1.2, "torch": 1.0}),
-        *about("hotel", rounds, ["keras-tf", "keras-jax", "torch"], runs),
+        *about("text.py", rounds, needs_of("keras-tf", "keras-jax", "torch"), runs),
     ]
 
 
@@ -290,14 +232,14 @@ dropout .3. Words are those of the training rows, times the epochs, by the secon
                 return {**found, "train_seconds": sum(found["epoch_seconds"])}  # all steps are one stretch here
             given = [word for key, value in BAG.items() for word in (f"--{key}", value)]
             asked = [folder_of(f"fasttext-{name}", size), "--epochs", epochs, "--seed", seed, *given, *BAGS[peer, variant]]
-            return peer_run(peer, "fasttext_fit", asked, env)
+            return peer_run(python_of(peer), "fasttext_fit", asked, env)
 
-        runs = processes.race(BAGS, kept(f"fasttext {name}", act), rounds)
+        runs = processes.race(BAGS, kept(f"fasttext {name}", "text.jsonl", act), rounds)
         words = BAG_EPOCHS * next(reversed(counts.values()))
         seconds = {"seconds of training": trained_in, "of the whole command": command_of}
         facts = {"words a second": lambda lines, words=words: f"{words / median(map(trained_in, lines)):,.0f}", "test accuracy": test_of}
         text += [*table(name, runs, seconds, {**facts, "threads": threads_of}), ""]
-    return [*text, *about("fasttext", rounds, ["fasttext"], runs)]
+    return [*text, *about("text.py", rounds, needs_of("fasttext"), runs)]
 
 
 # ---------------------------------------------------------------- vectors: word2vec
@@ -365,12 +307,12 @@ def vectors(rounds: int, quick: bool) -> list[str]:
                 facts[passes] = {"command_seconds": ended - began, "test": report["metrics"]["pair_loss"]}
             else:
                 file = scratch / f"{passes}.npz"
-                facts[passes] = peer_run(peer, "gensim_fit", [folder_of("vectors", size), passes, seed, workers, file], env)
+                facts[passes] = peer_run(python_of(peer), "gensim_fit", [folder_of("vectors", size), passes, seed, workers, file], env)
                 facts[passes]["test"] = judged(made[size], file)
         passed = facts[max(facts)]["command_seconds"] - facts[1]["command_seconds"]
         return {**facts[max(facts)], "train_seconds": passed * PASSES / (PASSES - 1), "threads": workers}
 
-    runs = processes.race(VECTORS, kept("vectors", act), rounds)
+    runs = processes.race(VECTORS, kept("vectors", "text.jsonl", act), rounds)
     prepared = next(reversed(made.values()))
     words = PASSES * int((prepared.store.columns["c0"][prepared.store.of(TRAIN)].values > 0).sum())
     return [
@@ -386,7 +328,7 @@ pair_loss: nats of a true neighbour and five drawn ones on rows that nobody trai
             "of the whole command": lambda lines: f"{words / median(map(command_of, lines)):,.0f}",
             "pair_loss": test_of,
         }),
-        *about("vectors", rounds, ["gensim"], runs),
+        *about("text.py", rounds, needs_of("gensim"), runs),
     ]  # fmt: skip
 
 
@@ -413,14 +355,14 @@ def minilm(rounds: int, quick: bool, path: str) -> list[str]:
     def act(peer: str, variant: str, seed: int, scratch: Path, env: dict[str, str]) -> dict:
         size = sizes_of(quick)[-1] if seed else "few"
         if peer == "trainer":
-            return peer_run(peer, "trainer_fit", [folder_of("minilm", size), path, seed, *TUNED[peer, variant]], env)
+            return peer_run(python_of(peer), "trainer_fit", [folder_of("minilm", size), path, seed, *TUNED[peer, variant]], env)
         prepared, words = sizes[size]
         steps = steps_of(prepared, 32)
         more = [*TUNED[peer, variant], "train.epochs=1", "train.batch_size=32", f"train.eval_every={steps}"]
         found = trained(*luban([*words, "--model", f"hf:{path}"], more, seed, scratch, env), steps)
         return {**found, "train_seconds": found["epoch_seconds"][0]}
 
-    runs = processes.race(TUNED, kept("minilm", act), rounds)
+    runs = processes.race(TUNED, kept("minilm", "text.jsonl", act), rounds)
     rows = len(next(reversed(sizes.values()))[0].examples[TRAIN])
     facts = {"sentences a second": lambda lines: f"{rows / median(map(trained_in, lines)):,.0f}", "test accuracy": test_of}
     return [
@@ -434,7 +376,7 @@ and first solves its output on frozen features, which is in its whole command.
         *table("sst2", runs, {"seconds of training": trained_in, "of the whole command": command_of}, {**facts, "threads": threads_of}),
         "",
         gates(runs, trained_in, {"trainer": 1.3}),
-        *about("minilm", rounds, ["trainer"], runs),
+        *about("text.py", rounds, needs_of("trainer"), runs),
     ]
 
 
@@ -503,13 +445,6 @@ RssAnon at its highest.
 
 
 # ---------------------------------------------------------------- RESULTS.md
-
-
-def about(name: str, rounds: int, peers: Sequence[str], runs: Runs) -> list[str]:
-    left = [peer for peer in peers if not any(entrant[0] == peer for entrant in runs)]
-    said = ", ".join(f"{peer}: {' '.join(NEEDS[peer])}" for peer in peers) + "."
-    said += f" Seeds 1 to {rounds}, one a round." + (f" Did not run: {', '.join(left)}." if left else "")
-    return results.about("text.py", f" {said}")
 
 
 def main() -> None:
