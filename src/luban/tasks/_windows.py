@@ -59,7 +59,7 @@ def scale_of(x: Tensor) -> tuple[Tensor, Tensor]:
     mean = x.sum(1, keepdim=True) / n
     spread = ((x - mean).square() * known).sum(1, keepdim=True).div(n).sqrt()
     size = torch.where(mean.abs() > 0, mean.abs(), 1.0)
-    return mean.float(), torch.where(spread > 1e-6 * size, spread, size).float()
+    return mean.float(), torch.where(spread > 1e-9 * size, spread, size).float()
 
 
 def naive_errors(x: Tensor, first: Tensor, season: int) -> tuple[Tensor, Tensor]:
