@@ -12,6 +12,7 @@ from test_forecast_items import SMALL, days, shops
 
 import luban
 from luban.core.errors import UserError
+from luban.tasks._windows import scale_of
 
 
 def test_items_with_moments_of_their_own_are_items(caplog):
@@ -66,6 +67,11 @@ def test_what_is_known_ahead_and_not_given_is_told_with_its_item(tmp_path, caplo
     with pytest.raises(UserError, match=r"2 steps needs 'promo' .* of shop '店1' there are 1: .*'sold' left empty.*--horizon"):
         bundle.predict(pl.concat([table, *ahead], how="diagonal_relaxed"))
     caplog.clear()
+    alone = pl.concat(ahead[:1]).with_columns(sold=pl.lit(None))  # what is to come, and nothing else
+    assert bundle.predict(alone).equals(
+        bundle.predict(pl.concat([table, ahead[0]], how="diagonal_relaxed").filter(pl.col("shop") == "店0"))
+    )
+    assert any("go on where the run's own end: the 3 rows" in line for line in caplog.messages)
     empty = pl.concat([table, ahead[0].with_columns(promo=pl.lit(None))], how="diagonal_relaxed").filter(pl.col("shop") == "店0")
     bundle.predict(empty)
     assert "promo: 2 of 2 values behind the last of 'sold' are missing, and count as usual ones" in caplog.messages
@@ -99,3 +105,10 @@ def test_of_rows_that_no_user_gave_nothing_is_said(tmp_path, caplog):
     luban.train(shops(60), task="anomaly", model="naive", out=tmp_path / "run")
     luban.load(tmp_path / "run")
     assert not any("and not judged" in line for line in caplog.messages)
+
+
+def test_windows_are_scaled_alike_with_and_without_gaps():
+    x = torch.rand(4, 9, generator=torch.Generator().manual_seed(0)) * 100
+    gap = torch.cat([x, torch.full((4, 1), torch.nan)], 1)
+    for whole, other in zip(scale_of(x), scale_of(gap), strict=True):
+        assert torch.allclose(whole, other, rtol=1e-6)

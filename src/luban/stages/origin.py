@@ -32,7 +32,7 @@ def opened(config: Config) -> tuple[Bundle | None, Config]:
     if config.start is None:
         return None, config
     bundle = load(_finished(config.start))
-    if type(bundle.model).solves or bundle.model.joins:
+    if bundle.model.solves or bundle.model.joins:
         raise UserError(f"--from {config.start}: {bundle.info['model']['name']} is solved at once and has no steps to go on with. "
                         "Train anew on all rows.")  # fmt: skip
     if config.folds:

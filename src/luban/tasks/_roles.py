@@ -73,11 +73,9 @@ def ranks(column: pl.Series) -> np.ndarray:
     empty = cells.empty(column)
     if empty.any():
         raise UserError(f"the column {column.name!r} says of which item a row is, and is empty in {cells.row(empty.arg_true()[0])}.")
-    field: Any = FIELDS["item"]((column.name,))
-    _, first, of = np.unique(field.encode(column).numpy(), return_index=True, return_inverse=True)
-    place = np.empty(len(first), np.int64)
-    place[first.argsort(kind="stable")] = np.arange(len(first))
-    return place[of]
+    words = cells.words(column)
+    spelt = words.unique(maintain_order=True)
+    return words.replace_strict(spelt, np.arange(len(spelt)), return_dtype=pl.Int64).to_numpy()
 
 
 def sizes(table: Table, item: str | None) -> np.ndarray:

@@ -209,7 +209,8 @@ class OfSeries:
             short = (train < 2) | (train + held.sum(1) > sizes)
             if short.all():
                 raise UserError(f"no {self.config.item} has the {2 + int(held.sum(1).min()):,} rows that a horizon of {H:,} needs: two to "
-                                "train on, and some to hold back. Forecast fewer steps (task.horizon), or give longer series.")  # fmt: skip
+                                f"train on, and some to hold back. {'Forecast fewer steps (task.horizon), or give' if H > 1 else 'Give'} "
+                                "longer series.")  # fmt: skip
             if short.any():
                 say(f"{int(short.sum()):,} of {len(short):,} items are too short to be judged and are only trained on")
             held, train = np.where(short[:, None], 0, held), np.where(short, sizes, train)

@@ -231,18 +231,17 @@ class Forecast(OfSeries, Task):  # type: ignore[misc]
 
     def remember(self, store: Store, context: Batch) -> Store:
         """Where the new rows of an item go on exactly where the context ends, its rows stand before them, to be looked back on."""
-        if not self.config.time or not len(store.part):
+        if not self.config.time or not len(store.part) or not context or not len(context["c0"]):
             return store
-        past = Store(context, store.part.new_zeros(len(context["c0"])))
-        ends = {self._name(context, stop - 1): (start, stop) for start, stop in self._pieces(past)}
-        moment, key, order, known = self.fields[self._stamps], self._stamps, [], 0
+        past, key = Store(context, store.part.new_zeros(len(context["c0"]))), self._stamps
+        pieces, order, known = self._pieces(past), [], 0
+        follows = self.fields[key].after(context[key][torch.tensor([stop - 1 for _, stop in pieces])], 1)[:, 0].tolist()
+        ends = {(self._name(context, each[0]), follow): each for each, follow in zip(pieces, follows, strict=True)}
         for start, stop in self._pieces(store):
-            before_it = ends.get(self._name(store.columns, start))
-            if before_it and context[key][before_it[1] - 1 :][:1].numel():
-                follows = moment.after(context[key][before_it[1] - 1 : before_it[1]], 1)[0, 0]
-                if store.columns[key][start] == follows:
-                    order.append(torch.arange(*before_it))
-                    known += before_it[1] - before_it[0]
+            before_it = ends.get((self._name(store.columns, start), int(store.columns[key][start])))
+            if before_it:
+                order.append(torch.arange(*before_it))
+                known += before_it[1] - before_it[0]
             order.append(torch.arange(start, stop) + len(past.part))
         if not known:
             return store
@@ -265,9 +264,11 @@ class Forecast(OfSeries, Task):  # type: ignore[misc]
 
     def pose(self, encoded: Batch, context: Batch) -> Batch:
         """The window before the first row to be forecast, of each item: (B, L) each, filled as in `batch`; rows behind the last value say
-        what is known ahead: ahead (B, steps, F), NaN where they are no more."""
-        rows, L = encoded or context, self.config.look_back
-        store = Store(rows, torch.zeros(len(rows["c0"]), dtype=torch.uint8))
+        what is known ahead: ahead (B, steps, F), NaN where they are no more. Rows that go on where the context ends look back on it."""
+        L, of = self.config.look_back, encoded or context
+        store = Store(of, torch.zeros(len(of["c0"]), dtype=torch.uint8))
+        store = self.remember(store, context) if encoded else store
+        rows = store.columns
         known = torch.stack([~rows[f"c{i}"].isnan() for i in range(len(self.config.columns))], 1)
         pieces = torch.tensor(self._pieces(store)).reshape(-1, 2)
         first, last = pieces.unbind(1)
