@@ -37,7 +37,7 @@ from luban.core.batch import Batch, Examples, Ragged, beneath, piece_of, size_of
 from luban.core.contract import Head, Model, Schema, Table, Task
 from luban.core.errors import BadCells, UserError, listed
 from luban.core.files import read_json, sha256, write_json
-from luban.core.notes import passes, say, warn
+from luban.core.notes import passes, say, unsaid, warn
 from luban.core.registry import MODELS, TASKS
 from luban.folders import find, keep_at_home, kept_at_home
 from luban.layers.own import adapt
@@ -215,7 +215,8 @@ class Bundle:
         return self.golden
 
     def _predict_golden(self) -> Batch:
-        return self._predicted(reading.read(self.golden["rows"]), 0, self.asked(self.golden["ask"]))
+        with unsaid():
+            return self._predicted(reading.read(self.golden["rows"]), 0, self.asked(self.golden["ask"]))
 
     # ---------------------------------------------------------------- prove
 

@@ -83,3 +83,12 @@ def test_what_is_no_date():
     field = fit(["2024-01-05", "soon"])
     assert field.encode(pl.Series(["later"])).isnan().all() and "row 2 has 'soon'" in field.doubts[0]
     assert field.decode(torch.full((1, 6), 1e9)) == [date(9999, 12, 31)]
+
+
+def test_long_columns_are_read_a_spelling_at_a_time():
+    """Of many items one below the other: 500 different days in a row, again and again."""
+    some = [(date(2020, 1, 1) + timedelta(days=i)).isoformat() for i in range(500)]
+    column = pl.Series(["soon", None, *some[2:]] + some * 39)
+    whole = read(column, False)
+    assert whole[0] is None and whole[1] is None and whole.null_count() == 2
+    assert whole[500:1000].equals(read(pl.Series(some), False))

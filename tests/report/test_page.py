@@ -340,6 +340,22 @@ def test_questions_without_a_target_column(task, model, chart, tmp_path):
     read(text_of(run))
 
 
+def test_a_forecast_of_items_in_chinese(tmp_path):
+    words = {"task.horizon": 5, "report.language": "zh"}
+    run = luban.train(TASKS["forecast"].samples()[2], task="forecast", model="naive", set=words, out=tmp_path / "run")
+    text = text_of(run)
+    read(text)
+    for word in (
+        "按时间，每个序列最早的用于训练",
+        "3 个序列",
+        "区间覆盖率",
+        "误差最大的序列",
+        "均方误差（按窗口标准化）",
+        "平均绝对缩放误差",
+    ):
+        assert word in text, word
+
+
 def test_labels_have_curves_and_slices(tmp_path):
     rng = np.random.default_rng(0)
     x, group = rng.normal(size=800), rng.choice(["甲", "乙"], 800)

@@ -122,7 +122,9 @@ def test_what_is_known_ahead_is_read_from_the_rows_behind_the_last_value():
     promo = data.schema.inputs["c3"].number
     shown = (model.seen[:, :, -1] * promo.std + promo.mean).round().tolist()
     assert shown[0] == [0, 1, 0, 1, 0] and shown[1][:4] == [1, 0, 1, 0]
-    with pytest.raises(UserError, match=r"a forecast of 2 steps needs .promo. in as many rows behind the last value, and there are 1"):
+    with pytest.raises(
+        UserError, match=r"a forecast of 2 steps needs .promo. in as many rows behind the last value, and of shop '店1' there are 1"
+    ):
         data.task.predict(model, data.task.pose(data.schema.encode(future, with_target=False), {}), data.head, Forecast.Ask())
 
 

@@ -21,16 +21,18 @@ def gaps(look: Look) -> list[Finding]:
         moment: Any = each
         stamps, name = look.store.columns[key], each.columns[0]
         odd = (moment.after(stamps[:-1], 1)[:, 0] != stamps[1:]).numpy()
+        steps = len(odd)
         for other, item in look.schema.inputs.items():
             if item.kind == "item":  # from one item to the next is no step
-                odd &= np.diff(look.store.columns[other].numpy()) == 0
+                same = np.diff(look.store.columns[other].numpy()) == 0
+                odd, steps = odd & same, int(same.sum())
         at = np.flatnonzero(odd)
         if not len(at):
             continue
         lacking = np.rint(np.diff(stamps.numpy())[at] / moment.step).astype(np.int64) - 1
         after, total = str(moment.decode(stamps[at[:1]])[0]), int(lacking.clip(min=0).sum())
-        what = f"{len(at):,} of {len(odd):,} steps of {name!r} are not {moment.pace()}, the first after {after}"
-        if total and odd.mean() < UNEVEN:
+        what = f"{len(at):,} of {steps:,} steps of {name!r} are not {moment.pace()}, the first after {after}"
+        if total and len(at) < UNEVEN * steps:
             at = at[lacking > 0]
             after = str(moment.decode(stamps[at[:1]])[0])
             what = (
@@ -41,10 +43,11 @@ def gaps(look: Look) -> list[Finding]:
                 "gaps",
                 DOUBT,
                 what,
-                round(1 - float(odd.mean()), 3),
+                round(1 - int(odd.sum()) / steps, 3),
                 "share of steps that are the usual one",
                 name,
-                "Rows are taken as if evenly spaced. Add a row for each missing moment; its values may be empty",
+                "Rows are taken as if evenly spaced. Add a row for each missing moment; its values may be empty"
+                + ("" if moment.form == "number" else f", or --set 'task.resample={moment.pace()}'"),
                 **look.places(at),
             )
         )

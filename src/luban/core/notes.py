@@ -10,6 +10,7 @@ import time
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 _LOG = logging.getLogger("luban")
 _LOG.addHandler(logging.NullHandler())
@@ -41,8 +42,23 @@ def recorded() -> Iterator[list[tuple[str, str]]]:
         _records[:] = [each for each in _records if each is not lines]  # `remove` would take an equal one
 
 
+_unsaid: ContextVar[bool] = ContextVar("unsaid", default=False)
+
+
+@contextmanager
+def unsaid() -> Iterator[None]:
+    """Within it nothing is said: what it is about are rows that no user gave."""
+    token = _unsaid.set(True)
+    try:
+        yield
+    finally:
+        _unsaid.reset(token)
+
+
 def say(text: str) -> None:
     """Tells the user what is being done or what was decided."""
+    if _unsaid.get():
+        return
     for lines in _records:
         lines.append(("say", text))
     _LOG.info(text)
@@ -64,6 +80,8 @@ def passes(n: int, most: int, done: str) -> Iterator[int]:
 
 def warn(text: str) -> None:
     """Tells the user what may be wrong with the data or the result."""
+    if _unsaid.get():
+        return
     for lines in _records:
         lines.append(("warn", text))
     _LOG.warning(text)

@@ -169,7 +169,10 @@ def read(column: pl.Series, day_first: bool) -> pl.Series:
         return column.cast(pl.Datetime("us")).dt.truncate("1s")
     if column.dtype in (pl.Date, pl.Null):
         return column.cast(pl.Datetime("us"))
-    text = cells.words(column)
+    return cells.by_spelling(cells.raw(column), lambda text: _read(text.str.strip_chars(), day_first))
+
+
+def _read(text: pl.Series, day_first: bool) -> pl.Series:
     times = text.str.to_datetime("%Y-%m-%d %H:%M:%S", strict=False, time_unit="us")  # the common forms at 15 ms a million
     times = times.zip_with(times.is_not_null(), text.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us")))
     times = times.zip_with(text.str.contains(r"^\d{4}-"), pl.Series([None], dtype=times.dtype))  # 24-01-05 would be the year 24

@@ -60,11 +60,11 @@ class Series(Number):
         return values.log()
 
     def encode(self, column: pl.Series) -> Tensor:
-        """(N,) float32, NaN where there is a gap."""
+        """(N,) float32, NaN where there is a gap; float64 where it is not scaled: of a meter that stands at 1e9 the last digits move."""
         return super().encode(self._log(column, self.comma) if self.config.log else column)
 
     def _scaled(self, x: np.ndarray) -> np.ndarray:
-        return super()._scaled(x) if self.config.scaled else x.astype(np.float32)
+        return super()._scaled(x) if self.config.scaled else x.astype(np.float64)
 
     def units(self, z: Tensor) -> Tensor:
         """In the user's units, float64."""

@@ -46,7 +46,7 @@ ROWS = 50
 COLUMNS = 200
 WORST = 20
 """Values of columns that a model is surest to be worse on."""
-FIGURES = ("by class", "by events before", "mse by column", "mse by step", "rmse in units")
+FIGURES = ("by class", "by events before", "mse by column", "mse by step", "rmse in units", "coverage", "mase by item")
 """Titles of details that are ours; any other is the name of a target."""
 
 

@@ -33,11 +33,14 @@ CHINESE = {
     "by the column {}": "按列 {}", "by time ({})": "按时间（{}）", "by {}": "按 {}，同一值的行在一起",
     "by a stable hash of the row": "按行内容的稳定哈希", "by the given test rows": "按给定的测试行",
     "by time, the oldest rows train": "按时间，最早的用于训练", "in the order of the rows, the first train": "按行的顺序，最前的用于训练",
+    "by time, the oldest rows of each item train": "按时间，每个序列最早的用于训练",
+    "in the order of the rows, the first of each item train": "按行的顺序，每个序列最前的用于训练",
     "by user, the last event validates": "按用户，最后一次用于验证",
     "by user, the last event is tested, the one before validates": "按用户，最后一次用于测试，倒数第二次用于验证",
     "error over its mean": "误差与其均值之比",
     "by class": "各类", "by events before": "按此前的事件数", "mse by column": "各序列的均方误差", "mse by step": "各步的均方误差",
-    "rmse in units": "均方根误差（原单位）", "support": "样例数", "users": "用户数",
+    "rmse in units": "均方根误差（原单位）",
+    "coverage": "区间覆盖率", "mase by item": "误差最大的序列（MASE）", "support": "样例数", "users": "用户数",
     "(target)": "（目标列）", "some missing": "有缺失", "empty": "全空", "decides the split": "决定划分",
     "left out as asked": "按要求略去", "neither the time nor a series": "既非时间也非序列", "grey": "灰度", "colour": "彩色",
     "looks like an id: a different whole number in each row": "像是编号：每行一个不同的整数",
@@ -49,11 +52,13 @@ CHINESE = {
     "roc_auc": "ROC 曲线下面积", "pr_auc": "PR 曲线下面积",
     "mcc": "马修斯相关系数", "log_loss": "对数损失", "brier": "Brier 分数", "ece": "期望校准误差", "hamming_loss": "汉明损失",
     "mse": "均方误差", "rmse": "均方根误差", "mae": "平均绝对误差", "median_ae": "绝对误差的中位数", "mape": "平均绝对百分比误差",
+    "mase": "平均绝对缩放误差", "smape": "对称平均绝对百分比误差", "wql": "加权分位数损失",
     "r2": "决定系数 R²", "mean_skill": "平均技巧得分", "ndcg": "nDCG", "hit_rate": "命中率", "mrr": "平均倒数排名",
     "loss": "损失", "bits": "比特", "perplexity": "困惑度", "spearman": "斯皮尔曼相关系数", "pearson": "皮尔逊相关系数",
     "pair_loss": "词对损失", "half_mrr": "前后半句的平均倒数排名", " of {}": "（{}）", " (z-scored)": "（标准化后）",
+    " (scaled by window)": "（按窗口标准化）",
     # facts of a column, and reasons of the plan; {} is a number, or a size
-    "{} values": "{} 个取值", "{} tokens": "{} 个词元", "{} characters": "{} 个字符", "{} tags": "{} 个标签",
+    "{} values": "{} 个取值", "{} items": "{} 个序列", "{} tokens": "{} 个词元", "{} characters": "{} 个字符", "{} tags": "{} 个标签",
     "{} kinds of entities": "{} 类实体",
     "{} {} tokens": "{} 个 {} 词元", "{} a row": "每行 {} 个", "at most {}": "最多 {} 个",
     "{}% of the rows are cut there": "{}% 的行在此截断", "{}% unknown": "{}% 未知", "not the words": "不是要读的文字",
@@ -157,7 +162,7 @@ def _chinese(english: str) -> str:
 
 def of_metric(called: str, t: Words) -> str:
     """A metric as a task calls it, "price.rmse", "precision of 'yes'", "ndcg@10", with its name in the language of the page."""
-    found = re.fullmatch(r"(.*\.)?(\w+)(@\d+)?(?: of (.*)|( \(z-scored\)))?", called)
+    found = re.fullmatch(r"(.*\.)?(\w+)(@\d+)?(?: of (.*)|( \((?:z-scored|scaled by window)\)))?", called)
     if found is None:
         return called
     column, name, at, whom, how = found.groups(default="")

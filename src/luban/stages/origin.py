@@ -33,7 +33,7 @@ def opened(config: Config) -> tuple[Bundle | None, Config]:
         return None, config
     path = _finished(config.start)
     bundle = load(path)
-    if type(bundle.model).solves or bundle.model.joins:
+    if bundle.model.solves or bundle.model.joins:
         raise UserError(f"--from {config.start}: {bundle.info['model']['name']} is solved at once and has no steps to go on with. "
                         "Train anew on all rows.")  # fmt: skip
     if config.folds:

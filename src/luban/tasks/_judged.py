@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from luban.core.batch import Batch, Examples
-from luban.core.errors import UserError
+from luban.core.batch import Batch, Examples, Store
+from luban.core.errors import UserError, listed
 from luban.core.notes import say
 from luban.tasks._windows import before
 
@@ -63,8 +63,8 @@ def charts(task: Any, judged: Batch, truth: Batch, scored: Examples) -> dict[str
     by_step = squared.sum(0) / np.maximum(known.sum(0), 1)  # (C, H)
     lines = {name: (steps, by_step[i]) for i, name in enumerate(c.columns[:DRAWN])}
     notes = [["Drawn are the first {n} of {of} series.", {"n": DRAWN, "of": len(c.columns)}]] if len(c.columns) > DRAWN else []
-    scale = "scaled by window" if c.scale == "window" else "z-scored"
-    found: dict[str, dict[str, Any]] = {"Error by step": {"x": "step", "y": f"mean squared error, {scale}", "lines": lines, "notes": notes}}
+    axis = "mean squared error, scaled by window" if c.scale == "window" else "mean squared error, z-scored"
+    found: dict[str, dict[str, Any]] = {"Error by step": {"x": "step", "y": axis, "lines": lines, "notes": notes}}
     error = squared.sum((1, 2)) / np.maximum(known.sum((1, 2)), 1)
     order = np.argsort(error, kind="stable")
     for title, number in (("A usual forecast", order[len(order) // 2]), ("The worst forecast", order[-1])):
@@ -96,7 +96,15 @@ def _units(task: Any, z: Tensor, beside: Batch) -> np.ndarray:
     return task.fields["c0"].units(z)[0].numpy()
 
 
-def tell_question(task: Any, known: Tensor, start: Tensor, end: Tensor, last: Tensor) -> None:
+def of_item(task: Any, items: Tensor | None, row: Tensor) -> str:
+    """For a message: of which item a row is; of one that training did not have, no more is known than that."""
+    if not task.config.item or items is None:
+        return ""
+    name = task.fields[task._item].decode(items[row].reshape(-1)[:1].cpu())[0]
+    return f" of a new {task.config.item}" if name is None else f" of {task.config.item} {name!r}"
+
+
+def tell_question(task: Any, store: Store, known: Tensor, start: Tensor, end: Tensor, last: Tensor) -> None:
     """What is missing of windows [start, end) that are looked back on, and which rows behind them are forecast. known: (N, C)."""
     c, L = task.config, task.config.look_back
     short = int((end - start < L).sum())
@@ -108,6 +116,10 @@ def tell_question(task: Any, known: Tensor, start: Tensor, end: Tensor, last: Te
         say(f"these are {int((end - start)[0]):,} of the {L:,} rows that are looked back on; the first value stands for the rest")
     if behind := int((last - end).sum()):
         say(f"the last {behind:,} rows have no value: the forecast begins with them")
+    for key, (name, role) in task._beside.items():
+        gone = before(store.columns[key].reshape(len(known), -1).isnan().any(1))
+        if role == "known" and (gaps := int((gone[last] - gone[end]).sum())):
+            say(f"{name}: {gaps:,} of {behind:,} values behind the last of {listed(c.columns)} are missing, and count as usual ones")
     for i, name in enumerate(c.columns):
         gone = before(~known[:, i])
         if not c.item and int(gone[end] - gone[start]) == int(end - start):

@@ -38,14 +38,18 @@ def time_of(table: Table, named: str | None, targets: Sequence[str]) -> str | No
 
 
 def item_of(table: Table, time: str | None, named: str | None, others: Sequence[str]) -> str | None:
-    """The column that tells rows of one moment apart, unless one is named; None where each moment has one row, or no column does."""
+    """The column that says of which item a row is, unless one is named: one that is called so, and has several, or moments that repeat;
+    else one that tells the rows of a moment apart, where most moments have several."""
     if named is not None:
         return there(table, named)
-    if time is None or table.get_column(time).n_unique() == table.height:
+    if time is None:
         return None
+    moments = table.get_column(time).n_unique()
     usual = next((name for name in table.columns if name.lower() in ITEMS.split() and name not in (time, *others)), None)
-    if usual is not None:
+    if usual is not None and (moments < table.height or 1 < table.get_column(usual).n_unique() <= table.height / 2):
         return usual
+    if 2 * moments > table.height:  # a moment that is there twice is a mistake, no item
+        return None
     for name, dtype in table.schema.items():
         if name in (time, *others) or not (dtype == pl.String or dtype.is_integer()):
             continue
@@ -69,11 +73,9 @@ def ranks(column: pl.Series) -> np.ndarray:
     empty = cells.empty(column)
     if empty.any():
         raise UserError(f"the column {column.name!r} says of which item a row is, and is empty in {cells.row(empty.arg_true()[0])}.")
-    field: Any = FIELDS["item"]((column.name,))
-    _, first, of = np.unique(field.encode(column).numpy(), return_index=True, return_inverse=True)
-    place = np.empty(len(first), np.int64)
-    place[first.argsort(kind="stable")] = np.arange(len(first))
-    return place[of]
+    words = cells.words(column)
+    spelt = words.unique(maintain_order=True)
+    return words.replace_strict(spelt, np.arange(len(spelt)), return_dtype=pl.Int64).to_numpy()
 
 
 def sizes(table: Table, item: str | None) -> np.ndarray:
@@ -83,11 +85,27 @@ def sizes(table: Table, item: str | None) -> np.ndarray:
     return np.bincount(ranks(table.get_column(item)))
 
 
+def steady(table: Table, item: str | None, name: str) -> None:
+    """Raises UserError where a static column has two values in one item."""
+    column = table.get_column(name)
+    said = pl.DataFrame({"item": ranks(table.get_column(item)) if item else np.zeros(table.height, np.int64), "value": column})
+    said = said.with_row_index("row").filter(~cells.empty(column))
+    first = said.unique(["item", "value"], keep="first", maintain_order=True)
+    again = first.filter(pl.col("item").is_duplicated()).sort("item", "row")
+    if again.height:
+        (i, _, one), (j, _, other) = again.rows()[:2]
+        of = f" of {item} {table.get_column(item)[i]!r}" if item else ""
+        raise UserError(f"task.static names {name!r}, which should say the same in all rows{of}, and says {one!r} in {cells.row(i)} and "
+                        f"{other!r} in {cells.row(j)}. Name it in task.past, or in task.known where its future is known.")  # fmt: skip
+
+
 def refuse_twice(table: Table, time: str, item: str | None, rows: tuple[int, int], when: Any) -> UserError:
     """The error of a moment that has two rows."""
     first, second = (cells.row(row) for row in rows)
     of = f" of {item} {table.get_column(item)[rows[0]]!r}" if item else ""
     hint = "" if item else " Or, where the rows are of several items, name the column that tells them apart: --set task.item=COLUMN."
+    if str(when)[11:13] in ("00", "01", "02", "03"):
+        hint += " Or, where clocks were set back, write each time with its offset, as in 2024-10-27T02:30+01:00."
     return UserError(f"the time {when} of {time!r}{of} stands in {first} and again in {second}. "
                      f"A series has one row for each moment; several series go side by side, a column each.{hint}")  # fmt: skip
 
@@ -113,7 +131,7 @@ EVERY = {"second": "s", "minute": "m", "hour": "h", "day": "d", "week": "w", "mo
 def even(table: Table, time: str | None, item: str | None, step: str, by: str) -> Table:
     """Rows of even steps: those of a step become one (numbers by mean, sum or last, words by the last), and a step without a row becomes
     an empty one."""
-    count, _, unit = step.strip().partition(" ")
+    count, _, unit = step.replace(",", "").strip().partition(" ")
     if not count.isdecimal() or not int(count) or unit.rstrip("s") not in EVERY:
         raise UserError(f"task.resample is written as '15 minutes', '1 day' or '1 month', not {step!r}.")
     if time is None:

@@ -118,6 +118,8 @@ class OfSeries:
         if twice := sorted({name for name in (*columns, *others) if [time, item, *columns, *others].count(name) > 1}):
             raise UserError(f"{listed(twice)} cannot be two things at once: series, time, item, task.known, task.past and task.static are "
                             "different columns.")  # fmt: skip
+        for name in c.static:
+            _roles.steady(table, item, name)
         self.config = replace(c, time=time, item=item, columns=columns, season=c.season or 1,
                               scale=c.scale or ("window" if item else "column"))  # fmt: skip
         pace = "as the rows come"
@@ -207,7 +209,8 @@ class OfSeries:
             short = (train < 2) | (train + held.sum(1) > sizes)
             if short.all():
                 raise UserError(f"no {self.config.item} has the {2 + int(held.sum(1).min()):,} rows that a horizon of {H:,} needs: two to "
-                                "train on, and some to hold back. Forecast fewer steps (task.horizon), or give longer series.")  # fmt: skip
+                                f"train on, and some to hold back. {'Forecast fewer steps (task.horizon), or give' if H > 1 else 'Give'} "
+                                "longer series.")  # fmt: skip
             if short.any():
                 say(f"{int(short.sum()):,} of {len(short):,} items are too short to be judged and are only trained on")
             held, train = np.where(short[:, None], 0, held), np.where(short, sizes, train)
@@ -215,8 +218,9 @@ class OfSeries:
         at = np.arange(table.height) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         ends = np.stack([train, train + held[:, 0], train + held.sum(1)], 1)[of]
         part = (at[:, None] >= ends).sum(1).astype(np.uint8)
-        by = "by time, the oldest rows" if self.config.time else "in the order of the rows, the first"
-        return part, f"{by}{' of each item' if many else ''} train"
+        if self.config.time:
+            return part, "by time, the oldest rows of each item train" if many else "by time, the oldest rows train"
+        return part, "in the order of the rows, the first of each item train" if many else "in the order of the rows, the first train"
 
     def schema(self, table: Table, targets: Sequence[str]) -> Schema:
         """Series under c0, c1, ..., then the moment, the item and what goes with them; nothing is a target, for what is forecast is read,

@@ -98,11 +98,11 @@ class Forecast(OfSeries, Task):  # type: ignore[misc]
         for i, unseen in enumerate(nothing):
             y = store.columns[f"c{i}"][rows]
             if "loc" in batch:
-                y = (y - batch["loc"][:, i : i + 1]) / batch["scale"][:, i : i + 1]
+                y = ((y - batch["loc"][:, i : i + 1]) / batch["scale"][:, i : i + 1]).float()
             batch[f"y{i}"] = y if unseen is None else y.masked_fill(unseen, torch.nan)
         if facts["known"] is not None:
             batch["known"] = torch.cat([cut(facts["known"], spans.start, end, self.config.look_back)[0], facts["known"][rows]], 1)
-        first = self._runs(store)[0][end - 1]
+        first = facts["first"][end - 1]
         told = [(sums[end] - sums[first]) / (numbers[end] - numbers[first]).clamp(min=1) for sums, numbers in facts["naive"]]
         return {**batch, "naive": torch.stack(told, 1).float()}
 
@@ -115,7 +115,7 @@ class Forecast(OfSeries, Task):  # type: ignore[misc]
             x = x if short is None else x.masked_fill(short, torch.nan)
             if self.config.scale == "window":
                 scales.append(scale_of(x))
-                x = (x - scales[-1][0]) / scales[-1][1]
+                x = ((x - scales[-1][0]) / scales[-1][1]).float()
             batch[f"c{i}"], unseen = filled(x)
             nothing.append(unseen)
         if self.config.time:
@@ -145,7 +145,8 @@ class Forecast(OfSeries, Task):  # type: ignore[misc]
             facts: dict[str, Any] = {role: torch.cat(made, 1).nan_to_num(0.0) if made else None for role, made in by_role.items()}
             facts = {role: made if made is not None and made.shape[1] else None for role, made in facts.items()}
             units = [self.fields[f"c{i}"].units(store.columns[f"c{i}"]) for i in range(len(self.config.columns))]
-            facts["naive"] = [naive_errors(x, self._runs(store)[0], self.config.season) for x in units]
+            facts["first"] = self._runs(store)[0]  # goes through all rows: once, not for each batch
+            facts["naive"] = [naive_errors(x, facts["first"], self.config.season) for x in units]
             self._of = (store, facts)
         return self._of[1]
 
@@ -169,11 +170,8 @@ class Forecast(OfSeries, Task):  # type: ignore[misc]
         return tuple(dict.fromkeys(["mase" if self.config.scale == "window" else self.config.loss, *family("forecasting")]))
 
     def called(self, metric: str, schema: Schema) -> str:
-        return (
-            f"{metric} ({'scaled by window' if self.config.scale == 'window' else 'z-scored'})"
-            if metric in ("mse", "mae", "rmse")
-            else metric
-        )
+        scaled = " (scaled by window)" if self.config.scale == "window" else " (z-scored)"
+        return metric + scaled * (metric in ("mse", "mae", "rmse"))
 
     def judge(self, model: Model, batch: Batch, head: Head) -> Batch:
         """y0, ... (B, H) the forecasts; low, high (B, H) of the first series, its outermost quantiles; inside, known (B,): how many answers
@@ -233,18 +231,17 @@ class Forecast(OfSeries, Task):  # type: ignore[misc]
 
     def remember(self, store: Store, context: Batch) -> Store:
         """Where the new rows of an item go on exactly where the context ends, its rows stand before them, to be looked back on."""
-        if not self.config.time or not len(store.part):
+        if not self.config.time or not len(store.part) or not context or not len(context["c0"]):
             return store
-        past = Store(context, store.part.new_zeros(len(context["c0"])))
-        ends = {self._name(context, stop - 1): (start, stop) for start, stop in self._pieces(past)}
-        moment, key, order, known = self.fields[self._stamps], self._stamps, [], 0
+        past, key = Store(context, store.part.new_zeros(len(context["c0"]))), self._stamps
+        pieces, order, known = self._pieces(past), [], 0
+        follows = self.fields[key].after(context[key][torch.tensor([stop - 1 for _, stop in pieces])], 1)[:, 0].tolist()
+        ends = {(self._name(context, each[0]), follow): each for each, follow in zip(pieces, follows, strict=True)}
         for start, stop in self._pieces(store):
-            before_it = ends.get(self._name(store.columns, start))
-            if before_it and context[key][before_it[1] - 1 :][:1].numel():
-                follows = moment.after(context[key][before_it[1] - 1 : before_it[1]], 1)[0, 0]
-                if store.columns[key][start] == follows:
-                    order.append(torch.arange(*before_it))
-                    known += before_it[1] - before_it[0]
+            before_it = ends.get((self._name(store.columns, start), int(store.columns[key][start])))
+            if before_it:
+                order.append(torch.arange(*before_it))
+                known += before_it[1] - before_it[0]
             order.append(torch.arange(start, stop) + len(past.part))
         if not known:
             return store
@@ -267,20 +264,22 @@ class Forecast(OfSeries, Task):  # type: ignore[misc]
 
     def pose(self, encoded: Batch, context: Batch) -> Batch:
         """The window before the first row to be forecast, of each item: (B, L) each, filled as in `batch`; rows behind the last value say
-        what is known ahead: ahead (B, steps, F), NaN where they are no more."""
-        rows, L = encoded or context, self.config.look_back
-        store = Store(rows, torch.zeros(len(rows["c0"]), dtype=torch.uint8))
+        what is known ahead: ahead (B, steps, F), NaN where they are no more. Rows that go on where the context ends look back on it."""
+        L, of = self.config.look_back, encoded or context
+        store = Store(of, torch.zeros(len(of["c0"]), dtype=torch.uint8))
+        store = self.remember(store, context) if encoded else store
+        rows = store.columns
         known = torch.stack([~rows[f"c{i}"].isnan() for i in range(len(self.config.columns))], 1)
         pieces = torch.tensor(self._pieces(store)).reshape(-1, 2)
         first, last = pieces.unbind(1)
         valued = torch.where(known.any(1), torch.arange(len(known)), -1).cummax(0).values[last - 1]
         if len(empty := (valued < first).nonzero()):
-            of = f" of item number {int(empty[0]) + 1}" if self.config.item else ""
+            of = _judged.of_item(self, rows.get(self._item), first[empty[0]])
             raise UserError(f"there is no value{of} to go on from: {listed(self.config.columns)} "
                             f"{'is' if len(self.config.columns) == 1 else 'are'} empty in all of its rows.")  # fmt: skip
         end = valued + 1
         start = first.maximum(end - L)
-        _judged.tell_question(self, known, start, end, last)
+        _judged.tell_question(self, store, known, start, end, last)
         batch, _ = self._seen(store, start, end)
         facts = self._worked_out(store)
         if facts["known"] is not None:
@@ -326,8 +325,10 @@ class Forecast(OfSeries, Task):  # type: ignore[misc]
         if beside.shape[2]:
             there = (~ahead.isnan().any(2)).sum(1)
             if int(there.min()) < asked:
+                of = _judged.of_item(self, batch.get("item"), there.argmin())
                 raise UserError(f"a forecast of {asked:,} steps needs {listed(self.config.known)} in as many rows behind the last value, "
-                                f"and there are {int(there.min()):,}: give such rows, the series empty, or ask for less.")  # fmt: skip
+                                f"and{of} there are {int(there.min()):,}: give such rows, {listed(self.config.columns)} left empty, or ask "
+                                "for less (--horizon).")  # fmt: skip
             ahead = F.pad(ahead, (0, 0, 0, max(0, steps - ahead.shape[1]))).nan_to_num(0.0)
             beside = torch.cat([beside, ahead], 1)
         if not self.config.time:
