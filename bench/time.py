@@ -150,7 +150,7 @@ squares; fit=steps is its loop, run to its own end. Seconds of training hold lub
 
 # ---------------------------------------------------------------- patchtst: an epoch
 
-BATCH, EPOCHS = 128, 3
+BATCH, EPOCHS = 128, 2
 SIZES = {"patch": 16, "stride": 8, "width": 16, "heads": 4, "hidden": 128, "layers": 3, "dropout": 0.3}
 THEIRS = {"patch_len": 16, "stride": 8, "hidden_size": 16, "n_heads": 4, "linear_hidden_size": 128, "encoder_layers": 3, "dropout": 0.3,
           "fc_dropout": 0.3, "revin_subtract_last": False}  # fmt: skip
