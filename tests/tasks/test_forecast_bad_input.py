@@ -12,7 +12,7 @@ from test_forecast_items import SMALL, days, shops
 
 import luban
 from luban.core.errors import UserError
-from luban.tasks._windows import scale_of
+from luban.tasks._windows import scale_of, widened
 
 
 def test_items_with_moments_of_their_own_are_items(caplog):
@@ -112,3 +112,44 @@ def test_windows_are_scaled_alike_with_and_without_gaps():
     gap = torch.cat([x, torch.full((4, 1), torch.nan)], 1)
     for whole, other in zip(scale_of(x), scale_of(gap), strict=True):
         assert torch.allclose(whole, other, rtol=1e-6)
+
+
+def test_whole_numbers_that_are_called_a_time_are_no_series():
+    years = pl.DataFrame({"Year": range(1900, 1960), "gdp": [float(i % 7) for i in range(60)]})
+    config = prepared(years, horizon=2).task.config
+    assert (config.time, config.columns, config.step) == ("Year", ("gdp",), "1")
+    assert prepared(years, targets=("Year",), horizon=2).task.config.columns == ("Year",)
+    assert prepared(years.with_columns(Year=pl.col("Year") / 7), horizon=2).task.config.time is None
+
+
+def test_quantiles_of_a_rolled_forecast_keep_their_sides_and_order():
+    bands = torch.tensor([[-1.0, -2.0], [-0.1, 2.0], [0.5, 3.0]]).unsqueeze(1)  # (Q, C, H): the median errs to either side
+    rolled = widened(bands, 6)
+    assert torch.equal(rolled[:, :, :2], bands) and (rolled.diff(dim=0) > 0).all()
+    assert rolled[1, 0, 2] == pytest.approx((2**2 - 0.1**2) ** 0.5) and (rolled[2, 0, 2::2].diff() > 0).all()
+
+
+def test_an_item_that_is_spelt_in_two_ways_is_one():
+    table = shops(30, 30)
+    data = prepared(table, **SMALL)
+    spelt = table.with_columns(pl.when(pl.int_range(60) == 29).then(pl.lit("店0 ")).otherwise("shop").alias("shop"))
+    answers = pl.DataFrame({"shop": [None, None], "prediction": [[0.0], [1.0]]})
+    assert data.task.told(answers, spelt, data.schema).get_column("shop").to_list() == ["店0", "店1"]
+
+
+def test_a_country_that_is_none_is_told_before_a_run_is_begun(tmp_path):
+    pytest.importorskip("holidays")
+    with pytest.raises(UserError, match="names a country as CN, US or DE, not 'ZZ'"):
+        luban.train(shops(60), task="forecast", model="naive", set={"task.holidays": "ZZ"}, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_stepped_run_of_what_can_be_solved_goes_on(tmp_path):
+    words = {"task": "forecast", "model": "nlinear"}
+    steps = {"model.fit": "steps", "task.look_back": 3, "task.horizon": 2, "train.steps": 5}
+    luban.train(shops(60), **words, set=steps, out=tmp_path / "run")
+    run = luban.train(shops(70), set={"start": str(tmp_path / "run"), "train.steps": 5}, out=tmp_path / "on")
+    assert run.report["model"] == "nlinear"
+    luban.train(shops(60), **words, set={"task.look_back": 3, "task.horizon": 2}, out=tmp_path / "solved")
+    with pytest.raises(UserError, match="nlinear is solved at once"):
+        luban.train(shops(70), set={"start": str(tmp_path / "solved")}, out=tmp_path / "no")

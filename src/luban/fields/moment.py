@@ -79,6 +79,8 @@ class Moment(Field):
             if date.clock and _zoned(column):
                 self.doubts.append("time zones are read and told as UTC")
         stamps = self.encode(column)
+        if self.config.holidays:
+            _free(self.config.holidays, pl.Series([], dtype=pl.Date))  # a country that is none is told before time is spent
         self.has_missing = bool((stamps == MISSING).any())
         known = stamps[stamps != MISSING].unique()  # increasing
         if len(known):

@@ -19,6 +19,8 @@ ITEMS = (
     "meter device city region country 股票 股票代码 代码 商品 商品编号 门店 店铺 站点 设备 城市 地区"
 )
 """What a column of items is called, in lower case."""
+TIMES = "year time timestamp ds t period step 年 年份 年度 时间 时刻"
+"""What a column of whole numbers is called that says when, in lower case."""
 VALUES = "target y value values sales demand price close 目标 数值 值 销量 需求 价格 收盘价"
 """What the only series of a table of many items is called; else every column of numbers is one."""
 
@@ -30,11 +32,18 @@ def there(table: Table, name: str) -> str:
 
 
 def time_of(table: Table, named: str | None, targets: Sequence[str]) -> str | None:
-    """The first column that reads as dates, unless one is named."""
+    """The first column that reads as dates, else one of whole numbers that is called as a time is, unless one is named."""
     if named is not None:
         return there(table, named)
     sample = table.gather_every(max(1, table.height // 1_000))
-    return next((name for name in table.columns if name not in targets and FIELDS["date"].sniff(sample.get_column(name)) > 0), None)
+    free = [name for name in table.columns if name not in targets]
+    dates = [name for name in free if FIELDS["date"].sniff(sample.get_column(name)) > 0]
+    called = [
+        name
+        for name in free
+        if name.lower() in TIMES.split() and not cells.words(sample.get_column(name)).cast(pl.Int64, strict=False).has_nulls()
+    ]
+    return next(iter(dates + called), None)
 
 
 def item_of(table: Table, time: str | None, named: str | None, others: Sequence[str]) -> str | None:

@@ -90,11 +90,13 @@ def quantiles(off: Tensor, levels: Tensor) -> Tensor:
 
 
 def widened(bands: Tensor, steps: int) -> Tensor:
-    """Quantiles (Q, C, H) of a forecast that is rolled on: its errors add up as if each round's were independent of the last's."""
+    """Quantiles (Q, C, H) of a forecast that is rolled on: its errors add up as if each round's were independent of the last's, those of
+    either sign against each other, so that a larger quantile stays the larger."""
     H = bands.shape[2]
     at = torch.arange(steps, device=bands.device)
     own, whole = bands[:, :, at % H], bands[:, :, -1:]
-    return torch.where(own < 0, -1.0, 1.0) * (own.square() + whole.square() * (at // H)).sqrt()
+    total = own * own.abs() + whole * whole.abs() * (at // H)
+    return total.sign() * total.abs().sqrt()
 
 
 def usual_season(moment: Any) -> int:

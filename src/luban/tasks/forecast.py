@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from luban.core import cells
 from luban.core.batch import Batch, Examples, Spans, Store
 from luban.core.contract import Head, Measured, Model, Part, Schema, Table, Task
 from luban.core.errors import UserError, listed
@@ -81,7 +82,8 @@ class Forecast(OfSeries, Task):  # type: ignore[misc]
         known = torch.stack(answers, 1).sum(1)  # (n,)
         if n and not known.any():
             raise UserError(f"all {n:,} windows of the {NAMES[part]} part ask for gaps: no value of {listed(self.config.columns)} is known "
-                            "there, or none in the look-back before it. Fill it, or give other data.shares.")  # fmt: skip
+                            "there, or none in the look-back before it. Fill it, leave out the rows behind the last value, or give other "
+                            "data.shares.")  # fmt: skip
         kept, asked = known > 0, int((known > 0).sum()) * H * len(answers)
         left = f", and {n - int(kept.sum()):,} windows without any answer are left out" if not kept.all() else ""
         if left or int(known.sum()) < asked:
@@ -373,8 +375,8 @@ class Forecast(OfSeries, Task):  # type: ignore[misc]
         """With the items in the question's own words: training may not have had them."""
         if not self.config.item:
             return answers
-        names = question.get_column(self.config.item).unique(maintain_order=True)
-        return answers.with_columns(names.head(answers.height).alias(self.config.item))
+        column = question.get_column(self.config.item)
+        return answers.with_columns(column.filter(cells.words(column).is_first_distinct()).head(answers.height))
 
     def example(self, schema: Schema) -> dict[str, Any]:
         return {"horizon": self.config.horizon}
