@@ -267,8 +267,8 @@ class Forecast(OfSeries, Task):  # type: ignore[misc]
     def pose(self, encoded: Batch, context: Batch) -> Batch:
         """The window before the first row to be forecast, of each item: (B, L) each, filled as in `batch`; rows behind the last value say
         what is known ahead: ahead (B, steps, F), NaN where they are no more. Rows that go on where the context ends look back on it."""
-        L, of = self.config.look_back, encoded or context
-        store = Store(of, torch.zeros(len(of["c0"]), dtype=torch.uint8))
+        rows, L = encoded or context, self.config.look_back
+        store = Store(rows, torch.zeros(len(rows["c0"]), dtype=torch.uint8))
         store = self.remember(store, context) if encoded else store
         rows = store.columns
         known = torch.stack([~rows[f"c{i}"].isnan() for i in range(len(self.config.columns))], 1)
