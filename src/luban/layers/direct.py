@@ -29,6 +29,7 @@ class Direct(Model):
     accepts = READS
     gives = frozenset({"series"})
     solves = True
+    threads = 1  # a second one only waits at each small product
     traceable = True
     views = 1
     """Features of each seen moment."""

@@ -18,6 +18,7 @@ class Naive(Model):
     accepts = READS
     gives = frozenset({"series"})
     solves = True
+    threads = 1  # a second one only waits at each small product
     baseline = True
 
     def __init__(self, config: Any, schema: Schema, head: Head):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
+import polars as pl
 import torch
 
 from luban.core import cells
@@ -298,3 +299,14 @@ class OfSeries:
         start = len(c.columns) + (c.time is not None) + (c.item is not None)
         roles = [(name, role) for role in ("known", "past", "static") for name in getattr(c, role)]
         return {f"c{start + i}": each for i, each in enumerate(roles)}
+
+    @classmethod
+    def samples(cls) -> list[Table]:
+        """Dated hours of two series, a series without a time, and three items, one of them short, with what is known ahead."""
+        hours = np.arange(1_200)
+        load = pl.Series("负荷", 50 + 10 * np.sin(hours * 2 * np.pi / 24) + hours / 100)
+        times = pl.Series("时间", hours * 3_600_000_000).cast(pl.Datetime("us"))
+        days = {name: np.arange(n) for name, n in (("甲", 300), ("b", 200), ("c", 5))}
+        items = [pl.DataFrame({"item_id": name, "day": pl.Series(day).cast(pl.Date), "sales": 20.0 + day % 7 + 9 * (day % 5 == 0),
+                               "promo": (day % 5 == 0).astype(int)}) for name, day in days.items()]  # fmt: skip
+        return [pl.DataFrame([times, load, (load * 2).alias("price.usd")]), load.to_frame(), pl.concat(items)]

@@ -82,8 +82,11 @@ class Anomaly(Forecast):
         moment: Any = schema.inputs.get(self._stamps)
         at = predicted["at"]
         made.append(pl.Series(self.config.time, words(moment, at)) if self.config.time else pl.Series("row", at.numpy() + 1))
-        said, value = self._in_units(self._stacked(predicted), predicted), self._in_units(predicted["value"].unsqueeze(2), predicted)
-        low, high = (self._in_units(each, predicted) for each in predicted["bands"].unbind(1))
+        said, value = (
+            self._in_units(self._stacked(predicted).double(), predicted),
+            self._in_units(predicted["value"].unsqueeze(2).double(), predicted),
+        )
+        low, high = (self._in_units(each.double(), predicted) for each in predicted["bands"].unbind(1))
         for i, name in enumerate(self.config.columns):
             of = f"_{name}" if len(self.config.columns) > 1 else ""
             v, x, a, b = (each[:, i, 0].numpy() for each in (value, said, low, high))

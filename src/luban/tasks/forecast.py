@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from luban.core import cells
-from luban.core.batch import Batch, Examples, Spans, Store
+from luban.core.batch import Batch, Examples, Spans, Store, piece_of, size_of
 from luban.core.contract import Head, Measured, Model, Part, Schema, Table, Task
 from luban.core.errors import UserError, listed
 from luban.core.notes import say
@@ -29,6 +29,9 @@ from luban.metrics.forecasting import errors
 from luban.tasks import _judged
 from luban.tasks._series import NAMES, OfSeries
 from luban.tasks._windows import before, cut, filled, naive_errors, quantiles, runs, scale_of, widened, words
+
+PIECE = 250_000
+"""Steps that are judged at a time: they stay in the processor's cache."""
 
 
 class Forecast(OfSeries, Task):  # type: ignore[misc]
@@ -178,9 +181,14 @@ class Forecast(OfSeries, Task):  # type: ignore[misc]
     def judge(self, model: Model, batch: Batch, head: Head) -> Batch:
         """y0, ... (B, H) the forecasts; low, high (B, H) of the first series, its outermost quantiles; inside, known (B,): how many answers
         lie between those of their series; counts, sums (B, SUMS) as in metrics/forecasting.py."""
+        some = max(1, PIECE // (len(head.parts) * self.config.horizon))
+        made = [self._judged(model, piece_of(batch, start, start + some), head) for start in range(0, size_of(batch), some)]
+        return {key: torch.cat([each[key] for each in made]) for key in made[0]}
+
+    def _judged(self, model: Model, batch: Batch, head: Head) -> Batch:
         predicted = self.predict(model, {key: value for key, value in batch.items() if key not in head.keys}, head, self.Ask())
         z, bands, y = self._stacked(predicted), predicted["bands"], self._stacked(batch)
-        true, said, *around = (self._in_units(each, predicted).float().numpy(force=True) for each in (y, z, *bands.unbind(1)))
+        true, said, *around = (self._in_units(each, predicted).numpy(force=True) for each in (y, z, *bands.unbind(1)))
         scaled, naive = (y.numpy(force=True), z.numpy(force=True)), batch["naive"].numpy(force=True)
         counts, sums = errors(scaled, true, said, self.config.quantiles, np.stack(around, 1), naive)
         known = ~y.isnan()
@@ -217,11 +225,13 @@ class Forecast(OfSeries, Task):  # type: ignore[misc]
         return torch.stack([batch[f"y{i}"] for i in range(len(self.config.columns))], 1)
 
     def _in_units(self, z: Tensor, beside: Batch) -> Tensor:
-        """What models answer (B, C, steps) in the user's units, float64."""
-        z = z.double()
+        """What models answer (B, C, steps) in the user's units."""
         if "loc" in beside:
-            z = z * beside["scale"].unsqueeze(2) + beside["loc"].unsqueeze(2)
-        return torch.stack([self.fields[f"c{i}"].units(z[:, i]) for i in range(z.shape[1])], 1)
+            z = z.double() * beside["scale"].unsqueeze(2) + beside["loc"].unsqueeze(2)
+        fields = [self.fields[f"c{i}"] for i in range(z.shape[1])]
+        std, mean = (torch.tensor([getattr(each, name) for each in fields]).to(z).unsqueeze(1) for name in ("std", "mean"))
+        z = z * std + mean
+        return z.exp() if self.config.log else z
 
     # ---------------------------------------------------------------- what it answers
 
@@ -311,7 +321,7 @@ class Forecast(OfSeries, Task):  # type: ignore[misc]
                 window = self._rolled(window, made[-1])
         z, bands = torch.cat(made, 2)[:, :, :steps], getattr(model, "bands", None)
         bands = z.unsqueeze(1) + (widened(bands, steps) if bands is not None else z.new_zeros(len(self.config.quantiles), 1, 1))
-        bands = bands.maximum(floor.unsqueeze(1).unsqueeze(3)).sort(1).values
+        bands = bands.maximum(floor.unsqueeze(1).unsqueeze(3))
         last = {"last": batch[self._stamps][:, -1:]} if self.config.time else {}
         return {part.key: z[:, i] for i, part in enumerate(head.parts)} | {"bands": bands} | last | {
             key: batch[key] for key in ("loc", "scale", "item") if key in batch}  # fmt: skip
@@ -360,8 +370,8 @@ class Forecast(OfSeries, Task):  # type: ignore[misc]
         if self.config.time:
             moment: Any = schema.inputs[self._stamps]
             steps = {self.config.time: words(moment, moment.after(predicted["last"][:, 0], n))}
-        points = self._in_units(self._stacked(predicted), predicted)
-        bands = [self._in_units(each, predicted) for each in predicted["bands"].unbind(1)] if "bands" in predicted else []
+        points = self._in_units(self._stacked(predicted).double(), predicted)
+        bands = [self._in_units(each.double(), predicted) for each in predicted["bands"].unbind(1)] if "bands" in predicted else []
         for i, name in enumerate(self.config.columns):
             of = f"_{name}" if len(self.config.columns) > 1 else ""
             steps[f"prediction{of}"] = points[:, i].flatten().numpy()
@@ -386,14 +396,3 @@ class Forecast(OfSeries, Task):  # type: ignore[misc]
         table = schema.imagine(self.config.look_back + self.config.horizon * bool(self.config.known))
         rows = pl.int_range(table.height)
         return table.with_columns(pl.when(rows < self.config.look_back).then(pl.col(name)).alias(name) for name in self.config.columns)
-
-    @classmethod
-    def samples(cls) -> list[Table]:
-        """Dated hours of two series, a series without a time, and three items, one of them short, with what is known ahead."""
-        hours = np.arange(1_200)
-        load = pl.Series("负荷", 50 + 10 * np.sin(hours * 2 * np.pi / 24) + hours / 100)
-        times = pl.Series("时间", hours * 3_600_000_000).cast(pl.Datetime("us"))
-        days = {name: np.arange(n) for name, n in (("甲", 300), ("b", 200), ("c", 5))}
-        items = [pl.DataFrame({"item_id": name, "day": pl.Series(day).cast(pl.Date), "sales": 20.0 + day % 7 + 9 * (day % 5 == 0),
-                               "promo": (day % 5 == 0).astype(int)}) for name, day in days.items()]  # fmt: skip
-        return [pl.DataFrame([times, load, (load * 2).alias("price.usd")]), load.to_frame(), pl.concat(items)]
