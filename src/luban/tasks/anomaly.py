@@ -65,37 +65,25 @@ class Anomaly(Forecast):
         return predicted | {"value": torch.cat([batch[part.key] for part in head.parts], 1), "at": batch["at"]}
 
     def answers(self, predicted: Batch, schema: Schema) -> Table:
-        """A line a moment: the item, the time (or the number of the row), and of each series its value, prediction, low, high and score, in
-        the user's units."""
-        item = schema.inputs.get(self._item) if self.config.item else None
-        numbers = predicted["item"].tolist() if item else []
-        made = (
-            [
-                pl.Series(
-                    self.config.item,
-                    [str(n if name is None else name) for name, n in zip(item.decode(predicted["item"]), numbers, strict=True)],
-                )
-            ]
-            if item
-            else []
-        )
+        """The item, the time (or the number of the row), and `prediction`: of each series (named where there are several) its value,
+        prediction, low, high and score, in the user's units; no score where the quantiles are one."""
+        made, names, C = [], self.config.columns, len(self.config.columns)
+        if self.config.item:
+            field, numbers = schema.inputs[self._item], predicted["item"]
+            known = [str(n if name is None else name) for name, n in zip(field.decode(numbers), numbers.tolist(), strict=True)]
+            made.append(pl.Series(self.config.item, known))
         moment: Any = schema.inputs.get(self._stamps)
         at = predicted["at"]
         made.append(pl.Series(self.config.time, words(moment, at)) if self.config.time else pl.Series("row", at.numpy() + 1))
-        said, value = (
-            self._in_units(self._stacked(predicted).double(), predicted),
-            self._in_units(predicted["value"].unsqueeze(2).double(), predicted),
-        )
-        low, high = (self._in_units(each.double(), predicted) for each in predicted["bands"].unbind(1))
-        for i, name in enumerate(self.config.columns):
-            of = f"_{name}" if len(self.config.columns) > 1 else ""
-            v, x, a, b = (each[:, i, 0].numpy() for each in (value, said, low, high))
-            reach = np.where(v > x, b - x, x - a)
-            score = np.divide(np.abs(v - x), reach, out=np.full(len(v), np.inf), where=reach > 0)
-            score = np.where(v == x, 0.0, score)
-            columns = {"value": v, "prediction": x, "low": a, "high": b, "score": score}
-            made += [pl.Series(f"{key}{of}", each).fill_nan(None) for key, each in columns.items()]
-        return pl.DataFrame(made)
+        in_scale = (predicted["value"].unsqueeze(2), self._stacked(predicted), *predicted["bands"].unbind(1))
+        v, x, low, high = (self._in_units(each.double(), predicted)[:, :, 0].flatten().numpy() for each in in_scale)  # (B * C,)
+        reach = np.where(v > x, high - x, x - low)
+        score = np.divide(np.abs(v - x), reach, out=np.full(len(v), np.nan), where=reach > 0)
+        columns = {"value": v, "prediction": x, "low": low, "high": high, "score": np.where(v == x, 0.0, score)}
+        many = [pl.Series("series", list(names) * len(at))] if C > 1 else []
+        steps = pl.DataFrame([*many, *(pl.Series(key, each).fill_nan(None) for key, each in columns.items())])
+        records = steps.select(pl.struct(pl.all())).to_series().reshape((len(at), C)).arr.to_list().alias("prediction")
+        return pl.DataFrame([*made, records])
 
     def told(self, answers: Table, question: Table, schema: Schema) -> Table:
         if not self.config.item:
