@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from luban.core.batch import Batch
-from luban.core.contract import Head, Schema
+from luban.core.batch import Batch, Examples
+from luban.core.contract import Clock, Head, Model, Schema
 from luban.layers.columns import of_kind
 
 READS = frozenset({"series", "time", "item", "known", "past", "static"})
@@ -103,3 +103,20 @@ class Outlook(nn.Module):
         if ahead is not None:
             z = z + self.step(torch.relu(self.there(ahead) + self.here(features).unsqueeze(1))).transpose(1, 2)
         return z.flatten(1)
+
+
+class Rule(Model):
+    """A forecast that follows from each window by itself: nothing is learned, and it stands beside every forecast."""
+
+    accepts = READS
+    gives = frozenset({"series"})
+    solves = True
+    threads = 1  # a second one only waits at each small product
+    baseline = True
+
+    def __init__(self, config: Any, schema: Schema, head: Head):
+        super().__init__(config, schema, head)
+        self.windows = Windows.of(schema, head)
+
+    def solve(self, train: Examples, valid: Examples | None, clock: Clock) -> None:
+        """There is nothing to learn."""

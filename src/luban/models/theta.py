@@ -9,15 +9,12 @@ series, L look-back, H horizon, m season, A alphas.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from luban.core.batch import Batch, Examples
-from luban.core.contract import Clock, Head, Model, Schema
-from luban.layers.windows import READS, Windows
+from luban.core.batch import Batch
+from luban.layers.windows import Rule
 
 SURE = 1.645
 """Standard errors from which a season is one (Fiorucci et al. 2016): 90 % two-sided."""
@@ -27,20 +24,7 @@ PIECE = 4_096
 """Windows of a series at a time."""
 
 
-class Theta(Model):
-    accepts = READS
-    gives = frozenset({"series"})
-    solves = True
-    threads = 1  # a second one only waits at each small product
-    baseline = True
-
-    def __init__(self, config: Any, schema: Schema, head: Head):
-        super().__init__(config, schema, head)
-        self.windows = Windows.of(schema, head)
-
-    def solve(self, train: Examples, valid: Examples | None, clock: Clock) -> None:
-        """There is nothing to learn."""
-
+class Theta(Rule):
     def forward(self, batch: Batch) -> Tensor:
         x = self.windows.stacked(batch)  # (B, C, L)
         w = self.windows

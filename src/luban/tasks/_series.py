@@ -15,11 +15,11 @@ import polars as pl
 import torch
 
 from luban.core import cells
+from luban.core.config import within
 from luban.core.contract import Schema, Table
 from luban.core.errors import UserError, did_you_mean, listed
 from luban.core.notes import say, warn
 from luban.core.registry import FIELDS
-from luban.layers.rules import within
 from luban.tasks import _roles
 from luban.tasks._windows import usual_season, words
 

@@ -20,10 +20,10 @@ from torch import Tensor
 
 from luban.core import cells
 from luban.core.batch import Batch, Examples, Spans, Store, piece_of, size_of
+from luban.core.config import within
 from luban.core.contract import Head, Measured, Model, Part, Schema, Table, Task
 from luban.core.errors import UserError, listed
 from luban.core.notes import say
-from luban.layers.rules import within
 from luban.metrics import compute, family, resampled
 from luban.metrics.forecasting import errors
 from luban.tasks import _judged
