@@ -363,8 +363,8 @@ class Task(ABC):
     def loss(self, model: Model, batch: Batch, head: Head) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean loss over the batch, and what else to log. Calls the model: chunked, sampled and adversarial losses fit here."""
 
-    def calibrate(self, model: Model, judged: Batch, truth: Batch) -> None:  # noqa: B027 - most answers say themselves how sure they are
-        """Told once, after training, what the model says of the validation examples: for buffers of its own that say how sure it is."""
+    def calibrate(self, model: Model, judged: Batch, truth: Batch) -> bool | None:  # noqa: B027 - most say themselves how sure they are
+        """Told once, after training, what the model says of validation, for buffers that say how sure it is. True: it is judged again."""
 
     def guess(self, predicted: Batch, again: Batch, head: Head) -> Batch:
         """Targets for rows that have none: what a model surely says, and says `again` when its own noise disturbs it; 0 for the others."""

@@ -24,7 +24,6 @@ from luban.planning import Plan, finish, plan, steps_per_epoch
 from luban.splitting import TRAIN, VALID
 from luban.stages import origin
 from luban.stages.clock import Interrupted, RunClock
-from luban.stages.evaluate import measure
 from luban.stages.fit import Hooks, Job, fit, within
 from luban.stages.prepare import Prepared
 
@@ -329,8 +328,10 @@ class Workshop:
         }
         bundle = Bundle(ready.schema, ready.task, one.model, ready.head, ready.task.context(ready.store), info)
         some = ready.examples[VALID].thinned(BESIDE)
-        ready.task.calibrate(one.model, *judge(one.model, ready.task, ready.head, some))
-        scored = measure(bundle, some)
+        judged = judge(one.model, ready.task, ready.head, some)
+        if ready.task.calibrate(one.model, *judged):
+            judged = judge(one.model, ready.task, ready.head, some)
+        scored = ready.task.measure(*judged, ready.schema, ready.task.metrics(ready.schema))
         if one.model.solves or one.model.joins:
             self.folder.forget_lines(one.name, after=0)
             self.folder.add_line({"model": one.name, "step": 1, "epoch": 1, ready.metric: scored.metrics.get(ready.metric)})

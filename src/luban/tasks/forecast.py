@@ -198,10 +198,11 @@ class Forecast(OfSeries, Task):  # type: ignore[misc]
             "low": bands[:, 0, 0], "high": bands[:, -1, 0], "inside": inside.sum((1, 2)), "known": known.sum((1, 2)),
             "counts": torch.from_numpy(counts), "sums": torch.from_numpy(sums)}  # fmt: skip
 
-    def calibrate(self, model: Model, judged: Batch, truth: Batch) -> None:
+    def calibrate(self, model: Model, judged: Batch, truth: Batch) -> bool:
         """How far the model is off in the validation part, step by step: the quantiles that go with its forecasts."""
         off = self._stacked(truth) - self._stacked(judged)
         model.bands = quantiles(off, torch.tensor(self.config.quantiles))
+        return True
 
     def measure(self, judged: Batch, truth: Batch, schema: Schema, names: Sequence[str]) -> Measured:
         found = compute("forecasting", names, judged["counts"].numpy(), judged["sums"].numpy())
