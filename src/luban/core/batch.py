@@ -42,10 +42,15 @@ class Ragged:
 
 def cut(values: Tensor, start: Tensor, length: Tensor) -> Ragged:
     """values[start[i] : start[i] + length[i]] for each i. values: (N, ...); start and length: (B,) int64."""
+    numbers = numbers_of(start, length)
+    return Ragged(values[numbers.values], numbers.offsets)
+
+
+def numbers_of(start: Tensor, length: Tensor) -> Ragged:
+    """start[i], start[i] + 1, ..., start[i] + length[i] - 1 for each i. start and length: (B,) int64."""
     offsets = torch.zeros(len(start) + 1, dtype=torch.int64, device=start.device)
     torch.cumsum(length, 0, out=offsets[1:])
-    within = torch.arange(int(offsets[-1]), device=start.device) - offsets[:-1].repeat_interleave(length)
-    return Ragged(values[start.repeat_interleave(length) + within], offsets)
+    return Ragged(torch.arange(int(offsets[-1]), device=start.device) + (start - offsets[:-1]).repeat_interleave(length), offsets)
 
 
 def padded(tokens: Ragged) -> tuple[Tensor, Tensor]:
@@ -116,16 +121,18 @@ class Store:
 
 @dataclass(frozen=True)
 class Spans:
-    """Example i is [start[i], start[i] + length[i]) of the store. start: (n,) int64; length: (n,) int64, or one number for all."""
+    """Example i is [start[i], start[i] + length[i]) of the store. start: (n,) int64; length: (n,) int64, or one number for all.
+    part: whose examples these are, where the rows of a span belong to several parts."""
 
     start: Tensor
     length: Tensor | int = 1
+    part: int = 0
 
     def __len__(self) -> int:
         return len(self.start)
 
     def __getitem__(self, numbers: Tensor) -> Spans:
-        return Spans(self.start.index_select(0, numbers), self.length if isinstance(self.length, int) else self.length[numbers])
+        return Spans(self.start.index_select(0, numbers), self.length if isinstance(self.length, int) else self.length[numbers], self.part)
 
 
 class Examples:

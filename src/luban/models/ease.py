@@ -16,13 +16,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from luban.core.batch import Batch, Examples, Ragged
-from luban.core.contract import Clock, Head, Model, Schema
+from luban.core.contract import Clock, Head, Schema
 from luban.core.errors import UserError
-from luban.layers.columns import of_kind
+from luban.layers.ranked import Ranker, laid, owners, sums
 from luban.layers.rules import within
 
 PIECE = 512
@@ -35,11 +34,8 @@ and it separates items of which a history says nothing. On ml-latest-small it co
 .03; .0458 with .1); an intercept, a constant item that everyone has, cost .002."""
 
 
-class EASE(Model):
-    accepts = frozenset({"id"})
-    gives = frozenset({"items"})
+class EASE(Ranker):
     solves = True
-    popular: Tensor  # (I,) share of users
     left: Tensor  # these three where users are few
     right: Tensor
     own: Tensor
@@ -56,14 +52,12 @@ class EASE(Model):
 
     def __init__(self, config: Any, schema: Schema, head: Head):
         super().__init__(config, schema, head)
-        (self.user, field), *_ = of_kind(schema, "id").items()
-        U, I = field.size, head.size
+        U, I = self.users, self.items
         self.few = 2 * U < I  # then two factors are smaller than the matrix, too
         size = 2 * U * I if self.few else I * I
         if size > MOST:
             raise UserError(f"ease would keep {size:,} numbers for {U - 1:,} users and {I - 1:,} items, and may keep {MOST:,}: "
                             "leave out items that few users had, or choose --model popular.")  # fmt: skip
-        self.register_buffer("popular", torch.zeros(I))
         if self.few:
             self.register_buffer("left", torch.zeros(I, U, dtype=torch.uint8))  # X'
             self.register_buffer("right", torch.zeros(U, I))  # M X / (1 - d)
@@ -78,56 +72,38 @@ class EASE(Model):
     # ---------------------------------------------------------------- solving, in float64
 
     def solve(self, train: Examples, valid: Examples | None, clock: Clock) -> None:
-        users = len(train)
+        self.count(train)
         if self.few:
-            X = torch.zeros(len(self.right), len(self.popular))
+            X = torch.zeros(self.users, self.items)
             for batch in train.pieces(PIECE):
-                X[batch[self.user]] += self._events(batch)
-            counts = X.sum(0)
+                X[batch[self.user]] = laid(batch["history"], self.items)
             self.left.copy_(X.T)
             self.right.copy_(_woodbury(X, self.config.l2))
             self.own.copy_((X * self.right).sum(0))
-        else:
-            gram = torch.zeros(len(self.popular), len(self.popular), dtype=torch.float64)
-            for batch in train.pieces(PIECE):
-                if clock.stopped():
-                    return
-                x = self._events(batch)
-                gram += x.T @ x  # whole numbers up to PIECE: exact in float32
-            counts = gram.diagonal().clone()
-            self.weight.copy_(_dense(gram, self.config.l2))
-        self.popular.copy_(counts / users)
-
-    def _events(self, batch: Batch) -> Tensor:
-        """(B, I): 1 where a user had an item in training; each only once, and none of id 0."""
-        history, last = batch["history"], batch[self.head.parts[0].key]
-        x = torch.zeros(len(last), len(self.popular))
-        x[torch.arange(len(last)).repeat_interleave(history.lengths), history.values] = 1
-        x[torch.arange(len(last)), last] = 1
-        x[:, 0] = 0
-        return x
+            return
+        gram = torch.zeros(self.items, self.items, dtype=torch.float64)
+        for batch in train.pieces(PIECE):
+            if clock.stopped():
+                return
+            x = laid(batch["history"], self.items)
+            gram += x.T @ x  # whole numbers up to PIECE: exact in float32
+        self.weight.copy_(_dense(gram, self.config.l2))
 
     # ---------------------------------------------------------------- scoring
 
-    def forward(self, batch: Batch) -> Tensor:
+    def scores(self, batch: Batch) -> Tensor:
         """(B, I), in float64 where the factors are multiplied: items with the same users must come out with the same score, or the order
         of a list would be that of rounding errors."""
         history: Ragged = batch["history"]
         if not self.few:
-            return _sums(self.weight, history).double() + PRIOR * self.popular.double()
+            return sums(self.weight, history).double() + PRIOR * self.popular.double()
         right = self.right.double()
-        shared = _sums(self.left.float(), history).double()  # (B, U): how many items each user of training has in common; exact
+        shared = sums(self.left.float(), history).double()  # (B, U): how many items each user of training has in common; exact
         scores = shared @ right + PRIOR * self.popular.double()
-        rows = torch.arange(len(history), device=right.device).repeat_interleave(history.lengths)
-        return scores.index_put((rows, history.values), -self.own[history.values].double(), accumulate=True)
+        return scores.index_put((owners(history), history.values), -self.own[history.values].double(), accumulate=True)
 
     def flops(self) -> float:
         return 2.0 * self.right.numel() if self.few else 100.0 * len(self.popular)  # a row of the matrix for each item of a history
-
-
-def _sums(weight: Tensor, history: Ragged) -> Tensor:
-    """(B, D): for each user the sum of the rows of `weight` (I, D) that the history names; 0 for an empty one."""
-    return F.embedding_bag(history.values, weight, history.offsets, mode="sum", include_last_offset=True)
 
 
 def _dense(gram: Tensor, l2: float) -> Tensor:

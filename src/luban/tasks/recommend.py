@@ -1,18 +1,17 @@
-"""Recommend: what will this user want next? An example is a user: the `history` of items that they had, and the one that came after it.
+"""Recommend: what will this user want next? An example is a user: the `history` of items that they had, and those that they had after it.
 
-A row is an event: a user had an item, perhaps at a time. All events count alike, whatever a rating beside them says. Each user's last event
-is tested, the one before validates, the rest trains (leave-last-out). What is judged is the rank of the true item among all that the user
-has not had, never among a sample of them.
+What is judged are the ranks of the true items among all that the user has not had, never among a sample of them: each user's last event,
+or whatever the protocol holds back (tasks/_events.py).
 
-The answer goes under y0, an id; a head has a score for each id, that of 0 ("never seen in training") included, so that an id is its own
+The answers go under y0, ids; a head has a score for each id, that of 0 ("never seen in training") included, so that an id is its own
 place; the score of 0 is never looked at. The bundle holds the history of every user (`context`): whoever has the model has the log.
-Letters: B users, I ids of items with 0, K ensemble members, N rows.
+Letters: B users, I ids of items with 0, K ensemble members, N rows, k items of a list.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,220 +20,116 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from luban.core import cells
-from luban.core.batch import Batch, Examples, Ragged, Spans, Store, cut, piece_of, size_of
+from luban.core.batch import Batch, Examples, Ragged, Spans, Store, numbers_of, piece_of, size_of
+from luban.core.config import within
 from luban.core.contract import Head, Measured, Model, Part, Schema, Table, Task
 from luban.core.errors import UserError, did_you_mean, listed
 from luban.core.notes import say
-from luban.core.registry import FIELDS
-from luban.layers.rules import within
-from luban.metrics import compute, family, resampled
+from luban.metrics import family, resampled
+from luban.tasks._events import OfEvents
 
-NAMES = {
-    "user": "user userid username uid member memberid customer customerid reviewer reviewerid account accountid visitor visitorid session "
-    "sessionid 用户 用户id 用户编号 会员 会员id 客户 客户id 顾客",
-    "item": "item itemid iid movie movieid film filmid product productid parentasin asin article articleid book bookid isbn song songid "
-    "track trackid artist artistid sku 商品 商品id 商品编号 物品 物品id 产品 产品id 电影 电影id 书 书名 歌曲 文章",
-    "time": "timestamp time datetime date ts unixreviewtime eventtime createdat 时间 时间戳 日期 评分时间 购买时间 下单时间",
-}
-"""What such columns are called, in lower case and without blanks, _ - and dots; the first name that is there is taken."""
 SCORES = 4_000_000
 """Scores computed at a time, 32 MB: of 9,000 items, those of 440 users."""
 ACTIVITY = (1, 5, 20, 100)
 """For the report: users with fewer events than each of these before their answer."""
+LISTED = 10
+"""Items of a list by which coverage, novelty and the like are told."""
+RANKS = 100
+"""Places of true items that are kept of each user, the best: more than any list has that a metric asks about."""
+FEW = 8
+"""True items of a user up to which each is compared with all scores; beyond, the scores are sorted."""
 
 
-class Recommend(Task):
-    labelled = False
-    noun = "users"
-    taken = frozenset({"prediction", "rank", "score"})
-    instead = ("user",)
-
-    @dataclass(frozen=True)
-    class Config:
-        user: str | None = None
-        """The column that says who. Unset: one called user, userId, customer_id, 用户 or the like."""
-        item: str | None = None
-        """The column that says what. Unset: the --target, or one called item, movieId, product_id, asin, 商品 or the like."""
-        time: str | None = None
-        """The column that says when. Unset: one called timestamp, date, 时间 or the like; where there is none, rows stand as they come."""
-        day_first: bool | None = None
-        """Is 01/05/2024 the first of May? Unset: the time column decides, by a value that leaves no choice; else the month goes first."""
+class Recommend(OfEvents, Task):
+    taken = frozenset({"prediction", "rank", "score", "because"})
+    instead = ("user", "liked")
 
     @dataclass(frozen=True)
     class Ask:
         user: str | None = None
-        """For whom; without it a file of users is needed."""
+        """For whom; without it, and without `liked`, a file of users is needed."""
         k: int = 10
         """How many items, the best first; never those that the user had, and so at most as many as are left."""
+        liked: tuple[str, ...] | None = None
+        """For somebody new who liked these items, with commas between them; of one item, what is similar to it."""
+        because: bool = False
+        """Say of each item which of those that the user had speaks for it most."""
+        seen: bool = False
+        """Recommend what the user had already, too."""
+        among: tuple[str, ...] | None = None
+        """Only of these items, with commas between them."""
+        without: tuple[str, ...] | None = None
+        """None of these items, with commas between them."""
 
         def __post_init__(self) -> None:
             within(self, {"k": (1, 1_000_000)}, "ask")
 
-    # ---------------------------------------------------------------- what it reads
-
-    def settle(self, table: Table, targets: Sequence[str], time: str | None) -> None:
-        if len(targets) > 1:
-            raise UserError(f"--target names one column here, the items, not {len(targets)}: {listed(targets)}.")
-        c = self.config
-        user = self._column(table, "user", c.user)
-        item = self._column(table, "item", next(iter(targets), c.item))
-        when = self._column(table, "time", time or c.time)
-        if len({user, item, when}) < 3:
-            raise UserError(f"user, item and time must be different columns, not {listed([user, item, *([when] if when else [])])}.")
-        self.config = replace(c, user=user, item=item, time=when)
-        if when:
-            moment: Any = FIELDS["moment"]
-            moment = moment.of(table.get_column(when), c.day_first)
-            moment.tell()
-            self.config = replace(self.config, day_first=moment.day_first)
-        say(
-            f"events: who {user!r}, what {item!r}, " + (f"when {when!r}" if when else "in the order of the rows (no time column was found)")
-        )
-
-    def _column(self, table: Table, role: str, named: str | None) -> str | None:
-        """The column of a role, as named or by its usual names. Raises UserError where it must be there and is not."""
-        if named is not None:
-            return self._there(table, named)
-        plain = {"".join(each for each in name.lower() if each not in " _-."): name for name in reversed(table.columns)}
-        found = next((plain[name] for name in NAMES[role].split() if name in plain), None)
-        if found is None and role != "time":
-            option = "--set task.user=COLUMN" if role == "user" else "--target COLUMN"
-            raise UserError(f"no column is called {role}, {role}Id or the like. There are: {listed(table.columns, 40)}. Name it: {option}.")
-        return found
-
-    @staticmethod
-    def _there(table: Table, name: str) -> str:
-        if name not in table.columns:
-            raise UserError(f"the column {name!r} is missing.{did_you_mean(name, table.columns)} There are: {listed(table.columns, 40)}.")
-        return name
-
-    def check(self, table: Table, targets: Sequence[str]) -> None:
-        """One user says nothing of another, and of one item none can be chosen."""
-        for name, what in ((self.config.user, "user"), (self.config.item, "item")):
-            ids = _ids(table.get_column(name))
-            if len(np.unique(ids[ids > 0])) < 2:
-                raise UserError(f"{name!r} names fewer than two {what}s in {table.height:,} rows: there is nothing to learn from. "
-                                "Give the events of more, or name the right column (--set task.user=COLUMN, --target COLUMN).")  # fmt: skip
-
-    def order(self, table: Table) -> np.ndarray:
-        """By user, then time, stable on ties. Rows with an empty cell and repeated events are left out, aloud."""
-        c = self.config
-        for name in (c.user, c.item, *([c.time] if c.time else [])):
-            self._there(table, name)
-        user, item, empty = _ids(table.get_column(c.user)), _ids(table.get_column(c.item)), np.zeros(table.height, bool)
-        stamps = np.zeros(table.height, np.int64)
-        for name, ids in ((c.user, user), (c.item, item)):
-            empty |= _told(ids == 0, f"have no {name}")
-        if c.time:
-            column = table.get_column(c.time)
-            moment: Any = FIELDS["moment"]
-            stamps = moment.of(column, c.day_first).encode(column).numpy()
-            empty |= _told(cells.empty(column, cells.BLANK).to_numpy(), f"have no {c.time}")
-        rows = np.lexsort((stamps, user))  # stable
-        rows = rows[~empty[rows]]
-        if not len(rows):
-            raise UserError(f"none of the {table.height:,} rows names {c.user} and {c.item}" + (f" and {c.time}." if c.time else "."))
-        _, first = np.unique(user[rows] * (item.max() + 1) + item[rows], return_index=True)
-        again = np.ones(len(rows), bool)
-        again[first] = False
-        if again.any():
-            where = cells.row(int(rows[again].min()))
-            say(f"{int(again.sum()):,} rows repeat an earlier {c.user} and {c.item} and are left out (the first: {where})")
-        return rows[~again]
-
-    def split(self, table: Table, shares: tuple[float, float, float]) -> tuple[np.ndarray, str]:
-        """Leave-last-out; where no test part is asked for (shares[2] is 0), the last event validates."""
-        held = 1 + (shares[2] > 0)
-        user = _ids(table.get_column(self.config.user))
-        _, start, count = np.unique(user, return_index=True, return_counts=True)
-        left = np.repeat(start + count, count) - 1 - np.arange(len(user))  # how many events of the user follow
-        kept = np.repeat(count > held, count)
-        if not kept.any():
-            raise UserError(
-                f"no {self.config.user} has {held + 1} events or more: one to train on, and {held} to hold back. Give longer logs."
-            )
-        if not kept.all():
-            say(f"{int((count <= held).sum()):,} of {len(count):,} users have fewer than {held + 1} events and are only trained on")
-        part = np.where(kept & (left < held), held - left, 0).astype(np.uint8)
-        return part, "by user, the last event is tested, the one before validates" if held > 1 else "by user, the last event validates"
-
-    def schema(self, table: Table, targets: Sequence[str]) -> Schema:
-        """No user and no item is too rare to be kept: a model that cannot hold so many says so."""
-        c, category = self.config, FIELDS["category"]
-        user, item = (category((name,), category.Config(max_size=max(1, table.height))) for name in (c.user, c.item))
-        why = {c.time: "only orders the events"} | {name: "neither user nor item" for name in table.columns if name != c.time}
-        return Schema({"c0": user}, {"y0": item}, {name: why[name] for name in table.columns if name not in (c.user, c.item)})
-
     # ---------------------------------------------------------------- what it learns
 
     def spans(self, store: Store, part: int) -> Spans:
-        """Of each user with events in the part, all up to the last one there. Users that training never had cannot be told apart by
-        their id, and are left out, aloud."""
-        rows = torch.nonzero(store.part <= part).squeeze(1)
-        user, mine = store.columns["c0"][rows], store.part[rows] == part
-        new = torch.ones(len(rows), dtype=torch.bool)
-        new[1:] = user[1:] != user[:-1]
-        run = new.cumsum(0) - 1  # (n,): of which user each row is
-        first, last = new.nonzero().squeeze(1), torch.full((int(new.sum()),), -1)
-        last.scatter_reduce_(0, run[mine], mine.nonzero().squeeze(1), "amax")
-        fits = (last >= 0) & (user[first] > 0)
+        """All rows of each user with events in the part. Users that training never had cannot be told apart by their id, and are left out,
+        aloud."""
+        user, mine = store.columns["c0"], store.part == part
+        if not len(user):
+            return Spans(torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64), part)
+        first = torch.nonzero(F.pad(user[1:] != user[:-1], (1, 0), value=True)).squeeze(1)
+        length = torch.diff(first, append=torch.tensor([len(user)]))
+        events = torch.zeros(len(user) + 1, dtype=torch.int64)
+        torch.cumsum(mine, 0, out=events[1:])
+        fits = (events[first + length] > events[first]) & (user[first] > 0)
         if unknown := int((mine & (user == 0)).sum()):
             say(f"{unknown:,} events are of users that training never had, and are left out")
-        if part and (more := int(mine.sum()) - int((last >= 0).sum())) > 0:
-            say(f"{more:,} events of users with several to judge are taken as history: each user is judged by the last")
-        first, last = rows[first[fits]], rows[last[fits]]
-        if part and len(last):
-            self._tell(store, first, last)
-        return Spans(first, last - first + 1)
+        if part and int(fits.sum()):
+            self._tell(store, user, mine & (user > 0))
+        return Spans(first[fits], length[fits], part)
 
-    def _tell(self, store: Store, first: Tensor, last: Tensor) -> None:
+    def _tell(self, store: Store, user: Tensor, mine: Tensor) -> None:
         """What makes the examples of a part hard, or impossible."""
-        if missed := int((store.columns["y0"][last] == 0).sum()):
-            say(f"{missed:,} of {len(last):,} users are asked for an item that training never had; each counts as a miss")
-        if alone := int((first == last).sum()):
-            say(f"{alone:,} of {len(last):,} users have no event before the one that is asked for: they are judged without a history")
+        if missed := int((mine & (store.columns["y0"] == 0)).sum()):
+            say(f"{missed:,} of {int(mine.sum()):,} events to be found are of items that training never had; each counts as a miss")
+        seen = torch.zeros(int(user.max()) + 1, dtype=torch.bool)
+        seen[user[(store.part == 0) & (store.columns["y0"] > 0)]] = True
+        if alone := int((~seen[user[mine].unique()]).sum()):
+            say(f"{alone:,} users to be judged have no event in training: they are judged without a history")
 
     def batch(self, store: Store, spans: Spans) -> Batch:
-        """c0: the user (B,); history: what they had before, oldest first, Ragged; y0: the answer (B,).
+        """c0: the user (B,); history: what they had in the parts before, oldest first, Ragged; y0: what they had in this part, Ragged.
 
-        An event of a later part than the answer's stays out, and so does an item that training never had.
+        In training the history is all that they had there, and y0 is empty: a model divides it as it likes. An item that training never
+        had is in no history.
         """
-        user, item, part = store.columns["c0"], store.columns["y0"], store.part
-        answer = spans.start + spans.length - 1
-        span = cut(torch.arange(len(part)), spans.start, torch.as_tensor(spans.length).expand(len(spans)))
-        mine = answer.repeat_interleave(span.lengths)  # each row's answer
-        keep = (part[span.values] <= part[mine]) & (span.values != mine) & (item[span.values] > 0)
-        owner = torch.arange(len(spans)).repeat_interleave(span.lengths)[keep]
-        return {"c0": user[answer], "history": _ragged(item[span.values[keep]], owner, len(spans)), "y0": item[answer]}
+        rows = numbers_of(spans.start, torch.as_tensor(spans.length).expand(len(spans)))
+        owner = torch.arange(len(spans)).repeat_interleave(rows.lengths)
+        item, part = store.columns["y0"][rows.values], store.part[rows.values]
+        before, asked = (part < max(1, spans.part)) & (item > 0), (part == spans.part) & (spans.part > 0)
+        history, answers = (_ragged(item[which], owner[which], len(spans)) for which in (before, asked))
+        return {"c0": store.columns["c0"][spans.start], "history": history, "y0": answers}
 
     def head(self, schema: Schema) -> Head:
-        return Head((Part("y0", "items", schema.targets["y0"].size, "cross_entropy"),))
+        return Head((Part("y0", "items", schema.targets["y0"].size),))
 
-    def loss(self, model: Model, batch: Batch, head: Head) -> tuple[Tensor, dict[str, Tensor]]:
-        z = head.split(model(batch))["y0"]  # (B, K, I)
-        return F.cross_entropy(z.flatten(0, 1), batch["y0"].repeat_interleave(z.shape[1]), ignore_index=0), {}
+    def loss(self, model: Any, batch: Batch, head: Head) -> tuple[Tensor, dict[str, Tensor]]:
+        """The model's own, for each has its way of drawing what was not had."""
+        return model.loss(batch), {}
 
     # ---------------------------------------------------------------- how it is judged
 
     def metrics(self, schema: Schema) -> tuple[str, ...]:
         """nDCG@10 first, the usual one to compare by."""
-        return tuple(dict.fromkeys(["ndcg@10", *family("ranking")]))
+        return tuple(dict.fromkeys(["ndcg@10", *family("ranking"), *family("lists")]))
 
     def judge(self, model: Model, batch: Batch, head: Head) -> Batch:
-        """rank (B,): the place of the true item among all that the user has not had, the last place among equals, so that a model that
-        gives one score to all gains nothing; a NaN is placed last where it is the true item's, and first elsewhere. 0 where training
-        never had the item. before (B,): the length of the history."""
-        ranks = []
-        for piece, scores in _unseen(model, batch, head):
-            true = scores.gather(1, piece["y0"].unsqueeze(1))  # (b, 1)
-            place = (~(scores < true) & (scores != -torch.inf)).sum(1)
-            ranks.append(place.masked_fill(piece["y0"] == 0, 0))
-        return {"rank": torch.cat(ranks), "before": batch["history"].lengths}
+        """rank (B, RANKS): the places of a user's true items among all that they have not had, the best first, then 0. An item has the last
+        place among equals, so that a model that gives one score to all gains nothing; a NaN is placed last where it is a true item's, and
+        first elsewhere. list (B, LISTED): the items with the best scores. before (B,): the length of the history."""
+        ranks, lists = [], []
+        for piece, scores in _scored(model, batch, head):
+            ranks.append(_ranks(scores, piece["y0"]))
+            lists.append(best(scores, LISTED)[1])
+        return {"rank": torch.cat(ranks), "list": torch.cat(lists), "before": batch["history"].lengths}
 
     def measure(self, judged: Batch, truth: Batch, schema: Schema, names: Sequence[str]) -> Measured:
-        y, rank = truth["y0"].numpy(), judged["rank"].numpy()
-        found = compute("ranking", names, y, rank)
+        found = self._figures(judged, truth, schema, names, None)
         if len(names) == 1 or not found:  # with one name it is training that asks, often
             return Measured(found)
         group = np.searchsorted(ACTIVITY, judged["before"].numpy(), side="right")
@@ -242,16 +137,28 @@ class Recommend(Task):
         for number, low in enumerate((0, *ACTIVITY)):
             if (mine := group == number).any():
                 above = f"from {low}" if number == len(ACTIVITY) else f"{low} to {ACTIVITY[number] - 1}"
-                by[above] = {"users": int(mine.sum()), names[0]: compute("ranking", names[:1], y[mine], rank[mine])[names[0]]}
-        return Measured(found, {"by_events_before": by, "items_never_in_training": int((y == 0).sum())})
+                by[above] = {"users": int(mine.sum()), names[0]: self._figures(judged, truth, schema, names[:1], mine)[names[0]]}
+        facts = {"protocol": self.config.protocol, "items": schema.targets["y0"].size - 1}
+        return Measured(found, {**facts, "by_events_before": by, "events_never_in_training": int((truth["y0"].values == 0).sum())})
+
+    def _figures(self, judged: Batch, truth: Batch, schema: Schema, names: Sequence[str], mine: np.ndarray | None) -> dict[str, float]:
+        """mine (B,): only of these users."""
+        ones, found = np.ones((len(judged["before"]) if mine is None else int(mine.sum()), 1)), {}
+        for of, (y, answers) in _sides(judged, truth, schema).items():
+            if mine is not None:
+                y, answers = y[mine] if of == "ranking" else y, answers[mine]
+            found |= resampled(of, [name for name in names if name in family(of)], y, answers, ones)
+        return {name: float(found[name][0]) for name in names if name in found and np.isfinite(found[name][0])}
 
     def resample(self, judged: Batch, truth: Batch, schema: Schema, names: Sequence[str], counts: np.ndarray) -> dict[str, np.ndarray]:
-        return resampled("ranking", names, truth["y0"].numpy(), judged["rank"].numpy(), counts)
+        """Of what is counted user by user: a sample of users with repetitions has fewer different lists."""
+        y, ranks = _sides(judged, truth, schema)["ranking"]
+        return resampled("ranking", [name for name in names if name in family("ranking")], y, ranks, counts)
 
     def charts(self, judged: Batch, truth: Batch, scored: Examples, schema: Schema) -> dict[str, dict[str, Any]]:
-        """How many users find their item in a list of k."""
-        rank, k = judged["rank"].numpy(), np.arange(1, 101)
-        found = (np.searchsorted(np.sort(rank), k, side="right") - (rank == 0).sum()) / len(rank)
+        """How many users find an item of theirs in a list of k."""
+        first, k = judged["rank"][:, 0].numpy(), np.arange(1, RANKS + 1)
+        found = (np.searchsorted(np.sort(first), k, side="right") - (first == 0).sum()) / len(first)
         return {"Hit rate by the length of the list": {"x": "items in the list", "y": "hit rate", "lines": {"": (k, found)}}}
 
     # ---------------------------------------------------------------- what it answers
@@ -259,7 +166,7 @@ class Recommend(Task):
     def context(self, store: Store) -> Batch:
         """history: all items of each user, of every part, in row c0; row 0, nobody's, is empty."""
         user, item = store.columns["c0"], store.columns["y0"]
-        user, item = user[known := (user > 0) & (item > 0)], item[known]
+        user, item = user[known := (user > 0) & (item > 0) & (store.part < 3)], item[known]
         user, order = user.sort(stable=True)
         return {"history": _ragged(item[order], user, int(store.columns["c0"].max()) + 1)}
 
@@ -283,26 +190,34 @@ class Recommend(Task):
         return Store({"c0": users[first], "y0": items[first]}, part[first])
 
     def question(self, ask: Any) -> Table:
-        if ask.user is None:
-            raise UserError(f"say for whom: --user ID, or name a file of users with the column {self.config.user!r}.")
-        return pl.DataFrame({self.config.user: [ask.user]})
+        if ask.user is None and ask.liked is None:
+            raise UserError(f"say for whom: --user ID, or --liked ITEM,ITEM, or name a file of users with the column {self.config.user!r}.")
+        return pl.DataFrame({self.config.user: [ask.user]}, schema_overrides=None if ask.user else {self.config.user: pl.String})
 
     def pose(self, encoded: Batch, context: Batch) -> Batch:
-        user = encoded["c0"]
-        if new := int((user == 0).sum()):
-            say(f"users that were not in training: {new:,} of {len(user):,}; without a history they are answered with what is popular")
-        return {"c0": user, "history": context["history"][user]}
+        past = context["history"]
+        user = torch.where(encoded["c0"] < len(past), encoded["c0"], 0)
+        return {"c0": user, "history": past[user]}
 
-    def predict(self, model: Model, batch: Batch, head: Head, ask: Any) -> Batch:
-        """item (B, k), the best first, and score (B, k); equals go by their id. Item 0, score 0 where fewer than k are left."""
+    def predict(self, model: Any, batch: Batch, head: Head, ask: Any) -> Batch:
+        """item (B, k), the best first, and score (B, k); equals go by their id. Item 0, score 0 where fewer than k are left. because (B, k),
+        where it is asked for: the item of the history that speaks for each most."""
+        if ask.liked is not None:
+            liked = torch.from_numpy(_known(model, ask.liked, "liked")).to(batch["c0"].device)
+            batch = {"c0": torch.zeros_like(batch["c0"]), "history": Ragged(liked, torch.tensor([0, len(liked)], device=liked.device))}
+        among, without = (None if each is None else torch.from_numpy(_known(model, each, name))
+                          for name, each in (("among", ask.among), ("without", ask.without)))  # fmt: skip
         items, found = [], []
-        for _, scores in _unseen(model, batch, head):
-            scores, item = scores.sort(dim=1, descending=True, stable=True)
-            scores, item = scores[:, : ask.k], item[:, : ask.k]
-            over = scores == -torch.inf
-            items.append(item.masked_fill(over, 0))
-            found.append(scores.masked_fill(over, 0.0))
-        return {"item": torch.cat(items), "score": torch.cat(found)}
+        for _, scores in _scored(model, batch, head, ask.seen):
+            if among is not None:
+                scores[:, torch.ones(head.size, dtype=torch.bool).index_fill_(0, among, False)] = -torch.inf
+            if without is not None:
+                scores[:, without] = -torch.inf
+            score, item = best(scores, ask.k)
+            items.append(item)
+            found.append(score)
+        answer = {"item": torch.cat(items), "score": torch.cat(found)}
+        return answer | ({"because": _because(model, batch, head, answer["item"])} if ask.because else {})
 
     def kept(self, schema: Schema) -> tuple[str, ...]:
         return (self.config.user,)
@@ -314,51 +229,35 @@ class Recommend(Task):
         if full := int((item == 0).all(1).sum()):
             say(f"{full:,} users had every item that there is, and get an empty answer")
         field: Any = schema.targets["y0"]
-        words = pl.Series(self.config.item, field.decode(item[row, place]), dtype=pl.Series(field.words).dtype)
-        found = pl.DataFrame([pl.Series("row", row.numpy()), pl.Series("rank", (place + 1).numpy()), words,
-                              pl.Series("score", score[row, place].double().numpy())])  # fmt: skip
-        lists = found.group_by("row", maintain_order=True).agg(pl.struct("rank", self.config.item, "score").alias("prediction"))
+
+        def words(ids: Tensor) -> pl.Series:
+            return pl.Series(field.decode(ids), dtype=pl.Series(field.words).dtype)
+
+        columns = {"rank": (place + 1).numpy(), self.config.item: words(item[row, place]), "score": score[row, place].double().numpy()}
+        if "because" in predicted:
+            columns["because"] = words(predicted["because"][row, place])
+        found = pl.DataFrame({"row": row.numpy(), **columns})
+        lists = found.group_by("row", maintain_order=True).agg(pl.struct(*columns).alias("prediction"))
         rows = pl.DataFrame({"row": range(len(item))}, schema={"row": pl.Int64})
         return rows.join(lists, on="row", how="left", maintain_order="left").select(pl.col("prediction").fill_null([]))
+
+    def told(self, answers: Table, question: Table, schema: Schema) -> Table:
+        """Says how many were strangers; what they get, a model decides by itself: mostly what is popular."""
+        user = question.get_column(self.config.user).drop_nulls()
+        if new := int((schema.inputs["c0"].encode(user) == 0).sum()):  # type: ignore[operator, union-attr]
+            say(f"users that were not in training: {new:,} of {len(user):,}; without a history they are answered with what is popular")
+        return answers
 
     def example(self, schema: Schema) -> dict[str, Any]:
         user: Any = schema.inputs["c0"]
         return {"user": str(user.words[0]), "k": 10}
 
-    @classmethod
-    def samples(cls) -> list[Table]:
-        """A dated log with Chinese names, and one without a time: eight users, seven items, in two circles of taste."""
-        pairs = [(u, (u % 2 * 3 + i * (1 + u % 3)) % 7) for i in range(7) for u in range(8) if i < 3 + u % 4]
-        days = pl.Series("日期", [f"2024-{1 + n % 12:02}-{1 + n % 28:02}" for n in range(len(pairs))])
-        chinese = pl.DataFrame({"用户": [f"客{u}" for u, _ in pairs], "商品": [f"书{i}" for _, i in pairs], "评分": [3.5] * len(pairs)})
-        return [chinese.with_columns(days), pl.DataFrame({"user_id": [u for u, _ in pairs], "item": [10 * i for _, i in pairs]})]
+
+# ---------------------------------------------------------------- scores
 
 
-# ---------------------------------------------------------------- small words
-
-
-def _ids(column: pl.Series) -> np.ndarray:
-    """(N,) numbers from 1 for the different words, in their order; 0 where empty. What is one word is for the field to say."""
-    category = FIELDS["category"]
-    field = category((column.name,), category.Config(max_size=max(1, len(column)))).fit([column])
-    ids = field.encode(column).numpy()
-    return np.where(ids > len(field.words), 0, ids)
-
-
-def _told(gone: np.ndarray, why: str) -> np.ndarray:
-    """Says how many rows are left out, and which is the first."""
-    if gone.any():
-        say(f"{int(gone.sum()):,} rows {why} and are left out (the first: {cells.row(int(gone.argmax()))})")
-    return gone
-
-
-def _ragged(values: Tensor, owner: Tensor, n: int) -> Ragged:
-    """Values by their owner, who come in order: row i holds those of owner i."""
-    return Ragged(values, F.pad(torch.bincount(owner, minlength=n).cumsum(0), (1, 0)))
-
-
-def _unseen(model: Model, batch: Batch, head: Head) -> Iterator[tuple[Batch, Tensor]]:
-    """Pieces of the batch, each with its scores (b, I); -inf for what the user had, and for id 0.
+def _scored(model: Model, batch: Batch, head: Head, seen: bool = False) -> Iterator[tuple[Batch, Tensor]]:
+    """Pieces of the batch, each with its scores (b, I); -inf for what the user had, unless `seen`, and for id 0.
 
     Rounded to 7 decimals: items with the same users have the same score but for the last bits, and their order must not hang on those, or
     a list would change from machine to machine.
@@ -368,8 +267,93 @@ def _unseen(model: Model, batch: Batch, head: Head) -> Iterator[tuple[Batch, Ten
         piece = piece_of(batch, start, start + most)
         scores = torch.round(head.split(model(piece))["y0"].mean(1), decimals=7)
         scores = scores.nan_to_num(torch.nan, neginf=torch.finfo(scores.dtype).min)  # a model's own -inf is a low score, no exclusion
-        history = piece["history"]
-        rows = torch.arange(len(history), device=scores.device).repeat_interleave(history.lengths)
         scores[:, 0] = -torch.inf
-        scores[rows, history.values] = -torch.inf
+        if not seen:
+            history = piece["history"]
+            rows = torch.arange(len(history), device=scores.device).repeat_interleave(history.lengths)
+            scores[rows, history.values] = -torch.inf
         yield piece, scores
+
+
+def best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """(scores (B, k), items (B, k)) of the best, equals by their id; 0 and item 0 where fewer are left."""
+    k = min(k, scores.shape[1])
+    found, item = scores.topk(k)
+    tied = torch.nonzero((scores >= found[:, -1:]).sum(1) != k).squeeze(1)  # at the end of the list: which of them is for the id to say
+    item, order = item.sort(1)
+    found, order = found.gather(1, order).sort(dim=1, descending=True, stable=True)
+    item = item.gather(1, order)
+    if len(tied):
+        again, by_id = scores[tied].sort(dim=1, descending=True, stable=True)
+        found[tied], item[tied] = again[:, :k], by_id[:, :k]
+    over = found == -torch.inf
+    return found.masked_fill(over, 0.0), item.masked_fill(over, 0)
+
+
+def _ranks(scores: Tensor, true: Ragged) -> Tensor:
+    """(B, RANKS): the places of the true items, the best first, then 0. Those that training never had have none."""
+    owner = torch.arange(len(true), device=scores.device).repeat_interleave(true.lengths)
+    owner, item = owner[known := true.values > 0], true.values[known]
+    rivals = scores.nan_to_num(torch.inf, neginf=-torch.inf)
+    mine = scores[owner, item].nan_to_num(torch.finfo(scores.dtype).min, neginf=-torch.inf)
+    order = torch.argsort(mine, descending=True, stable=True)
+    order = order[torch.argsort(owner[order], stable=True)]  # by user, the best first
+    owner, item, mine = owner[order], item[order], mine[order]
+    rivals[owner, item] = -torch.inf  # other true items are in nobody's way: they are counted below
+    count = torch.bincount(owner, minlength=len(true))
+    place = torch.arange(len(owner), device=scores.device) - (count.cumsum(0) - count)[owner]  # among the user's own, from 0
+    laid = mine.new_full((len(true), max(1, int(count.max()))), torch.inf)
+    laid[owner, place] = mine
+    if laid.shape[1] <= FEW:
+        ahead = torch.stack([(rivals >= each.unsqueeze(1)).sum(1) for each in laid.unbind(1)], 1)
+    else:
+        ahead = rivals.shape[1] - torch.searchsorted(rivals.sort(1).values, laid)
+    ranks = torch.zeros(len(true), max(RANKS, laid.shape[1]), dtype=torch.int64, device=scores.device)
+    ranks[owner, place] = ahead[owner, place] + place + 1
+    return ranks[:, :RANKS]
+
+
+def _because(model: Model, batch: Batch, head: Head, items: Tensor) -> Tensor:
+    """(B, k): of the items that each user had, the one that, alone, gives the recommended item its highest score; 0 without a history."""
+    found = torch.zeros_like(items)
+    for row in range(len(items)):
+        had = batch["history"][torch.tensor([row])].values
+        if len(had):
+            alone = {"c0": torch.zeros_like(had), "history": Ragged(had, torch.arange(len(had) + 1))}
+            found[row] = had[torch.cat([scores[:, items[row]] for _, scores in _scored(model, alone, head, seen=True)]).argmax(0)]
+    return found.masked_fill(items == 0, 0)
+
+
+# ---------------------------------------------------------------- small words
+
+
+def _known(model: Any, words: Sequence[str], option: str) -> np.ndarray:
+    """(n,) ids of the items that are named, one by one or with commas between them. Raises UserError where training had none of them."""
+    field = model.catalogue
+    asked = [each.strip() for word in words for each in ([word] if _id(field, word) else word.replace("，", ",").split(",")) if each.strip()]
+    ids = np.array([_id(field, each) for each in asked], np.int64)
+    unknown = [each for each, id in zip(asked, ids, strict=True) if id == 0]
+    if len(unknown) == len(asked):
+        near = did_you_mean(unknown[0], [str(word) for word in field.words]) if unknown else ""
+        raise UserError(f"{option}: training had none of {listed(unknown)}.{near}" if unknown else f"{option} names no item.")
+    if unknown:
+        say(f"{option}: training never had {listed(unknown)}; the others count")
+    return np.unique(ids[ids > 0])
+
+
+def _id(field: Any, word: str) -> int:
+    return int(field.encode(pl.Series(field.columns[0], [word]))[0])
+
+
+def _ragged(values: Tensor, owner: Tensor, n: int) -> Ragged:
+    """Values by their owner, who come in order: row i holds those of owner i."""
+    return Ragged(values, F.pad(torch.bincount(owner, minlength=n).cumsum(0), (1, 0)))
+
+
+def _sides(judged: Batch, truth: Batch, schema: Schema) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """{family of metrics: what it compares}: how many items were to be found, and their places; how popular items are, and the lists."""
+    field: Any = schema.targets["y0"]
+    return {
+        "ranking": (truth["y0"].lengths.numpy(), judged["rank"].numpy()),
+        "lists": (np.array([0, *field.counts], np.float64) / max(1, max(field.counts, default=1)), judged["list"].numpy()),
+    }

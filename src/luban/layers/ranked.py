@@ -1,0 +1,79 @@
+"""What models that rank items for a user share: the users of each item counted, and the answer to somebody without a history.
+
+Letters: B users, I items with the id 0, which had nothing and is had by nobody, E events of a batch.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from luban.core.batch import Batch, Examples, Ragged
+from luban.core.contract import Head, Model, Schema
+from luban.layers.columns import of_kind
+
+PIECE = 4096
+"""Users counted at a time."""
+
+
+class Ranker(Model):
+    """A model writes `scores`, and calls `count` when it is shown the training users; it must answer a user that it never saw, id 0, by
+    their history alone."""
+
+    accepts = frozenset({"id"})
+    gives = frozenset({"items"})
+    popular: Tensor
+
+    personal: ClassVar[bool] = False
+    """Has it something to say of a known user without a history (a vector of their own)?"""
+
+    def __init__(self, config: Any, schema: Schema, head: Head):
+        super().__init__(config, schema, head)
+        (self.user, field), *_ = of_kind(schema, "id").items()
+        self.users, self.items = field.size, head.size
+        self.catalogue = schema.targets[head.parts[0].key]
+        """The field of items, for words and ids."""
+        self.register_buffer("popular", torch.zeros(head.size))  # (I,): share of users that had it in training
+
+    def count(self, train: Examples) -> None:
+        for batch in train.pieces(PIECE):
+            self.popular += torch.bincount(batch["history"].values, minlength=self.items)
+        self.popular /= max(1, len(train))
+
+    look = count
+
+    def forward(self, batch: Batch) -> Tensor:
+        """(B, I); what is popular for whom nothing is known of."""
+        scores = self.scores(batch)
+        nobody = batch["history"].lengths == 0
+        if self.personal:
+            nobody &= batch[self.user] == 0
+        return torch.where(nobody.unsqueeze(1), self.popular.to(scores.dtype), scores) if nobody.any() else scores
+
+    def scores(self, batch: Batch) -> Tensor:
+        """(B, I)"""
+        raise NotImplementedError
+
+    def flops(self) -> float:
+        """Two for each number of an item, whose vectors are what it holds."""
+        return 2.0 * sum(each.numel() for each in (*self.parameters(), *self.buffers()) if each.dim() > 1)
+
+
+def owners(history: Ragged) -> Tensor:
+    """(E,): whose each event is, as a row of the batch."""
+    return torch.arange(len(history), device=history.values.device).repeat_interleave(history.lengths)
+
+
+def laid(history: Ragged, items: int) -> Tensor:
+    """(B, I) float32: 1 where the user had the item."""
+    x = torch.zeros(len(history), items, device=history.values.device)
+    x[owners(history), history.values] = 1
+    return x
+
+
+def sums(weight: Tensor, history: Ragged, by: Tensor | None = None) -> Tensor:
+    """(B, D): for each user the sum of the rows of `weight` (I, D) that the history names, each times `by` (E,); 0 for an empty one."""
+    return F.embedding_bag(history.values, weight, history.offsets, mode="sum", include_last_offset=True, per_sample_weights=by)

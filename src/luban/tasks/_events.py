@@ -1,0 +1,264 @@
+"""What a question about a log of events reads: which column says who, what and when; in which order rows stand, and how they are split.
+
+A row is an event: a user had an item, perhaps at a time, perhaps with a rating. Rows are sorted by user and time, and come once a user and
+item. What is held back is the protocol: each user's last event, the newest events of all, or events drawn at random.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+
+from luban.core import cells
+from luban.core.config import within
+from luban.core.contract import Schema, Table
+from luban.core.errors import UserError, did_you_mean, listed
+from luban.core.notes import say
+from luban.core.registry import FIELDS
+
+NAMES = {
+    "user": "user userid username uid member memberid customer customerid reviewer reviewerid account accountid visitor visitorid session "
+    "sessionid 用户 用户id 用户编号 会员 会员id 客户 客户id 顾客",
+    "item": "item itemid iid movie movieid film filmid product productid parentasin asin article articleid book bookid isbn song songid "
+    "track trackid artist artistid sku 商品 商品id 商品编号 物品 物品id 产品 产品id 电影 电影id 书 书名 歌曲 文章",
+    "time": "timestamp time datetime date ts unixreviewtime eventtime createdat 时间 时间戳 日期 评分时间 购买时间 下单时间",
+    "rating": "rating ratings score stars overall 评分 打分 星级",
+}
+"""What such columns are called, in lower case and without blanks, _ - and dots; the first name that is there is taken."""
+HELD = {
+    "time": "by time, the newest events are tested, those before validate",
+    "random": "at random, event by event",
+    "user": "at random, the same share of each user's events",
+    "item": "at random, the same share of each item's events",
+}
+OPTIONS = {"user": "--set task.user=COLUMN", "item": "--target COLUMN"}
+BOT = 50
+"""A user with so many times the events of the usual one, and with as large a share of all items, is told of: a bot, or a shared account."""
+
+
+class OfEvents:
+    """What such a task says before it learns: for a Task to inherit beside."""
+
+    config: Any
+    labelled = False
+    noun = "users"
+
+    @dataclass(frozen=True)
+    class Config:
+        user: str | None = None
+        """The column that says who. Unset: one called user, userId, customer_id, 用户 or the like."""
+        item: str | None = None
+        """The column that says what. Unset: the --target, or one called item, movieId, product_id, asin, 商品 or the like."""
+        time: str | None = None
+        """The column that says when. Unset: one called timestamp, date, 时间 or the like; where there is none, rows stand as they come."""
+        rating: str | None = None
+        """The column that says how much they liked it, for task.least. Unset: one called rating, stars, 评分 or the like."""
+        least: float | None = None
+        """Events rated lower are left out, and so are those without a rating. Unset: whatever was rated was wanted."""
+        protocol: Literal["last", "time", "random", "user", "item"] = "last"
+        """What is held back: each user's last event for the test and the one before for validation (last); the newest events (time); a
+        share of all events, of each user's or of each item's, drawn at random (random, user, item). data.shares says how much."""
+        seed: int = 0
+        """Another number draws other events, where the protocol draws."""
+        core: int = 1
+        """Leave out users and items with fewer events, again and again until all that are left have as many. What so small a remainder
+        scores says nothing of the users that were left out."""
+        day_first: bool | None = None
+        """Is 01/05/2024 the first of May? Unset: the time column decides, by a value that leaves no choice; else the month goes first."""
+
+        def __post_init__(self) -> None:
+            within(self, {"core": (1, 10_000), "seed": (0, 2**32 - 1)}, "task")
+
+    # ---------------------------------------------------------------- which columns
+
+    def settle(self, table: Table, targets: Sequence[str], time: str | None) -> None:
+        if len(targets) > 1:
+            raise UserError(f"--target names one column here, the items, not {len(targets)}: {listed(targets)}.")
+        c = self.config
+        user, item = _column(table, "user", c.user), _column(table, "item", next(iter(targets), c.item))
+        when = _column(table, "time", time or c.time)
+        rating = _column(table, "rating", c.rating) if c.rating or c.least is not None else None
+        if len({user, item, when}) < 3:
+            raise UserError(f"user, item and time must be different columns, not {listed([user, item, *([when] if when else [])])}.")
+        if c.least is not None and rating is None:
+            raise UserError(f"task.least needs a column of ratings, and none is called rating, stars or the like. There are: "
+                            f"{listed(table.columns, 40)}. Name it: --set task.rating=COLUMN.")  # fmt: skip
+        if c.protocol == "time" and when is None:
+            raise UserError("task.protocol=time needs a time column, and none is called timestamp, date or the like: --time COLUMN.")
+        self.config = replace(c, user=user, item=item, time=when, rating=rating)
+        if when:
+            moment: Any = FIELDS["moment"]
+            moment = moment.of(table.get_column(when), c.day_first)
+            moment.tell()
+            self.config = replace(self.config, day_first=moment.day_first)
+        say(
+            f"events: who {user!r}, what {item!r}, " + (f"when {when!r}" if when else "in the order of the rows (no time column was found)")
+        )
+
+    def check(self, table: Table, targets: Sequence[str]) -> None:
+        """One user says nothing of another, and of one item none can be chosen."""
+        c = self.config
+        for name, what in ((c.user, "user"), (c.item, "item")):
+            ids = _ids(table.get_column(name))
+            counts = np.bincount(ids)[1:]
+            if len(counts) < 2:
+                raise UserError(f"{name!r} names fewer than two {what}s in {table.height:,} rows: there is nothing to learn from. "
+                                "Give the events of more, or name the right column (--set task.user=COLUMN, --target COLUMN).")  # fmt: skip
+            if what == "user":
+                most, usual = int(counts.max()), float(np.median(counts))
+                items = table.get_column(c.item).n_unique()
+                if most > BOT * usual and most > items / 5:
+                    who = table.get_column(name)[int((ids == counts.argmax() + 1).argmax())]
+                    say(f"{c.user} {who!r} has {most:,} events, {most / usual:,.0f} times the usual one's: a bot, or an account of several?")
+
+    # ---------------------------------------------------------------- which rows, in which order
+
+    def order(self, table: Table) -> np.ndarray:
+        """By user, then time, stable on ties. Rows with an empty cell, low ratings and repeated events are left out, aloud."""
+        c = self.config
+        for name in (c.user, c.item, *([c.time] if c.time else []), *([c.rating] if c.least is not None else [])):
+            _there(table, name)
+        user, item, gone = _ids(table.get_column(c.user)), _ids(table.get_column(c.item)), np.zeros(table.height, bool)
+        for name, ids in ((c.user, user), (c.item, item)):
+            gone |= _told(ids == 0, f"have no {name}")
+        if c.least is not None:
+            values = cells.numbers(table.get_column(c.rating)).fill_nan(None)
+            gone |= _told(values.is_null().to_numpy(), f"have no {c.rating} that is a number")
+            gone |= _told((values < c.least).fill_null(False).to_numpy(), f"are rated below {c.least:g}")
+        keys = [user]
+        if c.time:
+            column = table.get_column(c.time)
+            keys.insert(0, _moments(column, c.day_first))
+            gone |= _told(cells.empty(column, cells.BLANK).to_numpy(), f"have no {c.time}")
+        rows = np.lexsort(keys) if c.time else np.argsort(user, kind="stable")  # stable
+        rows = rows[~gone[rows]]
+        if not len(rows):
+            raise UserError(f"none of the {table.height:,} rows names {c.user} and {c.item}" + (f" and {c.time}." if c.time else "."))
+        again = _repeats(user[rows], item[rows])
+        if again.any():
+            where = cells.row(int(rows[again].min()))
+            say(f"{int(again.sum()):,} rows repeat an earlier {c.user} and {c.item} and are left out (the first: {where})")
+        return rows[~again]
+
+    def split(self, table: Table, shares: tuple[float, float, float]) -> tuple[np.ndarray, str]:
+        """By the protocol; where no test part is asked for (shares[2] is 0), what would be tested validates."""
+        c, n = self.config, table.height
+        user, item = (_ids(table.get_column(name)) for name in (c.user, c.item))
+        part, used = np.full(n, 3, np.uint8), _core(user, item, c.core, c)
+        if c.protocol == "last":
+            part[used], how = _last(user[used], 1 + (shares[2] > 0), c.user)
+            return part, how
+        valid, test = shares[1:] if max(shares) <= 1 else (shares[1] / n, shares[2] / n)
+        if c.protocol == "time":
+            order = np.argsort(stamps := _moments(table.get_column(c.time).gather(used), c.day_first), kind="stable")
+            first = stamps[order][np.minimum((np.array([1 - valid - test, 1 - test]) * len(used)).astype(int), len(used) - 1)]
+            part[used] = (stamps >= first[0]).astype(np.uint8) + ((stamps >= first[1]) & (test > 0))  # those of a moment stay together
+            return part, HELD["time"]
+        group = {"random": np.zeros_like(user), "user": user, "item": item}[c.protocol][used]
+        order = np.lexsort([np.random.default_rng(c.seed).random(len(used)), group])
+        _, start, count = np.unique(group[order], return_index=True, return_counts=True)
+        place = np.arange(len(used)) - np.repeat(start, count)
+        n_test, n_valid = (np.repeat(np.round(count * share), count) for share in (test, valid))
+        part[used[order]] = np.where(place < n_test, 2, np.where(place < n_test + n_valid, 1, 0))
+        return part, HELD[c.protocol]
+
+    def schema(self, table: Table, targets: Sequence[str]) -> Schema:
+        """No user and no item is too rare to be kept: a model that cannot hold so many says so."""
+        c, category = self.config, FIELDS["category"]
+        user, item = (category((name,), category.Config(max_size=max(1, table.height))) for name in (c.user, c.item))
+        why = {c.time: "only orders the events", c.rating: "only says which events count"}
+        why |= {name: "neither user nor item" for name in table.columns if name not in why}
+        return Schema({"c0": user}, {"y0": item}, {name: why[name] for name in table.columns if name not in (c.user, c.item)})
+
+    @classmethod
+    def samples(cls) -> list[Table]:
+        """A dated log with Chinese names, and one without a time: eight users, seven items, in two circles of taste."""
+        pairs = [(u, (u % 2 * 3 + i * (1 + u % 3)) % 7) for i in range(7) for u in range(8) if i < 3 + u % 4]
+        days = pl.Series("日期", [f"2024-{1 + n % 12:02}-{1 + n % 28:02}" for n in range(len(pairs))])
+        chinese = pl.DataFrame({"用户": [f"客{u}" for u, _ in pairs], "商品": [f"书{i}" for _, i in pairs], "评分": [3.5] * len(pairs)})
+        return [chinese.with_columns(days), pl.DataFrame({"user_id": [u for u, _ in pairs], "item": [10 * i for _, i in pairs]})]
+
+
+# ---------------------------------------------------------------- small words
+
+
+def _column(table: Table, role: str, named: str | None) -> str | None:
+    """The column of a role, as named or by its usual names. Raises UserError where it must be there and is not."""
+    if named is not None:
+        return _there(table, named)
+    plain = {"".join(each for each in name.lower() if each not in " _-."): name for name in reversed(table.columns)}
+    found = next((plain[name] for name in NAMES[role].split() if name in plain), None)
+    if found is None and role in OPTIONS:
+        raise UserError(f"no column is called {role}, {role}Id or the like. There are: {listed(table.columns, 40)}. "
+                        f"Name it: {OPTIONS[role]}.")  # fmt: skip
+    return found
+
+
+def _there(table: Table, name: str) -> str:
+    if name not in table.columns:
+        raise UserError(f"the column {name!r} is missing.{did_you_mean(name, table.columns)} There are: {listed(table.columns, 40)}.")
+    return name
+
+
+def _ids(column: pl.Series) -> np.ndarray:
+    """(N,) numbers from 1 for the different words, in their order; 0 where empty. What is one word is for the field to say."""
+    category = FIELDS["category"]
+    field = category((column.name,), category.Config(max_size=max(1, len(column)))).fit([column])
+    ids = field.encode(column).numpy()
+    return np.where(ids > len(field.words), 0, ids)
+
+
+def _moments(column: pl.Series, day_first: bool | None) -> np.ndarray:
+    moment: Any = FIELDS["moment"]
+    return moment.of(column, day_first).encode(column).numpy()
+
+
+def _told(gone: np.ndarray, why: str) -> np.ndarray:
+    """Says how many rows are left out, and which is the first."""
+    if gone.any():
+        say(f"{int(gone.sum()):,} rows {why} and are left out (the first: {cells.row(int(gone.argmax()))})")
+    return gone
+
+
+def _repeats(user: np.ndarray, item: np.ndarray) -> np.ndarray:
+    """(N,) bool: did the same user have the same item in an earlier row?"""
+    pairs = user * (item.max() + 1) + item
+    order = np.argsort(pairs, kind="stable")
+    again = np.zeros(len(pairs), bool)
+    again[order[1:]] = np.diff(pairs[order]) == 0
+    return again
+
+
+def _core(user: np.ndarray, item: np.ndarray, core: int, c: Any) -> np.ndarray:
+    """The rows (n,) whose users and items all have `core` events among them; aloud."""
+    rows = np.arange(len(user))
+    while True:
+        kept = np.ones(len(rows), bool)
+        for ids in (user[rows], item[rows]):
+            kept &= np.bincount(ids)[ids] >= core
+        if kept.all():
+            break
+        rows = rows[kept]
+    if len(rows) < len(user):
+        counts = [f"{len(np.unique(ids[rows])):,} of {len(np.unique(ids)):,}" for ids in (user, item)]
+        say(f"task.core={core} leaves {len(rows):,} of {len(user):,} events, {counts[0]} {c.user}, {counts[1]} {c.item}")
+    if not len(rows):
+        raise UserError(f"task.core={core} leaves no event: no {c.user} and {c.item} have so many. Lower it.")
+    return rows
+
+
+def _last(user: np.ndarray, held: int, name: str) -> tuple[np.ndarray, str]:
+    """Of users in their order, the last event is tested (2) where two are held back, the one before validates."""
+    _, start, count = np.unique(user, return_index=True, return_counts=True)
+    left = np.repeat(start + count, count) - 1 - np.arange(len(user))  # how many events of the user follow
+    kept = np.repeat(count > held, count)
+    if not kept.any():
+        raise UserError(f"no {name} has {held + 1} events or more: one to train on, and {held} to hold back. Give longer logs.")
+    if not kept.all():
+        say(f"{int((count <= held).sum()):,} of {len(count):,} users have fewer than {held + 1} events and are only trained on")
+    part = np.where(kept & (left < held), held - left, 0).astype(np.uint8)
+    return part, "by user, the last event is tested, the one before validates" if held > 1 else "by user, the last event validates"
