@@ -113,7 +113,9 @@ class OfEvents:
                 items = table.get_column(c.item).n_unique()
                 if most > BOT * usual and most > items / 5:
                     who = table.get_column(name)[int((ids == counts.argmax() + 1).argmax())]
-                    say(f"{c.user} {who!r} has {most:,} events, {most / usual:,.0f} times the usual one's: a bot, or an account of several?")
+                    say(
+                        f"{c.user} {who!r} has {most:,} events, {most / usual:,.0f} times the usual one's: a bot, or an account of several?"
+                    )
 
     # ---------------------------------------------------------------- which rows, in which order
 

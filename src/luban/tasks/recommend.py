@@ -40,7 +40,7 @@ FEW = 8
 """True items of a user up to which each is compared with all scores; beyond, the scores are sorted."""
 
 
-class Recommend(OfEvents, Task):
+class Recommend(OfEvents, Task):  # type: ignore[misc]
     taken = frozenset({"prediction", "rank", "score", "because"})
     instead = ("user", "liked")
 
@@ -143,7 +143,7 @@ class Recommend(OfEvents, Task):
 
     def _figures(self, judged: Batch, truth: Batch, schema: Schema, names: Sequence[str], mine: np.ndarray | None) -> dict[str, float]:
         """mine (B,): only of these users."""
-        ones, found = np.ones((len(judged["before"]) if mine is None else int(mine.sum()), 1)), {}
+        ones, found = np.ones((len(judged["before"]) if mine is None else int(mine.sum()), 1)), dict[str, np.ndarray]()
         for of, (y, answers) in _sides(judged, truth, schema).items():
             if mine is not None:
                 y, answers = y[mine] if of == "ranking" else y, answers[mine]
@@ -200,8 +200,8 @@ class Recommend(OfEvents, Task):
         return {"c0": user, "history": past[user]}
 
     def predict(self, model: Any, batch: Batch, head: Head, ask: Any) -> Batch:
-        """item (B, k), the best first, and score (B, k); equals go by their id. Item 0, score 0 where fewer than k are left. because (B, k),
-        where it is asked for: the item of the history that speaks for each most."""
+        """item (B, k), the best first, and score (B, k); equals go by their id. Item 0, score 0 where fewer than k are left. because
+        (B, k), where it is asked for: the item of the history that speaks for each most."""
         if ask.liked is not None:
             liked = torch.from_numpy(_known(model, ask.liked, "liked")).to(batch["c0"].device)
             batch = {"c0": torch.zeros_like(batch["c0"]), "history": Ragged(liked, torch.tensor([0, len(liked)], device=liked.device))}
@@ -330,7 +330,9 @@ def _because(model: Model, batch: Batch, head: Head, items: Tensor) -> Tensor:
 def _known(model: Any, words: Sequence[str], option: str) -> np.ndarray:
     """(n,) ids of the items that are named, one by one or with commas between them. Raises UserError where training had none of them."""
     field = model.catalogue
-    asked = [each.strip() for word in words for each in ([word] if _id(field, word) else word.replace("，", ",").split(",")) if each.strip()]
+    asked = [
+        each.strip() for word in words for each in ([word] if _id(field, word) else word.replace("，", ",").split(",")) if each.strip()
+    ]
     ids = np.array([_id(field, each) for each in asked], np.int64)
     unknown = [each for each, id in zip(asked, ids, strict=True) if id == 0]
     if len(unknown) == len(asked):
