@@ -319,9 +319,9 @@ def test_metrics_are_those_of_a_reference():
 def test_what_lists_are_like_by_hand():
     """Two users, items 1..4 had by 4, 2, 1, 0 users; lists 1 2 and 1 3."""
     had, items = np.array([0, 1.0, 0.5, 0.25, 0.0]), np.array([[1, 2], [1, 3]])
-    found = resampled("lists", ["coverage@10", "diversity@10", "novelty@10", "popularity@10"], had, items, np.ones((2, 1)))
+    found = resampled("lists", ["item_coverage@10", "diversity@10", "novelty@10", "popularity@10"], had, items, np.ones((2, 1)))
     assert {name: float(each[0]) for name, each in found.items()} == {
-        "coverage@10": 0.75, "diversity@10": 0.5, "novelty@10": 0.75, "popularity@10": 0.6875}  # fmt: skip
+        "item_coverage@10": 0.75, "diversity@10": 0.5, "novelty@10": 0.75, "popularity@10": 0.6875}  # fmt: skip
 
 
 def test_equals_at_the_end_of_a_list_go_by_their_id():

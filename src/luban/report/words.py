@@ -54,6 +54,7 @@ CHINESE = {
     "mse": "均方误差", "rmse": "均方根误差", "mae": "平均绝对误差", "median_ae": "绝对误差的中位数", "mape": "平均绝对百分比误差",
     "mase": "平均绝对缩放误差", "smape": "对称平均绝对百分比误差", "wql": "加权分位数损失",
     "r2": "决定系数 R²", "mean_skill": "平均技巧得分", "ndcg": "nDCG", "hit_rate": "命中率", "mrr": "平均倒数排名",
+    "map": "平均精确率均值", "item_coverage": "物品覆盖率", "diversity": "多样性", "novelty": "新颖度", "popularity": "流行度",
     "loss": "损失", "bits": "比特", "perplexity": "困惑度", "spearman": "斯皮尔曼相关系数", "pearson": "皮尔逊相关系数",
     "pair_loss": "词对损失", "half_mrr": "前后半句的平均倒数排名", " of {}": "（{}）", " (z-scored)": "（标准化后）",
     " (scaled by window)": "（按窗口标准化）",
