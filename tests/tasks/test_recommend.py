@@ -447,6 +447,18 @@ def test_what_is_asked_for_and_what_is_not():
     assert answers[2][0]["because"] is None
 
 
+def test_rows_that_name_an_item_get_its_score_and_its_place():
+    """Users of 1 to 4: 3 2 2 1. An item that was had already stands where it would have stood; a stranger goes by popularity."""
+    data = prepared(events("a1 a2 b1 b2 b3 c1 c3 d4 d5"), part=[0] * 9)
+    model, task = solved(data, "popular"), data.task
+    question = pl.DataFrame({"user": ["d", "b", "nobody", "a"], "item": ["3", "1", "2", "9"]})
+    ask = Recommend.Ask(pairs=True)
+    assert task.pairs(ask)
+    batch = task.pose(data.schema.encode(question, with_target=True), task.context(data.store))
+    answers = task.told(task.answers(task.predict(model, batch, data.head, ask), data.schema), question, data.schema)
+    assert answers.rows() == [("3", 0.5, 3), ("1", 0.75, 1), ("2", 0.5, 2), ("9", None, None)]
+
+
 def test_a_user_is_a_question():
     data = prepared(events(SMALL))
     assert data.task.question(Recommend.Ask(user="a")).to_dicts() == [{"user": "a"}]

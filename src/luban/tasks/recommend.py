@@ -61,6 +61,9 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
         without: tuple[str, ...] | None = None
         """None of these items, with commas between them."""
 
+        pairs: bool = False
+        """Each row of the file names an item, too: give its score, and its place among all that the user has not had."""
+
         def __post_init__(self) -> None:
             within(self, {"k": (1, 1_000_000)}, "ask")
 
@@ -190,18 +193,25 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
         return Store({"c0": users[first], "y0": items[first]}, part[first])
 
     def question(self, ask: Any) -> Table:
+        if ask.pairs:
+            raise UserError(f"pairs is for a file with the columns {self.config.user!r} and {self.config.item!r}: name one.")
         if ask.user is None and ask.liked is None:
             raise UserError(f"say for whom: --user ID, or --liked ITEM,ITEM, or name a file of users with the column {self.config.user!r}.")
         return pl.DataFrame({self.config.user: [ask.user]}, schema_overrides=None if ask.user else {self.config.user: pl.String})
 
+    def pairs(self, ask: Any) -> bool:
+        return ask.pairs
+
     def pose(self, encoded: Batch, context: Batch) -> Batch:
         past = context["history"]
         user = torch.where(encoded["c0"] < len(past), encoded["c0"], 0)
-        return {"c0": user, "history": past[user]}
+        return {**encoded, "c0": user, "history": past[user]}
 
     def predict(self, model: Any, batch: Batch, head: Head, ask: Any) -> Batch:
-        """item (B, k), the best first, and score (B, k); equals go by their id. Item 0, score 0 where fewer than k are left. because
-        (B, k), where it is asked for: the item of the history that speaks for each most."""
+        """item (B, k), the best first, and score (B, k); equals go by their id. Item 0, score 0 where fewer than k are left. because (B, k),
+        where it is asked for: the item of the history that speaks for each most. Of pairs: `_placed`."""
+        if "y0" in batch:
+            return _placed(model, batch, head)
         if ask.liked is not None:
             liked = torch.from_numpy(_known(model, ask.liked, "liked")).to(batch["c0"].device)
             batch = {"c0": torch.zeros_like(batch["c0"]), "history": Ragged(liked, torch.tensor([0, len(liked)], device=liked.device))}
@@ -224,6 +234,10 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
 
     def answers(self, predicted: Batch, schema: Schema) -> Table:
         """`prediction`: a list of items, each with its rank from 1 and its score, which means nothing beside another model's."""
+        if "place" in predicted:
+            known = pl.Series(predicted["place"].numpy() > 0)
+            columns = {"prediction": predicted["score"].double().numpy(), "rank": predicted["place"].numpy()}
+            return pl.DataFrame(columns).select(pl.when(known).then(pl.all()))
         item, score = predicted["item"], predicted["score"]
         row, place = item.nonzero(as_tuple=True)
         if full := int((item == 0).all(1).sum()):
@@ -242,11 +256,12 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
         return rows.join(lists, on="row", how="left", maintain_order="left").select(pl.col("prediction").fill_null([]))
 
     def told(self, answers: Table, question: Table, schema: Schema) -> Table:
-        """Says how many were strangers; what they get, a model decides by itself: mostly what is popular."""
+        """Says how many were strangers, who get what is popular. A pair's item stands before its score."""
         user = question.get_column(self.config.user).drop_nulls()
         if new := int((schema.inputs["c0"].encode(user) == 0).sum()):  # type: ignore[operator, union-attr]
             say(f"users that were not in training: {new:,} of {len(user):,}; without a history they are answered with what is popular")
-        return answers
+        pairs = answers.schema.get("prediction") == pl.Float64
+        return pl.concat([question.select(self.config.item), answers], how="horizontal") if pairs else answers
 
     def example(self, schema: Schema) -> dict[str, Any]:
         user: Any = schema.inputs["c0"]
@@ -311,6 +326,21 @@ def _ranks(scores: Tensor, true: Ragged) -> Tensor:
     ranks = torch.zeros(len(true), max(RANKS, laid.shape[1]), dtype=torch.int64, device=scores.device)
     ranks[owner, place] = ahead[owner, place] + place + 1
     return ranks[:, :RANKS]
+
+
+def _placed(model: Model, batch: Batch, head: Head) -> Batch:
+    """score (B,) and place (B,) of the item of each row, 0 where training never had it; that of an item that the user had, as if they had
+    not."""
+    score, place = [], []
+    for piece, scores in _scored(model, batch, head, seen=True):
+        mine = scores.gather(1, piece["y0"].unsqueeze(1))
+        had, rows = piece["history"], torch.arange(len(scores), device=scores.device)
+        scores[rows.repeat_interleave(had.lengths), had.values] = -torch.inf
+        score.append(mine.squeeze(1).nan_to_num(neginf=0.0))
+        before = torch.arange(scores.shape[1], device=scores.device) < piece["y0"].unsqueeze(1)  # equals go by their id
+        ahead = (scores > mine) | ((scores == mine) & before)
+        place.append((ahead.sum(1) + 1).masked_fill(piece["y0"] == 0, 0))
+    return {"score": torch.cat(score), "place": torch.cat(place)}
 
 
 def _because(model: Model, batch: Batch, head: Head, items: Tensor) -> Tensor:
