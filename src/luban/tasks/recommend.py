@@ -208,8 +208,8 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
         return {**encoded, "c0": user, "history": past[user]}
 
     def predict(self, model: Any, batch: Batch, head: Head, ask: Any) -> Batch:
-        """item (B, k), the best first, and score (B, k); equals go by their id. Item 0, score 0 where fewer than k are left. because (B, k),
-        where it is asked for: the item of the history that speaks for each most. Of pairs: `_placed`."""
+        """item (B, k), the best first, and score (B, k); equals go by their id. Item 0, score 0 where fewer than k are left. because
+        (B, k), where it is asked for: the item of the history that speaks for each most. Of pairs: `_placed`."""
         if "y0" in batch:
             return _placed(model, batch, head)
         if ask.liked is not None:
