@@ -36,6 +36,8 @@ LISTED = 10
 """Items of a list by which coverage, novelty and the like are told."""
 RANKS = 100
 """Places of true items that are kept of each user, the best: more than any list has that a metric asks about."""
+POINTS = 200
+"""Of a curve over all items."""
 FEW = 8
 """True items of a user up to which each is compared with all scores; beyond, the scores are sorted."""
 
@@ -159,10 +161,20 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
         return resampled("ranking", [name for name in names if name in family("ranking")], y, ranks, counts)
 
     def charts(self, judged: Batch, truth: Batch, scored: Examples, schema: Schema) -> dict[str, dict[str, Any]]:
-        """How many users find an item of theirs in a list of k."""
+        """How many users find an item of theirs in a list of k; and whether lists show more than what everyone knows."""
         first, k = judged["rank"][:, 0].numpy(), np.arange(1, RANKS + 1)
         found = (np.searchsorted(np.sort(first), k, side="right") - (first == 0).sum()) / len(first)
-        return {"Hit rate by the length of the list": {"x": "items in the list", "y": "hit rate", "lines": {"": (k, found)}}}
+        had, lists = (each for each in _sides(judged, truth, schema)["lists"])
+        shown = np.bincount(lists.ravel(), minlength=len(had))[1:]
+        by_popularity, place = np.argsort(-had[1:], kind="stable"), np.arange(1, len(had)) / (len(had) - 1)
+        shares = {what: np.cumsum(each[by_popularity]) / max(1, each.sum()) for what, each in (("had", had[1:]), ("shown", shown))}
+        some = np.unique(np.linspace(0, len(place) - 1, POINTS).astype(int))
+        return {
+            "Hit rate by the length of the list": {"x": "items in the list", "y": "hit rate", "lines": {"": (k, found)}},
+            "What was had in training, and what is shown, by the most popular items": {
+                "x": "share of the items", "y": "share of the events", "unit": True,
+                "lines": {what: (place[some], share[some]) for what, share in shares.items()}},
+        }  # fmt: skip
 
     # ---------------------------------------------------------------- what it answers
 
