@@ -164,8 +164,8 @@ def memory(rounds: int, quick: bool) -> list[str]:
     return [
         "## Rank: twenty million events",
         "",
-        f"`luban train --task recommend --model ials` on {rows:,} events: {found['wall']:,.0f} s, {found['anonymous']:,.0f} MB of anonymous "
-        f"memory at most (wanted: 4,000; {reached}).",
+        f"`luban train --task recommend --model ials` on {rows:,} events: {found['wall']:,.0f} s, {found['anonymous']:,.0f} MB of "
+        f"anonymous memory at most (wanted: 4,000; {reached}).",
         *results.about("rank.py", ""),
     ]
 
