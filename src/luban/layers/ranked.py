@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from luban.core.batch import Batch, Examples, Ragged
+from luban.core.batch import Batch, Examples, Ragged, beneath
 from luban.core.contract import Head, Model, Schema
 from luban.core.registry import Later
 from luban.layers.columns import of_kind
@@ -87,10 +87,9 @@ def sums(weight: Tensor, history: Ragged, by: Tensor | None = None) -> Tensor:
 
 def counted(train: Examples, items: int) -> Any:
     """(U, I) float32, a sparse matrix of scipy, a row for each example: 1 where they had the item."""
-    pieces = [batch["history"] for batch in train.pieces(PIECE)]
-    values, lengths = (np.concatenate([each.numpy() for each in kind]) for kind in zip(*((p.values, p.lengths) for p in pieces), strict=True))
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    return sparse.csr_array((np.ones(len(values), np.float32), values.astype(np.int32), offsets), (len(lengths), items))
+    had = beneath([batch["history"] for batch in train.pieces(PIECE)])
+    ones = np.ones(len(had.values), np.float32)
+    return sparse.csr_array((ones, had.values.numpy().astype(np.int32), had.offsets.numpy()), (len(had), items))
 
 
 @torch.no_grad()

@@ -36,7 +36,7 @@ class PureSVD(Ranker):
     @dataclass(frozen=True)
     class Config:
         factors: int | None = None
-        """Directions that are kept; the items' or the users' number at most. Unset: of 16, 32, 64, 128 and 256 what serves validation best."""
+        """Directions that are kept; at most as many as items and users. Unset: of 16, 32, 64, 128 and 256 what serves validation best."""
         popularity: float = 0.5
         """How much an item with many users counts: 1 as they are, 0 every item alike."""
 
