@@ -35,6 +35,11 @@ class DataConfig:
     """The column to predict; several for several answers at once."""
     test: str | None = None
     """A file of test rows, used for nothing but the final score."""
+    items: str | None = None
+    """For recommendations: a table of the items beside the log, a row each (titles, genres, prices), or a built-in name. Its column of
+    ids is called as the log's, or item, movieId, product_id or the like."""
+    users: str | None = None
+    """For recommendations: a table of the users beside the log, a row each, in the same way."""
     test_rows: tuple[int, ...] | None = None
     """[start, stop): these rows of the file, from 0, are the test part, where a file has an official one inside."""
     shares: tuple[float, ...] = (0.8, 0.1, 0.1)
@@ -64,6 +69,11 @@ class DataConfig:
     on_disk: bool | None = None
     """Keep the table and what is encoded of it on disk, under $LUBAN_HOME, and map it from there: memory does not grow with the rows, and
     the next run finds it. Unset: for CSV and Parquet files of 64 MB and more."""
+
+    @property
+    def beside(self) -> dict[str, str]:
+        """The tables beside the data that were named."""
+        return {name: path for name in ("items", "users") if (path := getattr(self, name)) is not None}
 
 
 # ---------------------------------------------------------------- rows

@@ -187,7 +187,8 @@ def from_words(words: dict[str, Any]) -> Config:
     asked = values.get("task") if isinstance(values.get("task"), dict) else {}
     if not data.get("target") and _labelled(asked.get("name")) and (usual := reading.usual_target(data.get("path"))):
         data["target"] = [usual]
-    for key in ("path", "test"):  # absolute, so that the run can be repeated and evaluated from any folder; a built-in name stays
+    # absolute, so that the run can be repeated and evaluated from any folder; a built-in name stays
+    for key in ("path", "test", "items", "users"):
         if isinstance(data.get(key), str) and Path(data[key]).is_file():
             data[key] = str(Path(data[key]).resolve())
     _argument(values)

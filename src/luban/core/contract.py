@@ -174,10 +174,8 @@ class Schema:
         name = each.columns[0]
         if name not in table.columns:
             # a single wrong name is likely a slip; say which columns there are, in full only when they are few
-            raise UserError(
-                f"the column {name!r} is missing.{did_you_mean(name, table.columns)} "
-                f"This model reads: {', '.join(repr(f.columns[0]) for f in self.inputs.values())}."
-            )
+            raise UserError(f"the column {name!r} is missing.{did_you_mean(name, table.columns)} "
+                            f"This model reads: {', '.join(repr(f.columns[0]) for f in self.inputs.values())}.")  # fmt: skip
         return name
 
     def imagine(self, n: int, seed: int = 0) -> Table:
@@ -302,6 +300,8 @@ class Task(ABC):
     """Options of `Ask` that stand for rows (a user, a prompt): one of them or data, not both."""
     golden: ClassVar[Mapping[str, Any]] = {}
     """What is asked of the golden rows, as `Ask` takes it; unset is its default."""
+    beside: Mapping[str, Table | None] = {}
+    """Tables beside the data (data.items, ...): the names of those that the task reads, then those that were given."""
 
     def __init__(self, config: Any = None):
         self.config = config if config is not None else self.Config()

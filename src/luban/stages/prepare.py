@@ -75,6 +75,9 @@ def prepare(data: Any, config: Config, looks: Sequence[checks.Check] = checks.QU
     table = reading.read(data, **words, on_disk=config.data.on_disk if named is None or named.labelled else False)
     task = _task(table, named, config)
     table = task.laid_out(table, config.data.time)
+    if unread := config.data.beside.keys() - task.beside.keys():
+        raise UserError(f"data.{min(unread)}: this task reads no table beside the data. Leave it out.")
+    task.beside = {name: reading.read(path, **words) for name, path in config.data.beside.items()}
     task.settle(table if task.labelled else table.drop(config.data.drop), config.data.target, config.data.time)
     test = read_test(table, config.data, words, task)
 

@@ -6,7 +6,7 @@ item. What is held back is the protocol: each user's last event, the newest even
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ import polars as pl
 
 from luban.core import cells
 from luban.core.config import within
-from luban.core.contract import Schema, Table
+from luban.core.contract import Field, Schema, Table
 from luban.core.errors import UserError, did_you_mean, listed
 from luban.core.notes import say
 from luban.core.registry import FIELDS
@@ -34,6 +34,7 @@ HELD = {
     "random": "at random, event by event",
     "user": "at random, the same share of each user's events",
     "item": "at random, the same share of each item's events",
+    "cold": "whole items at random: all events of some are tested, all of others validate, and training has none of either",
 }
 OPTIONS = {"user": "--set task.user=COLUMN", "item": "--target COLUMN"}
 BOT = 50
@@ -46,6 +47,7 @@ class OfEvents:
     config: Any
     labelled = False
     noun = "users"
+    beside: Mapping[str, Table | None] = {"items": None, "users": None}
 
     @dataclass(frozen=True)
     class Config:
@@ -59,9 +61,10 @@ class OfEvents:
         """The column that says how much they liked it, for task.least. Unset: one called rating, stars, 评分 or the like."""
         least: float | None = None
         """Events rated lower are left out, and so are those without a rating. Unset: whatever was rated was wanted."""
-        protocol: Literal["last", "time", "random", "user", "item"] = "last"
+        protocol: Literal["last", "time", "random", "user", "item", "cold"] = "last"
         """What is held back: each user's last event for the test and the one before for validation (last); the newest events (time); a
-        share of all events, of each user's or of each item's, drawn at random (random, user, item). data.shares says how much."""
+        share of all events, of each user's or of each item's, drawn at random (random, user, item); all events of a share of the items,
+        which training then knows by their table alone (cold). data.shares says how much."""
         seed: int = 0
         """Another number draws other events, where the protocol draws."""
         core: int = 1
@@ -89,6 +92,8 @@ class OfEvents:
                             f"{listed(table.columns, 40)}. Name it: --set task.rating=COLUMN.")  # fmt: skip
         if c.protocol == "time" and when is None:
             raise UserError("task.protocol=time needs a time column, and none is called timestamp, date or the like: --time COLUMN.")
+        if c.protocol == "cold" and self.beside.get("items") is None:
+            raise UserError("task.protocol=cold holds back whole items, of which nothing is known without a table: --set data.items=FILE.")
         self.config = replace(c, user=user, item=item, time=when, rating=rating)
         if when:
             moment: Any = FIELDS["moment"]
@@ -160,6 +165,11 @@ class OfEvents:
             first = stamps[order][np.minimum((np.array([1 - valid - test, 1 - test]) * len(used)).astype(int), len(used) - 1)]
             part[used] = (stamps >= first[0]).astype(np.uint8) + ((stamps >= first[1]) & (test > 0))  # those of a moment stay together
             return part, HELD["time"]
+        if c.protocol == "cold":
+            items = np.random.default_rng(c.seed).permutation(np.unique(item[used]))
+            tests, valids = np.split(items, np.cumsum(np.round(np.array([test, valid]) * len(items)).astype(int)))[:2]
+            part[used] = 2 * np.isin(item[used], tests) + np.isin(item[used], valids)
+            return part, HELD["cold"]
         group = {"random": np.zeros_like(user), "user": user, "item": item}[c.protocol][used]
         order = np.lexsort([np.random.default_rng(c.seed).random(len(used)), group])
         _, start, count = np.unique(group[order], return_index=True, return_counts=True)
@@ -170,12 +180,21 @@ class OfEvents:
 
     def schema(self, table: Table, targets: Sequence[str]) -> Schema:
         """No user and no item is too rare to be kept: a model that cannot hold so many says so."""
-        c, category = self.config, FIELDS["category"]
-        user, item = (category((name,), category.Config(max_size=max(1, table.height))) for name in (c.user, c.item))
+        c = self.config
+        user, item = self._field(table, c.user, "user"), self._field(table, c.item, "item")
         rating = c.rating or _column(table, "rating", None)
         why = {c.time: "only orders the events", rating: "says which events count" if c.least else "task.least could say which count"}
         why |= {name: "neither user nor item" for name in table.columns if name not in why}
         return Schema({"c0": user}, {"y0": item}, {name: why[name] for name in table.columns if name not in (c.user, c.item)})
+
+    def _field(self, table: Table, name: str, role: str) -> Field:
+        """Of ids alone, or of ids with a table beside them."""
+        beside = self.beside.get(f"{role}s")
+        category = FIELDS["category" if beside is None else "catalogue"]
+        if beside is None:
+            return category((name,), category.Config(max_size=max(1, table.height)))
+        key = name if name in beside.columns else _column(beside, role, None, f"the table of {role}s has no column {name!r}, and ")
+        return category.of(name, category.Config(max_size=table.height + beside.height), beside, key)
 
     @classmethod
     def samples(cls) -> list[Table]:
@@ -189,15 +208,16 @@ class OfEvents:
 # ---------------------------------------------------------------- small words
 
 
-def _column(table: Table, role: str, named: str | None) -> str | None:
-    """The column of a role, as named or by its usual names. Raises UserError where it must be there and is not."""
+def _column(table: Table, role: str, named: str | None, where: str = "") -> str | None:
+    """The column of a role, as named or by its usual names. Raises UserError where it must be there and is not. where: the table, in words,
+    where it is not the log, whose columns can be named."""
     if named is not None:
         return _there(table, named)
     plain = {"".join(each for each in name.lower() if each not in " _-."): name for name in reversed(table.columns)}
     found = next((plain[name] for name in NAMES[role].split() if name in plain), None)
     if found is None and role in OPTIONS:
-        raise UserError(f"no column is called {role}, {role}Id or the like. There are: {listed(table.columns, 40)}. "
-                        f"Name it: {OPTIONS[role]}.")  # fmt: skip
+        name_it = "Call its column of ids so." if where else f"Name it: {OPTIONS[role]}."
+        raise UserError(f"{where}no column is called {role}, {role}Id or the like. There are: {listed(table.columns, 40)}. {name_it}")
     return found
 
 

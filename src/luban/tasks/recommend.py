@@ -10,6 +10,7 @@ Letters: B users, I ids of items with 0, K ensemble members, N rows, k items of 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -62,6 +63,8 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
         """Only of these items, with commas between them."""
         without: tuple[str, ...] | None = None
         """None of these items, with commas between them."""
+        where: tuple[str, ...] | None = None
+        """Only items of which this is true: genres=Comedy, year>=1990, by the columns of the table of items; of several, all must be."""
 
         pairs: bool = False
         """Each row of the file names an item, too: give its score, and its place among all that the user has not had."""
@@ -92,6 +95,10 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
         """What makes the examples of a part hard, or impossible."""
         if missed := int((mine & (store.columns["y0"] == 0)).sum()):
             say(f"{missed:,} of {int(mine.sum()):,} events to be found are of items that training never had; each counts as a miss")
+        items = torch.zeros(int(store.columns["y0"].max()) + 1, dtype=torch.bool)
+        items[store.columns["y0"][store.part == 0]] = True
+        if cold := int((mine & ~items[store.columns["y0"]] & (store.columns["y0"] > 0)).sum()):
+            say(f"{cold:,} of {int(mine.sum()):,} events to be found are of items that training knows by their table alone")
         seen = torch.zeros(int(user.max()) + 1, dtype=torch.bool)
         seen[user[(store.part == 0) & (store.columns["y0"] > 0)]] = True
         if alone := int((~seen[user[mine].unique()]).sum()):
@@ -190,7 +197,8 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
         user, item, past = store.columns["c0"], store.columns["y0"], context["history"]
         known = user.unique()
         known = known[known > 0]
-        before = past[known]
+        before = past[known[known < len(past)]]
+        known = known[: len(before)]  # the others are known by the table of users alone
         users = torch.cat([known.repeat_interleave(before.lengths), user])
         items, part = torch.cat([before.values, item]), torch.cat([torch.zeros(len(before.values), dtype=store.part.dtype), store.part])
         users, order = users.sort(stable=True)
@@ -215,9 +223,8 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
         return ask.pairs
 
     def pose(self, encoded: Batch, context: Batch) -> Batch:
-        past = context["history"]
-        user = torch.where(encoded["c0"] < len(past), encoded["c0"], 0)
-        return {**encoded, "c0": user, "history": past[user]}
+        past, user = context["history"], encoded["c0"]  # beyond the past: known by the table of users alone
+        return {**encoded, "history": past[torch.where(user < len(past), user, 0)]}
 
     def predict(self, model: Any, batch: Batch, head: Head, ask: Any) -> Batch:
         """item (B, k), the best first, and score (B, k); equals go by their id. Item 0, score 0 where fewer than k are left. because
@@ -229,12 +236,15 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
             batch = {"c0": torch.zeros_like(batch["c0"]), "history": Ragged(liked, torch.tensor([0, len(liked)], device=liked.device))}
         among, without = (None if each is None else torch.from_numpy(_known(model, each, name))
                           for name, each in (("among", ask.among), ("without", ask.without)))  # fmt: skip
+        where = None if ask.where is None else _where(model, ask.where).to(batch["c0"].device)
         items, found = [], []
         for _, scores in _scored(model, batch, head, ask.seen):
             if among is not None:
                 scores[:, torch.ones(head.size, dtype=torch.bool).index_fill_(0, among, False)] = -torch.inf
             if without is not None:
                 scores[:, without] = -torch.inf
+            if where is not None:
+                scores[:, ~where] = -torch.inf
             score, item = best(scores, ask.k)
             items.append(item)
             found.append(score)
@@ -385,6 +395,15 @@ def _known(model: Any, words: Sequence[str], option: str) -> np.ndarray:
     return np.unique(ids[ids > 0])
 
 
+def _where(model: Any, conditions: Sequence[str]) -> Tensor:
+    """(I,) bool: the items of which all are true."""
+    if not getattr(model.catalogue, "features", ()):
+        raise UserError(f"where: the model knows nothing of {model.catalogue.columns[0]!r} but its ids. Train it with a table of them: "
+                        "--set data.items=FILE.")  # fmt: skip
+    asked = [each for one in conditions for each in re.split(r"[,，](?=[^,，]*[=<>])", one)]
+    return torch.stack([model.catalogue.where(each) for each in asked]).all(0)
+
+
 def _id(field: Any, word: str) -> int:
     return int(field.encode(pl.Series(field.columns[0], [word]))[0])
 
@@ -397,7 +416,8 @@ def _ragged(values: Tensor, owner: Tensor, n: int) -> Ragged:
 def _sides(judged: Batch, truth: Batch, schema: Schema) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """{family of metrics: what it compares}: how many items were to be found, and their places; how popular items are, and the lists."""
     field: Any = schema.targets["y0"]
+    counts = np.maximum([0, *field.counts], 0.5)  # an item that is known by its table alone, as half a user's: novelty is a logarithm
     return {
         "ranking": (truth["y0"].lengths.numpy(), judged["rank"].numpy()),
-        "lists": (np.array([0, *field.counts], np.float64) / max(1, max(field.counts, default=1)), judged["list"].numpy()),
+        "lists": (counts / max(1, counts.max()), judged["list"].numpy()),
     }
