@@ -84,7 +84,8 @@ class ItemKNN(Ranker):
         Y = sparse.diags_array(events.astype(np.float32) ** -self.config.active) @ X
         mine = X.T.tocsr()
         cost = np.cumsum(mine @ events)
-        start, kept = 0, []
+        start = 0
+        kept: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         while start < self.items and not clock.stopped():
             stop = max(start + 1, int(np.searchsorted(cost, (cost[start - 1] if start else 0) + ENTRIES, side="right")))
             kept += self._nearest(start, (mine[start:stop] @ Y).tocsr(), root)
