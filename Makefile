@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: quickstart test slow check recipes bench bench-tables bench-pictures bench-text bench-time clean
+.PHONY: quickstart test slow check recipes bench bench-tables bench-pictures bench-text bench-time bench-rank clean
 
 quickstart: .venv/ready
 	$(BIN)/luban train recipes/adult.yaml
@@ -31,7 +31,7 @@ recipes: .venv/ready
 	set -e; for recipe in $$(grep -L model.path= recipes/*.yaml); do $(BIN)/luban train $$recipe; done
 	$(if $(LUBAN_MINILM),set -e; for recipe in $$(grep -l model.path= recipes/*.yaml); do $(BIN)/luban train $$recipe --set model.path=$(LUBAN_MINILM); done)
 
-bench: bench-tables bench-pictures bench-text bench-time
+bench: bench-tables bench-pictures bench-text bench-time bench-rank
 
 bench-tables: .venv/ready-dev
 	$(BIN)/python bench/tables.py
@@ -44,6 +44,9 @@ bench-text: .venv/ready-dev
 
 bench-time: .venv/ready-dev
 	$(BIN)/python bench/time.py
+
+bench-rank: .venv/ready-dev
+	$(BIN)/python bench/rank.py
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: luban needs Python >= 3.11, $(PYTHON) is %s; say make PYTHON=python3.12 ..." % sys.version.split()[0])'

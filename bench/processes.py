@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import json
 import os
@@ -218,3 +219,33 @@ def about(by: str, rounds: int, needs: dict[str, list[str]], runs: Runs) -> list
     said = ", ".join(f"{peer}: {' '.join(each)}" for peer, each in needs.items()) + "."
     said += f" Seeds 1 to {rounds}, one a round." + (f" Did not run: {', '.join(left)}." if left else "")
     return results.about(by, f" {said}")
+
+
+# ---------------------------------------------------------------- a benchmark's command
+
+Section = Callable[[int, bool], list[str]]
+"""(rounds, quick) -> its part of RESULTS.md"""
+
+
+def main(by: str, about_it: str, sections: dict[str, Section], rounds: dict[str, int], missing: str = "") -> None:
+    """The command of bench/`by`: the named sections, or all, each into its part of RESULTS.md. missing: which data are."""
+    parser = argparse.ArgumentParser(description=about_it.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(sections))
+    parser.add_argument("--rounds", type=int, help=", ".join(f"{n} for {name}" for name, n in rounds.items()))
+    parser.add_argument("--quick", action="store_true")
+    args = parser.parse_args()
+    if unknown := [name for name in args.names if name not in sections]:
+        parser.error(f"there is no {unknown[0]!r}, but {', '.join(sections)}")
+    if missing:
+        sys.exit(f"error: {missing}")
+    DATA.mkdir(exist_ok=True)
+    into = DATA / "quick.md" if args.quick else results.RESULTS
+    if results.LOAD > 0.5:
+        print(f"warning: the load is {results.LOAD:.2f}; figures of a busy machine mislead", flush=True)
+    try:
+        for name in args.names or sections:
+            lines = sections[name](args.rounds or (1 if args.quick else rounds[name]), args.quick)
+            print("\n".join(lines), flush=True)
+            results.write(f"{by.removesuffix('.py')} {name}", by, lines, into)
+    except Failed as error:
+        sys.exit(f"error: {error}")

@@ -10,7 +10,6 @@ Letters: W windows, C series, H horizon.
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import os
 import sys
@@ -26,7 +25,6 @@ import torch
 from processes import (
     DATA,
     Entrant,
-    Failed,
     about,
     command_of,
     gates,
@@ -41,7 +39,6 @@ from processes import (
     trained_in,
     venv_of,
 )
-from results import LOAD, RESULTS
 from scale import measured
 
 from luban import bundle, reading
@@ -412,28 +409,6 @@ SECTIONS = {"nlinear": nlinear, "patchtst": patchtst, "many": many, "stats": sta
 ROUNDS = {"nlinear": 2, "patchtst": 2, "many": 3, "stats": 3, "backtest": 5}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(SECTIONS))
-    parser.add_argument("--rounds", type=int, help=", ".join(f"{rounds} for {name}" for name, rounds in ROUNDS.items()))
-    parser.add_argument("--quick", action="store_true")
-    args = parser.parse_args()
-    if unknown := [name for name in args.names if name not in SECTIONS]:
-        parser.error(f"there is no {unknown[0]!r}, but {', '.join(SECTIONS)}")
-    if not ((SOURCE / "ett1").is_dir() and (SOURCE / "m4").is_dir()):
-        sys.exit("error: $LUBAN_DATA must hold ett1 and m4.")
-    DATA.mkdir(exist_ok=True)
-    into = DATA / "quick.md" if args.quick else RESULTS
-    if LOAD > 0.5:
-        print(f"warning: the load is {LOAD:.2f}; figures of a busy machine mislead", flush=True)
-    for name in args.names or SECTIONS:
-        lines = SECTIONS[name](args.rounds or (1 if args.quick else ROUNDS[name]), args.quick)
-        print("\n".join(lines), flush=True)
-        results.write(f"time {name}", "time.py", lines, into)
-
-
 if __name__ == "__main__":
-    try:
-        main()
-    except Failed as error:
-        sys.exit(f"error: {error}")
+    there = (SOURCE / "ett1").is_dir() and (SOURCE / "m4").is_dir()
+    processes.main("time.py", __doc__, SECTIONS, ROUNDS, "" if there else "$LUBAN_DATA must hold ett1 and m4.")

@@ -172,7 +172,7 @@ class Bundle:
             order = rows if self.task.rowwise else self.task.order(table)
             rows = np.arange(table.height) if order is None else order
             with cells.numbered(functools.partial(_nth, start)), cells.picked(rows):  # of the whole file, not of the chunk
-                encoded = self.schema.encode(table if order is None else table[order], with_target=False)
+                encoded = self.schema.encode(table if order is None else table[order], with_target=self.task.pairs(ask))
         return predict_all(self.model, self.task, self.head, self.task.pose(encoded, self.context), ask)
 
     # ---------------------------------------------------------------- save

@@ -118,6 +118,13 @@ def test_what_cannot_be(options, why):
         fitted(**options)
 
 
+def test_unigram_names_the_least_vocabulary_that_will_do():
+    signs = pl.Series("评论", ["".join(chr(0x4E00 + 7 * i + j) for j in range(7)) for i in range(50)] * 3)
+    with pytest.raises(UserError, match=r"these texts hold 351 different characters.*vocab_size to 351 or more"):
+        fitted(signs, tokenizer="unigram", vocab_size=350)
+    assert fitted(signs, tokenizer="unigram", vocab_size=351).size >= 351
+
+
 def test_a_folder_that_is_no_model_and_a_pickled_one(tmp_path):
     with pytest.raises(UserError, match=r"has no config\.json"):
         fitted(tokenizer=f"hf:{tmp_path}")

@@ -10,6 +10,7 @@ import torch
 
 import luban
 from luban.core.errors import UserError
+from luban.layers import encoders
 
 transformers = pytest.importorskip("transformers")
 
@@ -84,3 +85,33 @@ def test_goes_on_from_the_weights_of_a_run_and_not_of_the_folder(folder, tune, t
     made = luban.train(TABLE, start=first.path, set=more, baselines=[], out=tmp_path / "more")
     old, new = (each.load().model.state_dict() for each in (first, made))
     assert all(torch.allclose(new[name], value, atol=1e-4) for name, value in old.items() if not name.startswith("output"))
+
+
+def test_quickened_it_computes_the_same(folder):
+    theirs, mine = (transformers.AutoModel.from_pretrained(folder).train() for _ in range(2))
+    encoders.quickened(mine, tables=True)
+    names = {type(module) for module in mine.modules()}
+    assert encoders.Dropout in names and torch.nn.Dropout not in names and mine.config._attn_implementation == encoders.NAME
+    for module in [*theirs.modules(), *mine.modules()]:
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 1e-9  # above 0, so that attention goes its own way; and nothing is left out
+    ids, there = torch.randint(5, 20, (3, 7)), torch.arange(7) < torch.tensor([[7], [1], [4]])
+    outs = [each(input_ids=ids, attention_mask=there.long()).last_hidden_state for each in (theirs, mine)]
+    assert torch.allclose(outs[0][there], outs[1][there], atol=1e-5)
+    for out in outs:
+        out[there].square().sum().backward()
+    for (name, a), b in zip(theirs.named_parameters(), mine.parameters(), strict=True):
+        assert (a.grad is None and b.grad is None) or torch.allclose(a.grad, b.grad.to_dense(), atol=1e-3), name
+    assert mine.get_input_embeddings().weight.grad.is_sparse
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_share_is_silenced_and_the_rest_is_louder(dtype):
+    torch.manual_seed(0)
+    x = torch.ones(333, 301, dtype=dtype, requires_grad=True)
+    out = encoders.dropout(x, 0.1)
+    out.sum().backward()
+    silenced, mean = (out == 0).float().mean(), out.detach().float().mean()
+    assert out.dtype == dtype and abs(silenced - 0.1) < 0.005 and abs(mean - 1) < 0.01
+    assert torch.equal(x.grad, out.detach())  # what was silenced learns nothing
+    assert not torch.equal(encoders.dropout(x, 0.1), out) and encoders.dropout(x, 0.0) is x

@@ -3,6 +3,7 @@
 import json
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -124,6 +125,17 @@ def test_resume_of_a_finished_run_says_so(whole):
     process = start(whole, "--resume")
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0 and "finished" in err and out.strip().endswith(str(whole))
+
+
+def test_killed_behind_its_last_step(tmp_path, whole):
+    folder = shutil.copytree(whole, tmp_path / "run")
+    shutil.rmtree(folder / "model")
+    for file in folder.glob("report.*"):
+        file.unlink()
+    with safetensors.safe_open(folder / "checkpoints" / "mlp" / "last.safetensors", "pt") as file:
+        assert set(file.keys()) == {"losses", "rng"}  # the best weights stand beside it, and no step follows
+    finish(start(folder, "--resume"))
+    same_bits(folder, whole)
 
 
 def test_resume_with_other_words_is_refused(whole, tmp_path):

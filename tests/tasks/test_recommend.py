@@ -1,6 +1,8 @@
 """Recommend: who trains, validates and tests counted by hand, ranks among all unseen items, and answers in the user's words."""
 
 import gzip
+import importlib
+import itertools
 import logging
 import math
 from types import SimpleNamespace
@@ -19,7 +21,8 @@ from luban.core.batch import Examples, Ragged, Store
 from luban.core.contract import Clock
 from luban.core.errors import UserError
 from luban.core.registry import MODELS, TASKS
-from luban.metrics import family
+from luban.metrics import compute, family, resampled
+from luban.tasks.recommend import best
 
 Recommend = TASKS["recommend"]
 
@@ -43,7 +46,8 @@ def prepared(table: pl.DataFrame, shares=(0.8, 0.1, 0.1), targets=(), time=None,
     schema = task.schema(train, targets).fit(train)
     store = Store(schema.encode(table, with_target=True), torch.from_numpy(part))
     examples = [Examples(store, task.spans(store, number), task.batch) for number in range(3)]
-    return SimpleNamespace(task=task, schema=schema, store=store, examples=examples, head=task.head(schema), order=order, part=part)
+    return SimpleNamespace(task=task, schema=schema, store=store, examples=examples, head=task.head(schema), order=order, part=part,
+                           table=table)  # fmt: skip
 
 
 def solved(data: SimpleNamespace, name: str):
@@ -53,12 +57,14 @@ def solved(data: SimpleNamespace, name: str):
 
 
 def words(data: SimpleNamespace, part: int) -> list[tuple]:
-    """(user, history, answer) of each example, in the user's words."""
+    """(user, history, answers) of each example, in the user's words."""
     batch, (user, item) = data.examples[part].whole(), (data.schema.inputs["c0"], data.schema.targets["y0"])
-    history = item.decode(batch["history"].values)
-    ends = batch["history"].offsets.tolist()
-    users, answers = user.decode(batch["c0"]), item.decode(batch["y0"])
-    return [(users[i], history[ends[i] : ends[i + 1]], answers[i]) for i in range(len(users))]
+
+    def rows(ragged: Ragged) -> list[list]:
+        found, ends = item.decode(ragged.values), ragged.offsets.tolist()
+        return [found[start:stop] for start, stop in itertools.pairwise(ends)]
+
+    return list(zip(user.decode(batch["c0"]), rows(batch["history"]), rows(batch["y0"]), strict=True))
 
 
 def events(text: str) -> pl.DataFrame:
@@ -77,12 +83,19 @@ class Given(nn.Module):
         return self.scores.expand(len(batch["c0"]), -1)
 
 
-def batch_of(history: list[list[int]], answers: list[int]) -> dict:
-    ends = [0, *np.cumsum([len(each) for each in history]).tolist()]
-    values = torch.tensor([item for each in history for item in each], dtype=torch.int64)
-    return {"c0": torch.ones(len(answers)).long(), "history": Ragged(values, torch.tensor(ends)), "y0": torch.tensor(answers)}
+def ragged(rows: list[list[int]]) -> Ragged:
+    ends = [0, *np.cumsum([len(each) for each in rows]).tolist()]
+    return Ragged(torch.tensor([item for each in rows for item in each], dtype=torch.int64), torch.tensor(ends))
 
 
+def batch_of(history: list[list[int]], answers: list) -> dict:
+    answers = [each if isinstance(each, list) else [each] for each in answers]
+    return {"c0": torch.ones(len(answers)).long(), "history": ragged(history), "y0": ragged(answers)}
+
+
+REFERENCE = {
+    "ndcg@5": 0.0601776, "ndcg@10": 0.1247365, "ndcg@20": 0.2496038, "recall@5": 0.095, "recall@10": 0.22, "precision@5": 0.06,
+    "precision@10": 0.08, "hit_rate@5": 0.3, "hit_rate@10": 0.6, "map@10": 0.0501389, "map@20": 0.0864957, "mrr": 0.1505263}  # fmt: skip
 HEAD5 = SimpleNamespace(keys={"y0"}, size=6, split=lambda z: {"y0": z.unsqueeze(1)})
 SMALL = "a1 b3 a2 a3 b1 b2 b4 c1 c2 a5"
 
@@ -91,20 +104,14 @@ SMALL = "a1 b3 a2 a3 b1 b2 b4 c1 c2 a5"
 
 def test_leave_last_out_by_hand():
     data = prepared(events(SMALL))
-    assert words(data, 0) == [("a", [1], 2), ("b", [3], 1), ("c", [1], 2)]
-    assert words(data, 1)[0] == ("a", [1, 2], 3)
-    assert [each[0] for each in words(data, 2)] == ["a", "b"]
-
-
-def test_a_single_training_event_is_an_answer_with_an_empty_history():
-    data = prepared(events("a1 a2 a3 b2 b1 b3 b4"))
-    assert words(data, 0) == [("a", [], 1), ("b", [2], 1)]
-    assert words(data, 1) == [("a", [1], 2), ("b", [2, 1], None)]  # nobody had 3 in training
+    assert words(data, 0) == [("a", [1, 2], []), ("b", [3, 1], []), ("c", [1, 2], [])]
+    assert words(data, 1) == [("a", [1, 2], [3]), ("b", [3, 1], [2])]
+    assert words(data, 2) == [("a", [1, 2, 3], [None]), ("b", [3, 1, 2], [None])]  # nobody had 5 or 4 in training
 
 
 def test_without_a_test_part_the_last_event_validates():
     data = prepared(events("a1 a2 b2 b1 b3 c1"), (0.9, 0.1, 0.0))
-    assert words(data, 0) == [("a", [], 1), ("b", [2], 1), ("c", [], 1)]
+    assert words(data, 0) == [("a", [1], []), ("b", [2, 1], []), ("c", [1], [])]
     assert [each[0] for each in words(data, 1)] == ["a", "b"] and not len(data.examples[2])
     with pytest.raises(UserError, match="no user has 3 events or more: one to train on, and 2 to hold back"):
         prepared(events("a1 a2 b2 b1"))
@@ -119,15 +126,78 @@ def test_short_users_only_train_and_it_is_said(caplog):
 def test_a_split_of_the_users_own_never_shows_a_later_part():
     """Of 0 2 0 1 0 training sees the three 0s, validation no test event, though that one is older."""
     data = prepared(events("a1 a2 a3 a4 a5 b4 b2"), part=[0, 2, 0, 1, 0, 0, 0])
-    assert words(data, 0) == [("a", [1, 3], 5), ("b", [4], 2)]
-    assert words(data, 1) == [("a", [1, 3], 4)]
-    assert words(data, 2) == [("a", [1], 2)]
+    assert words(data, 0) == [("a", [1, 3, 5], []), ("b", [4, 2], [])]
+    assert words(data, 1) == [("a", [1, 3, 5], [4])]
+    assert words(data, 2) == [("a", [1, 3, 4, 5], [2])]
 
 
 def test_users_that_training_never_had_are_left_out_of_the_parts_aloud(caplog):
     caplog.set_level(logging.INFO, "luban")
     data = prepared(events("a1 a2 b1 b2 c1 d2"), part=[0, 0, 0, 1, 2, 2])
     assert not len(data.examples[2]) and "2 events are of users that training never had, and are left out" in caplog.messages
+
+
+# ---------------------------------------------------------------- other protocols
+
+
+def log(n_users=30, n_items=20, seed=0) -> pl.DataFrame:
+    rng = np.random.default_rng(seed)
+    pairs = rng.permutation(n_users * n_items)[: n_users * n_items // 3]
+    return pl.DataFrame(
+        {"user": pairs // n_items, "item": pairs % n_items, "time": rng.integers(0, 100, len(pairs)), "stars": pairs % 5 + 1}
+    )
+
+
+def test_by_time_the_newest_are_tested_and_a_moment_stays_together():
+    data = prepared(log(), protocol="time")
+    time = data.table.get_column("time").to_numpy()
+    assert time[data.part == 0].max() < time[data.part == 1].min() and time[data.part == 1].max() < time[data.part == 2].min()
+    assert np.bincount(data.part).tolist() == pytest.approx([160, 20, 20], abs=8)
+    with pytest.raises(UserError, match=r"task\.protocol=time needs a time column"):
+        prepared(events(SMALL), protocol="time")
+
+
+@pytest.mark.parametrize("protocol", ["random", "user", "item"])
+def test_drawn_protocols_hold_back_their_share_and_follow_from_the_seed(protocol):
+    data, again, other = (prepared(log(), (0.5, 0.25, 0.25), protocol=protocol, seed=seed) for seed in (1, 1, 2))
+    assert np.bincount(data.part).tolist() == pytest.approx([100, 50, 50], abs=12)
+    assert (data.part == again.part).all() and (data.part != other.part).any()
+    if protocol != "random":
+        groups = data.table.get_column(protocol).to_numpy()
+        for each in np.unique(groups):
+            mine = data.part[groups == each]
+            assert (mine == 2).sum() == round(len(mine) * 0.25)
+    tested = {user: (set(history), answers) for user, history, answers in words(data, 2)}
+    for user, (history, answers) in tested.items():
+        rows = data.table.filter(pl.col("user") == user)
+        assert history | set(answers) >= set(rows.get_column("item").to_list()) - {None} and not history & set(answers)
+
+
+def test_a_core_is_left_when_the_others_have_gone(caplog):
+    """d has one event; without it item 4 has one, and without that c."""
+    caplog.set_level(logging.INFO, "luban")
+    data = prepared(events("a1 a2 a3 b1 b2 b3 c1 c4 d4"), (0.5, 0.5, 0.0), core=2)
+    assert data.part.tolist() == [0, 0, 1, 0, 0, 1, 3, 3, 3]
+    assert "task.core=2 leaves 6 of 9 events, 2 of 4 user, 3 of 4 item" in caplog.messages
+    assert data.task.context(data.store)["history"].lengths.tolist() == [0, 2, 2]
+    with pytest.raises(UserError, match=r"task\.core=9 leaves no event"):
+        prepared(events(SMALL), core=9)
+
+
+def test_low_ratings_can_be_left_out(caplog):
+    caplog.set_level(logging.INFO, "luban")
+    data = prepared(log(), least=3)
+    assert data.table.get_column("stars").min() == 3 and any("are rated below 3 and are left out" in each for each in caplog.messages)
+    with pytest.raises(UserError, match=r"task\.least needs a column of ratings, and none is called rating, stars or the like"):
+        prepared(events(SMALL), least=3)
+
+
+def test_a_bot_is_told(caplog):
+    caplog.set_level(logging.INFO, "luban")
+    table = pl.DataFrame({"user": [str(i) for i in range(40) for _ in range(3)] + ["bot"] * 200,
+                          "item": [str(i * j) for i in range(40) for j in range(3)] + [str(i) for i in range(200)]})  # fmt: skip
+    prepared(table)
+    assert "user 'bot' has 200 events, 67 times the usual one's: a bot, or an account of several?" in caplog.messages
 
 
 # ---------------------------------------------------------------- order
@@ -215,23 +285,62 @@ def test_ranks_by_hand():
     batch = batch_of([[], [1], [1, 2], [], [5], []], [1, 2, 3, 3, 1, 0])
     ranked = Recommend().judge(model, batch, HEAD5)
     # alone 1st; what was seen is no rival; the last of two equals, with and without rivals above; a miss has no rank
-    assert ranked["rank"].tolist() == [1, 1, 2, 4, 1, 0]
+    assert ranked["rank"][:, 0].tolist() == [1, 1, 2, 4, 1, 0] and not ranked["rank"][:, 1:].any()
     assert ranked["before"].tolist() == [0, 1, 2, 0, 1, 0]
 
 
 @pytest.mark.parametrize("scores", [[0.0] * 6, [math.nan] * 6, [1.0, 2.0, 2.0, math.nan, 2.0, 2.0], [-math.inf] * 5 + [0.0]])
 def test_scores_that_say_nothing_do_not_flatter(scores):
     rank = Recommend().judge(Given(*scores), batch_of([[]], [3]), HEAD5)["rank"]
-    assert rank.tolist() == [5]
+    assert rank[:, 0].tolist() == [5]
+
+
+@pytest.mark.parametrize("few", [8, 0])
+def test_ranks_of_several_true_items(few, monkeypatch):
+    """Each is ranked among what is no true item, then by its place among these; both ways of counting."""
+    monkeypatch.setattr(importlib.import_module("luban.tasks.recommend"), "FEW", few)
+    model = Given(99.0, 9.0, 7.0, 5.0, 5.0, 1.0)
+    ranked = Recommend().judge(model, batch_of([[], [1], [], [2]], [[2, 1], [5, 2, 0], [3, 4], []]), HEAD5)["rank"]
+    assert ranked[:, :3].tolist() == [[1, 2, 0], [1, 4, 0], [3, 4, 0], [0, 0, 0]]
+
+
+def test_metrics_are_those_of_a_reference():
+    """Ten users with one to six true items of 40; figures of ranx 0.3.21."""
+    rng = np.random.default_rng(5)
+    scores, true = rng.permuted(np.tile(np.arange(40.0), (10, 1)), axis=1), [rng.choice(40, 1 + i % 6, replace=False) for i in range(10)]
+    lists = np.argsort(-scores, axis=1)
+    ranks = np.zeros((10, 6), np.int64)
+    for i, items in enumerate(true):
+        ranks[i, : len(items)] = np.sort([1 + int((lists[i] == item).argmax()) for item in items])
+    found = compute("ranking", REFERENCE.keys(), np.array([len(each) for each in true]), ranks)
+    assert found == pytest.approx(REFERENCE, abs=1e-6)
+
+
+def test_what_lists_are_like_by_hand():
+    """Two users, items 1..4 had by 4, 2, 1, 0 users; lists 1 2 and 1 3."""
+    had, items = np.array([0, 1.0, 0.5, 0.25, 0.0]), np.array([[1, 2], [1, 3]])
+    found = resampled("lists", ["item_coverage@10", "diversity@10", "novelty@10", "popularity@10"], had, items, np.ones((2, 1)))
+    assert {name: float(each[0]) for name, each in found.items()} == {
+        "item_coverage@10": 0.75, "diversity@10": 0.5, "novelty@10": 0.75, "popularity@10": 0.6875}  # fmt: skip
+
+
+def test_equals_at_the_end_of_a_list_go_by_their_id():
+    scores = torch.tensor([[-math.inf, 1.0, 3.0, 1.0, 1.0, 2.0]])
+    assert best(scores, 3)[1].tolist() == [[2, 5, 1]] and best(scores, 4)[1].tolist() == [[2, 5, 1, 3]]
+    assert best(scores, 9)[1].tolist() == [[2, 5, 1, 3, 4, 0]] and best(scores, 9)[0].tolist() == [[3, 2, 1, 1, 1, 0]]
 
 
 def test_measured_on_a_table_that_can_be_done_in_the_head():
     """popular: item 1 has 3 users in training, 2 has 2, 3 and 4 one each. Tested: a gets 2 (seen 1 3), b 4 (seen 2 1 3)."""
     data = prepared(events("a1 a3 a2 b2 b1 b3 b4 c1 c2 d1 d4"), part=[0, 1, 2, 0, 0, 1, 2, 0, 0, 0, 0])
     judged, truth = judge(solved(data, "popular"), data.task, data.head, data.examples[2])
-    assert judged["rank"].tolist() == [1, 1]
+    assert judged["rank"][:, 0].tolist() == [1, 1]
     found = data.task.measure(judged, truth, data.schema, data.task.metrics(data.schema))
-    assert found.metrics["ndcg@10"] == 1 and next(iter(found.metrics)) == "ndcg@10" and set(found.metrics) == set(family("ranking"))
+    assert (
+        found.metrics["ndcg@10"] == 1
+        and next(iter(found.metrics)) == "ndcg@10"
+        and set(found.metrics) == {*family("ranking"), *family("lists")}
+    )
     assert found.details["by_events_before"] == {"1 to 4": {"users": 2, "ndcg@10": 1.0}}
 
 
@@ -290,11 +399,12 @@ def test_the_best_unseen_first_and_equals_by_id(caplog):
     some = pl.DataFrame({"user": ["d", "nobody", "a"]})
     answers = asked(data, "popular", some, k=2)
     assert answers == [
-        [{"rank": 1, "item": 1, "score": 3.0}, {"rank": 2, "item": 2, "score": 2.0}],
-        [{"rank": 1, "item": 1, "score": 3.0}, {"rank": 2, "item": 2, "score": 2.0}],
-        [{"rank": 1, "item": 3, "score": 2.0}, {"rank": 2, "item": 4, "score": 1.0}],
+        [{"rank": 1, "item": 1, "score": 0.75}, {"rank": 2, "item": 2, "score": 0.5}],
+        [{"rank": 1, "item": 1, "score": 0.75}, {"rank": 2, "item": 2, "score": 0.5}],
+        [{"rank": 1, "item": 3, "score": 0.5}, {"rank": 2, "item": 4, "score": 0.25}],
     ]
-    assert any("users that were not in training: 1 of 3" in each for each in caplog.messages)
+    data.task.told(pl.DataFrame(), some, data.schema)
+    assert "users that were not in training: 1 of 3; without a history they are answered with what is popular" in caplog.messages
     everything = asked(data, "popular", some, k=100)
     assert [[each["item"] for each in answer] for answer in everything] == [[1, 2, 3], [1, 2, 3, 4, 5], [3, 4, 5]]
 
@@ -302,24 +412,59 @@ def test_the_best_unseen_first_and_equals_by_id(caplog):
 def test_who_had_everything_gets_an_empty_answer(caplog):
     caplog.set_level(logging.INFO, "luban")
     data = prepared(events("a1 a2 b1"), part=[0] * 3)
-    assert asked(data, "popular", pl.DataFrame({"user": ["a", "b"]})) == [[], [{"rank": 1, "item": 2, "score": 1.0}]]
+    assert asked(data, "popular", pl.DataFrame({"user": ["a", "b"]})) == [[], [{"rank": 1, "item": 2, "score": 0.5}]]
     assert asked(data, "popular", pl.DataFrame({"user": ["a"]})) == [[]]
     assert "1 users had every item that there is, and get an empty answer" in caplog.messages
+
+
+def test_somebody_new_is_known_by_what_they_liked(caplog):
+    """1 2 3 are one taste, 4 5 6 another."""
+    caplog.set_level(logging.INFO, "luban")
+    data = prepared(events("a1 a2 a3 b1 b2 c2 c3 d4 d5 d6 e4 e5 f5 f6"), part=[0] * 14)
+    question = data.task.question(Recommend.Ask(liked=("1",)))
+    assert question.to_dicts() == [{"user": None}]
+    for liked, first in (("1,2", [3]), ("4", [5, 6]), (("1", "2"), [3]), ("9，4 , 6", [5])):
+        answer = asked(data, "ease", question, liked=liked, k=len(first))[0]
+        assert [each["item"] for each in answer] == first
+    assert "liked: training never had '9'; the others count" in caplog.messages
+    assert not any("not in training" in each for each in caplog.messages)
+    with pytest.raises(UserError, match="liked: training had none of '9', '8'"):
+        asked(data, "ease", question, liked="9,8")
+
+
+def test_what_is_asked_for_and_what_is_not():
+    data = prepared(events("a1 a2 a3 b1 b2 c2 c3 d4 d5 d6 e4 e5 f5 f6"), part=[0] * 14)
+    some = pl.DataFrame({"user": ["b", "e"]})
+
+    def items(**ask) -> list[list]:
+        return [[each["item"] for each in answer] for answer in asked(data, "ease", some, **ask)]
+
+    assert items(k=1) == [[3], [6]]
+    assert items(among="4,6,3") == [[3, 4, 6], [6, 3]] and items(without=("3", "6"), k=1) == [[5], [2]]
+    assert set(items(seen=True, k=3)[0]) == {1, 2, 3}
+    answers = asked(data, "ease", pl.DataFrame({"user": ["a", "c", "nobody"]}), because=True, k=1)
+    assert answers[1] == [{"rank": 1, "item": 1, "score": answers[1][0]["score"], "because": 2}]
+    assert answers[2][0]["because"] is None
+
+
+def test_rows_that_name_an_item_get_its_score_and_its_place():
+    """Users of 1 to 4: 3 2 2 1. An item that was had already stands where it would have stood; a stranger goes by popularity."""
+    data = prepared(events("a1 a2 b1 b2 b3 c1 c3 d4 d5"), part=[0] * 9)
+    model, task = solved(data, "popular"), data.task
+    question = pl.DataFrame({"user": ["d", "b", "nobody", "a"], "item": ["3", "1", "2", "9"]})
+    ask = Recommend.Ask(pairs=True)
+    assert task.pairs(ask)
+    batch = task.pose(data.schema.encode(question, with_target=True), task.context(data.store))
+    answers = task.told(task.answers(task.predict(model, batch, data.head, ask), data.schema), question, data.schema)
+    assert answers.rows() == [("3", 0.5, 3), ("1", 0.75, 1), ("2", 0.5, 2), ("9", None, None)]
 
 
 def test_a_user_is_a_question():
     data = prepared(events(SMALL))
     assert data.task.question(Recommend.Ask(user="a")).to_dicts() == [{"user": "a"}]
     assert configs.build(Recommend.Ask, {"user": 42}).user == "42"
-    with pytest.raises(UserError, match="say for whom: --user ID, or name a file of users with the column 'user'"):
+    with pytest.raises(UserError, match="say for whom: --user ID, or --liked ITEM,ITEM, or name a file of users with the column 'user'"):
         data.task.question(Recommend.Ask())
-
-
-def test_loss_is_that_of_equal_chances_before_training():
-    data = prepared(events(SMALL))
-    batch = data.examples[0].whole()
-    loss, _ = data.task.loss(Given(*[0.0] * data.head.size), batch, data.head)
-    assert float(loss) == pytest.approx(math.log(data.head.size))
 
 
 # ---------------------------------------------------------------- the whole way

@@ -53,10 +53,10 @@ def numbers_of(start: Tensor, length: Tensor) -> Ragged:
     return Ragged(torch.arange(int(offsets[-1]), device=start.device) + (start - offsets[:-1]).repeat_interleave(length), offsets)
 
 
-def padded(tokens: Ragged) -> tuple[Tensor, Tensor]:
+def padded(tokens: Ragged, step: int = STEP) -> tuple[Tensor, Tensor]:
     """(ids (B, T), or (B, T, F) of F a token or step, 0 behind the end; there (B, T) bool). A row without a token has one, the unknown."""
     lengths = tokens.lengths
-    T = -(-max(1, int(lengths.max())) // STEP) * STEP
+    T = -(-max(1, int(lengths.max())) // step) * step
     there = torch.arange(T, device=lengths.device) < lengths.unsqueeze(1)
     ids = torch.zeros(len(lengths), T, *tokens.values.shape[1:], dtype=tokens.values.dtype, device=lengths.device)
     ids[there] = tokens.values

@@ -145,8 +145,7 @@ class Schema:
         self.ignored = ignored or {}
 
     def fit(self, table: Table, chunks: Callable[[str], Iterable[pl.Series]] | None = None, run: Any = map) -> Schema:
-        """Fits every field on the training rows: the `chunks` of a column, else all of it.
-        run: as `map`, what fits them one by one or several at a time."""
+        """Fits every field on the training rows: the `chunks` of a column, else all of it. run: as `map`, perhaps several at a time."""
 
         def one(each: Field) -> Field:
             name = self._name(table, each)
@@ -167,8 +166,8 @@ class Schema:
 
     def encode(self, table: Table, with_target: bool) -> Batch:
         """Encodes all columns. A missing input is a UserError; targets are encoded only when asked for."""
-        fields = self.fields if with_target else self.inputs
-        return {key: each.encode(table.get_column(self._name(table, each))) for key, each in fields.items()}
+        chosen = (self.fields if with_target else self.inputs).items()
+        return {key: each.encode(table.get_column(self._name(table, each))) for key, each in chosen}
 
     def _name(self, table: Table, each: Field) -> str:
         """The column of a field, which the table must have."""
@@ -186,12 +185,8 @@ class Schema:
 
     def state(self) -> dict[str, Any]:
         def one(each: Field) -> dict[str, Any]:
-            return {
-                "field": type(each).__module__.rpartition(".")[2],
-                "columns": list(each.columns),
-                "config": configs.to_dict(each.config),
-                "state": each.state(),
-            }
+            name = type(each).__module__.rpartition(".")[2]
+            return {"field": name, "columns": list(each.columns), "config": configs.to_dict(each.config), "state": each.state()}
 
         return {
             "inputs": {key: one(each) for key, each in self.inputs.items()},
@@ -395,8 +390,7 @@ class Task(ABC):
         """(people's scores, the model's, (N,) each) where the table holds pairs of questions, no examples. answer: the model's, by rows."""
 
     def written(self, judged: Batch, truth: Batch, raw: Callable[[str], list], schema: Schema) -> Table | None:  # noqa: B027
-        """These examples, answers and truth as a person reads them, a column of text each; None: as the fields and `answers` have them.
-        raw: {name of a column -> its cells as they were read}."""
+        """These examples as a person reads them, a column of text each; None: as fields and `answers` have them. raw: {column: cells}."""
 
     # ---- what a report asks: how sure its figures are, where it fails, what to draw; a task that says nothing goes without
     def resample(self, judged: Batch, truth: Batch, schema: Schema, names: Sequence[str], counts: np.ndarray) -> dict[str, np.ndarray]:
@@ -434,6 +428,10 @@ class Task(ABC):
         """The rows that `ask` alone means (a user, a prompt), where no data are given; None: to go on from the context."""
         raise UserError("this model answers rows, and none were given: name a file, or - for standard input.")
 
+    def pairs(self, ask: Any) -> bool:
+        """Do rows of the question name an answer, to be scored? Then it is encoded, too."""
+        return False
+
     def pose(self, encoded: Batch, context: Batch) -> Batch:
         """An encoded question as `predict` takes it, joined with what the context knows; {} where there were no rows."""
         return encoded
@@ -456,8 +454,7 @@ class Task(ABC):
         records (steps of a forecast, items of a list): files get a line for each, with its fields as columns."""
 
     def told(self, answers: Table, question: Table, schema: Schema) -> Table:
-        """Answers with what only the question's own words can say (what is written in a span); an answer is null where its row could not
-        be read."""
+        """Answers with what only the question's own words can say (what a span holds); null where a row could not be read."""
         return answers
 
     def example(self, schema: Schema) -> dict[str, Any]:

@@ -289,6 +289,10 @@ def _train(texts: pl.Series, config: Text.Config) -> Any:
         made = hf.Tokenizer(hf.models.Unigram())
         made.pre_tokenizer, made.decoder = pre.Metaspace(), decoders.Metaspace()
         trainer = hf.trainers.UnigramTrainer(unk_token=UNKNOWN, **special)
+        least = len({"\u2581", *"".join(texts.unique())} - {" "})  # each is a piece of its own, the space as Metaspace writes it
+        if least > config.vocab_size:
+            raise UserError(f"vocab_size is {config.vocab_size}, and these texts hold {least:,} different characters, each of which the "
+                            f"tokenizer unigram must know: set vocab_size to {least} or more, or take bpe.")  # fmt: skip
     else:
         made = hf.Tokenizer(hf.models.WordLevel(unk_token=UNKNOWN))
         one = r"\X" if config.tokenizer == "characters" else rf"[{cells.UNSPACED}]|[^\s\p{{L}}\p{{N}}]"

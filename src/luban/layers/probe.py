@@ -15,10 +15,10 @@ from luban.core.notes import say
 from luban.layers.heads import starting_bias, truth
 
 
-def probe(model: Model, train: Examples, clock: Clock | None, strength: float, piece: int, name: str) -> None:
+def probe(model: Model, train: Examples, clock: Clock | None, strength: float, piece: int, name: str, low: bool = False) -> None:
     """Puts into model.output (a Linear) the best answer to `model.features`; of as many examples as half of the time allows.
 
-    piece: examples that go through the network at once. Rows of unequal length go together by length.
+    piece: examples that go through the network at once, in bf16 where `low`. Rows of unequal length go together by length.
     """
     output: Any = model.output
     training, device = model.training, output.weight.device
@@ -29,7 +29,7 @@ def probe(model: Model, train: Examples, clock: Clock | None, strength: float, p
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))  # so that a part of them is a fair one
     if model.ragged and not (clock and clock.seconds_left() < float("inf")):
         order = train.lengths.argsort(stable=True)
-    with torch.no_grad():
+    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=low):
         for numbers in order.split(piece):
             if clock and found and (clock.stopped() or clock.seconds_left() < until):
                 say(f"{name}: half of the time is over; learned on {sum(len(each) for each in found):,} of them")

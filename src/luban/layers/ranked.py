@@ -7,16 +7,22 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from luban.core.batch import Batch, Examples, Ragged
+from luban.core.batch import Batch, Examples, Ragged, beneath
 from luban.core.contract import Head, Model, Schema
+from luban.core.registry import Later
 from luban.layers.columns import of_kind
+
+sparse = Later("scipy.sparse")
 
 PIECE = 4096
 """Users counted at a time."""
+SCORES = 4_000_000
+"""Scores computed at a time, 32 MB."""
 
 
 class Ranker(Model):
@@ -77,3 +83,24 @@ def laid(history: Ragged, items: int) -> Tensor:
 def sums(weight: Tensor, history: Ragged, by: Tensor | None = None) -> Tensor:
     """(B, D): for each user the sum of the rows of `weight` (I, D) that the history names, each times `by` (E,); 0 for an empty one."""
     return F.embedding_bag(history.values, weight, history.offsets, mode="sum", include_last_offset=True, per_sample_weights=by)
+
+
+def counted(train: Examples, items: int) -> Any:
+    """(U, I) float32, a sparse matrix of scipy, a row for each example: 1 where they had the item."""
+    had = beneath([batch["history"] for batch in train.pieces(PIECE)])
+    ones = np.ones(len(had.values), np.float32)
+    return sparse.csr_array((ones, had.values.numpy().astype(np.int32), had.offsets.numpy()), (len(had), items))
+
+
+@torch.no_grad()
+def gain(model: Ranker, valid: Examples, k: int = 10) -> float:
+    """Mean gain of the items of validation among the first k: DCG, to choose a setting by."""
+    total = 0.0
+    for batch in valid.pieces(max(1, SCORES // model.items)):
+        history = batch["history"]
+        scores = model(batch)
+        scores[owners(history), history.values] = -torch.inf
+        scores[:, 0] = -torch.inf
+        best = scores.topk(min(k, model.items - 1)).indices
+        total += float((laid(batch["y0"], model.items).gather(1, best) / torch.log2(2.0 + torch.arange(best.shape[1]))).sum())
+    return total / max(1, len(valid))

@@ -20,7 +20,7 @@ def _counts(had: Array, items: Array, w: Array, k: int) -> Array:
 
 
 @metric("max", at=AT)
-def coverage(had: Array, items: Array, w: Array, *, k: int) -> Array:
+def item_coverage(had: Array, items: Array, w: Array, *, k: int) -> Array:
     """Share of all items that are in somebody's list: how much of the catalogue is ever shown."""
     return (_counts(had, items, w, k)[1:] > 0).mean(0)
 

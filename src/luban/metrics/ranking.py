@@ -16,6 +16,7 @@ AT = (5, 10, 20)
 
 
 def _hits(rank: Array, k: int) -> Array:
+    """(B, R) bool: is it among the first k?"""
     return (rank > 0) & (rank <= k)
 
 
@@ -42,7 +43,7 @@ def precision(y: Array, rank: Array, w: Array, *, k: int) -> Array:
 @metric("max", at=AT)
 def hit_rate(y: Array, rank: Array, w: Array, *, k: int) -> Array:
     """Share of users with a true item among the first k."""
-    return mean(_hits(rank, k).any(1), w)
+    return mean(np.asarray(_hits(rank, k).any(1)), w)
 
 
 @metric("max", at=AT)

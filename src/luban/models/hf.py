@@ -20,11 +20,13 @@ from torch import Tensor, nn
 
 from luban.core.batch import Batch, Examples
 from luban.core.contract import Clock, Head, Model, Schema
+from luban.core.device import fast_bf16
 from luban.core.errors import UserError
 from luban.core.hub import folder_of, read
 from luban.core.notes import say
 from luban.core.registry import Later
 from luban.layers.columns import Beside
+from luban.layers.encoders import quickened
 from luban.layers.heads import output_layer
 from luban.layers.probe import probe
 from luban.layers.sequences import padded, pooled, the_tokens
@@ -33,6 +35,8 @@ transformers, peft = Later("transformers"), Later("peft")
 
 PIECE = 32
 """Rows that go through the backbone at once when features are made."""
+FIRST = 10_000
+"""Rows of which the output is solved before everything moves, at most, and in bf16 where that is fast: it is where training starts only."""
 
 
 class Hf(Model):
@@ -85,14 +89,14 @@ class Hf(Model):
         self.key, self.field = the_tokens(schema)
         self.embeds = head.parts[0].kind == "vectors"  # then nothing is learned: the answer is the row's features, of length 1
         self.solves = config.tune == "head" or self.embeds  # type: ignore[misc]
-        backbone = built(config.about)
+        backbone = quickened(built(config.about), tables=config.tune == "all")
         self.name = backbone.base_model_prefix or "model"  # the prefix under which transformers looks for these weights
         setattr(self, self.name, backbone)
         self.beside = Beside(schema, self.key, backbone.config.hidden_size, mixes=False)
         self.output = None if self.embeds else output_layer(self.beside.size, head)
 
     def features(self, batch: Batch) -> Tensor:
-        ids, there = padded(batch[self.key])
+        ids, there = padded(batch[self.key], 2)
         h = getattr(self, self.name)(input_ids=ids, attention_mask=there.long()).last_hidden_state  # (B, T, D)
         return self.beside(h[:, 0] if self.config.pooling == "first" else pooled(h, there, self.config.pooling), batch)
 
@@ -119,8 +123,10 @@ class Hf(Model):
             getattr(self, self.name).load_state_dict(theirs, strict=False)
         if self.embeds:
             return
-        say(f"{self.config.path}: features of {len(train):,} rows")
-        probe(self, train, clock, self.config.strength, PIECE, self.config.path)
+        some = train if self.solves else train.thinned(FIRST)
+        say(f"{self.config.path}: features of {len(some):,} rows")
+        low = not self.solves and fast_bf16(next(self.parameters()).device)
+        probe(self, some, clock, self.config.strength, PIECE, self.config.path, low)
 
     def settle(self) -> None:
         """LoRA's matrices are added to those that they adapt."""

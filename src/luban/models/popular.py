@@ -1,8 +1,7 @@
-"""What most users had, for everyone: the recommendation that any other has to beat. The score of an item is the share of users that had it."""
+"""What most users had, for everyone: the recommendation that any other has to beat. Its score: the share of users that had it."""
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from luban.core.batch import Batch, Examples

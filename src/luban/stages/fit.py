@@ -42,6 +42,8 @@ from luban.stages.traced import LONG, MOST, SMALL, Loss, Traced
 
 _SAVE_EVERY = 0.2
 """Seconds between checkpoints at least; more where one costs over 2 % of that."""
+_DISK, _LARGE = 2e8, 64e6
+"""Bytes a second that a large one (bytes) is written with, until the first has shown it; written at once it would save no work."""
 
 
 class Hooks(Protocol):
@@ -102,7 +104,8 @@ def fit(job: Job, clock: RunClock, hooks: Hooks) -> State:
     files = Checkpoints(job.checkpoints)
     state = files.resume(model, shadow, optimiser, losses) or State(steps=c.steps)
     job.folder.forget_lines(job.name, after=state.step)
-    began, due = time.perf_counter() - state.seconds, time.perf_counter() + _SAVE_EVERY
+    size = 3 * sum(value.nbytes for value in model.state_dict().values())  # weights and two moments of each
+    began, due = time.perf_counter() - state.seconds, time.perf_counter() + (50 * size / _DISK if size > _LARGE else _SAVE_EVERY)
     order, epoch = torch.empty(0), -1
     model.train()
     traced = _traced(job, model, optimiser, state.traced) if small else None
@@ -320,11 +323,13 @@ class Checkpoints:
         self.last, self.best, self.plan = (folder / name for name in ("last.safetensors", "best.safetensors", "plan.json"))
 
     def save(self, state: State, model: Model, shadow: Model, optimiser, losses: Tensor) -> None:
-        tensors = {f"model.{key}": value for key, value in tensors_of(model).items()}
-        if shadow is not model:
-            tensors |= {f"ema.{key}": value for key, value in tensors_of(shadow).items()}
-        tensors |= {f"optim.{key}": value.detach().cpu().clone() for key, value in optimiser.tensors().items()}
-        tensors |= {"losses": losses.cpu().clone(), "rng": torch.get_rng_state()}
+        """Of a training that is over only that it is: what goes on from there are its best weights."""
+        tensors = {"losses": losses.cpu().clone(), "rng": torch.get_rng_state()}
+        if not state.finished:
+            tensors |= {f"model.{key}": value for key, value in tensors_of(model).items()}
+            tensors |= {f"optim.{key}": value.detach().cpu().clone() for key, value in optimiser.tensors().items()}
+            if shadow is not model:
+                tensors |= {f"ema.{key}": value for key, value in tensors_of(shadow).items()}
         if losses.is_cuda:
             tensors["rng.cuda"] = torch.cuda.get_rng_state(losses.device)
         _write(self.last, tensors, {"state": json.dumps(dataclasses.asdict(state))})
@@ -346,10 +351,11 @@ class Checkpoints:
         def under(prefix: str) -> dict[str, Tensor]:
             return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
-        model.load_state_dict(under("model."))
-        if shadow is not model:
-            shadow.load_state_dict(under("ema."))
-        optimiser.load(under("optim."))
+        if not state.finished:
+            model.load_state_dict(under("model."))
+            optimiser.load(under("optim."))
+            if shadow is not model:
+                shadow.load_state_dict(under("ema."))
         losses.copy_(tensors["losses"])
         torch.set_rng_state(tensors["rng"])
         if "rng.cuda" in tensors:

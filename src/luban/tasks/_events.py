@@ -182,7 +182,8 @@ class OfEvents:
         """No user and no item is too rare to be kept: a model that cannot hold so many says so."""
         c = self.config
         user, item = self._field(table, c.user, "user"), self._field(table, c.item, "item")
-        why = {c.time: "only orders the events", c.rating: "only says which events count"}
+        rating = c.rating or _column(table, "rating", None)
+        why = {c.time: "only orders the events", rating: "says which events count" if c.least else "task.least could say which count"}
         why |= {name: "neither user nor item" for name in table.columns if name not in why}
         return Schema({"c0": user}, {"y0": item}, {name: why[name] for name in table.columns if name not in (c.user, c.item)})
 

@@ -37,11 +37,13 @@ LISTED = 10
 """Items of a list by which coverage, novelty and the like are told."""
 RANKS = 100
 """Places of true items that are kept of each user, the best: more than any list has that a metric asks about."""
+POINTS = 200
+"""Of a curve over all items."""
 FEW = 8
 """True items of a user up to which each is compared with all scores; beyond, the scores are sorted."""
 
 
-class Recommend(OfEvents, Task):
+class Recommend(OfEvents, Task):  # type: ignore[misc]
     taken = frozenset({"prediction", "rank", "score", "because"})
     instead = ("user", "liked")
 
@@ -63,6 +65,9 @@ class Recommend(OfEvents, Task):
         """None of these items, with commas between them."""
         where: tuple[str, ...] | None = None
         """Only items of which this is true: genres=Comedy, year>=1990, by the columns of the table of items; of several, all must be."""
+
+        pairs: bool = False
+        """Each row of the file names an item, too: give its score, and its place among all that the user has not had."""
 
         def __post_init__(self) -> None:
             within(self, {"k": (1, 1_000_000)}, "ask")
@@ -150,7 +155,7 @@ class Recommend(OfEvents, Task):
 
     def _figures(self, judged: Batch, truth: Batch, schema: Schema, names: Sequence[str], mine: np.ndarray | None) -> dict[str, float]:
         """mine (B,): only of these users."""
-        ones, found = np.ones((len(judged["before"]) if mine is None else int(mine.sum()), 1)), {}
+        ones, found = np.ones((len(judged["before"]) if mine is None else int(mine.sum()), 1)), dict[str, np.ndarray]()
         for of, (y, answers) in _sides(judged, truth, schema).items():
             if mine is not None:
                 y, answers = y[mine] if of == "ranking" else y, answers[mine]
@@ -163,10 +168,20 @@ class Recommend(OfEvents, Task):
         return resampled("ranking", [name for name in names if name in family("ranking")], y, ranks, counts)
 
     def charts(self, judged: Batch, truth: Batch, scored: Examples, schema: Schema) -> dict[str, dict[str, Any]]:
-        """How many users find an item of theirs in a list of k."""
+        """How many users find an item of theirs in a list of k; and whether lists show more than what everyone knows."""
         first, k = judged["rank"][:, 0].numpy(), np.arange(1, RANKS + 1)
         found = (np.searchsorted(np.sort(first), k, side="right") - (first == 0).sum()) / len(first)
-        return {"Hit rate by the length of the list": {"x": "items in the list", "y": "hit rate", "lines": {"": (k, found)}}}
+        had, lists = (each for each in _sides(judged, truth, schema)["lists"])
+        shown = np.bincount(lists.ravel(), minlength=len(had))[1:]
+        by_popularity, place = np.argsort(-had[1:], kind="stable"), np.arange(1, len(had)) / (len(had) - 1)
+        shares = {what: np.cumsum(each[by_popularity]) / max(1, each.sum()) for what, each in (("had", had[1:]), ("shown", shown))}
+        some = np.unique(np.linspace(0, len(place) - 1, POINTS).astype(int))
+        return {
+            "Hit rate by the length of the list": {"x": "items in the list", "y": "hit rate", "lines": {"": (k, found)}},
+            "What was had in training, and what is shown, by the most popular items": {
+                "x": "share of the items", "y": "share of the events", "unit": True,
+                "lines": {what: (place[some], share[some]) for what, share in shares.items()}},
+        }  # fmt: skip
 
     # ---------------------------------------------------------------- what it answers
 
@@ -198,17 +213,24 @@ class Recommend(OfEvents, Task):
         return Store({"c0": users[first], "y0": items[first]}, part[first])
 
     def question(self, ask: Any) -> Table:
+        if ask.pairs:
+            raise UserError(f"pairs is for a file with the columns {self.config.user!r} and {self.config.item!r}: name one.")
         if ask.user is None and ask.liked is None:
             raise UserError(f"say for whom: --user ID, or --liked ITEM,ITEM, or name a file of users with the column {self.config.user!r}.")
         return pl.DataFrame({self.config.user: [ask.user]}, schema_overrides=None if ask.user else {self.config.user: pl.String})
 
+    def pairs(self, ask: Any) -> bool:
+        return ask.pairs
+
     def pose(self, encoded: Batch, context: Batch) -> Batch:
-        past, user = context["history"], encoded["c0"]
-        return {"c0": user, "history": past[torch.where(user < len(past), user, 0)]}  # beyond: known by the table of users alone
+        past, user = context["history"], encoded["c0"]  # beyond the past: known by the table of users alone
+        return {**encoded, "history": past[torch.where(user < len(past), user, 0)]}
 
     def predict(self, model: Any, batch: Batch, head: Head, ask: Any) -> Batch:
-        """item (B, k), the best first, and score (B, k); equals go by their id. Item 0, score 0 where fewer than k are left. because (B, k),
-        where it is asked for: the item of the history that speaks for each most."""
+        """item (B, k), the best first, and score (B, k); equals go by their id. Item 0, score 0 where fewer than k are left. because
+        (B, k), where it is asked for: the item of the history that speaks for each most. Of pairs: `_placed`."""
+        if "y0" in batch:
+            return _placed(model, batch, head)
         if ask.liked is not None:
             liked = torch.from_numpy(_known(model, ask.liked, "liked")).to(batch["c0"].device)
             batch = {"c0": torch.zeros_like(batch["c0"]), "history": Ragged(liked, torch.tensor([0, len(liked)], device=liked.device))}
@@ -234,6 +256,10 @@ class Recommend(OfEvents, Task):
 
     def answers(self, predicted: Batch, schema: Schema) -> Table:
         """`prediction`: a list of items, each with its rank from 1 and its score, which means nothing beside another model's."""
+        if "place" in predicted:
+            known = pl.Series(predicted["place"].numpy() > 0)
+            columns = {"prediction": predicted["score"].double().numpy(), "rank": predicted["place"].numpy()}
+            return pl.DataFrame(columns).select(pl.when(known).then(pl.all()))
         item, score = predicted["item"], predicted["score"]
         row, place = item.nonzero(as_tuple=True)
         if full := int((item == 0).all(1).sum()):
@@ -252,11 +278,12 @@ class Recommend(OfEvents, Task):
         return rows.join(lists, on="row", how="left", maintain_order="left").select(pl.col("prediction").fill_null([]))
 
     def told(self, answers: Table, question: Table, schema: Schema) -> Table:
-        """Says how many were strangers; what they get, a model decides by itself: mostly what is popular."""
+        """Says how many were strangers, who get what is popular. A pair's item stands before its score."""
         user = question.get_column(self.config.user).drop_nulls()
         if new := int((schema.inputs["c0"].encode(user) == 0).sum()):  # type: ignore[operator, union-attr]
             say(f"users that were not in training: {new:,} of {len(user):,}; without a history they are answered with what is popular")
-        return answers
+        pairs = answers.schema.get("prediction") == pl.Float64
+        return pl.concat([question.select(self.config.item), answers], how="horizontal") if pairs else answers
 
     def example(self, schema: Schema) -> dict[str, Any]:
         user: Any = schema.inputs["c0"]
@@ -321,6 +348,21 @@ def _ranks(scores: Tensor, true: Ragged) -> Tensor:
     ranks = torch.zeros(len(true), max(RANKS, laid.shape[1]), dtype=torch.int64, device=scores.device)
     ranks[owner, place] = ahead[owner, place] + place + 1
     return ranks[:, :RANKS]
+
+
+def _placed(model: Model, batch: Batch, head: Head) -> Batch:
+    """score (B,) and place (B,) of the item of each row, 0 where training never had it; that of an item that the user had, as if they had
+    not."""
+    score, place = [], []
+    for piece, scores in _scored(model, batch, head, seen=True):
+        mine = scores.gather(1, piece["y0"].unsqueeze(1))
+        had, rows = piece["history"], torch.arange(len(scores), device=scores.device)
+        scores[rows.repeat_interleave(had.lengths), had.values] = -torch.inf
+        score.append(mine.squeeze(1).nan_to_num(neginf=0.0))
+        before = torch.arange(scores.shape[1], device=scores.device) < piece["y0"].unsqueeze(1)  # equals go by their id
+        ahead = (scores > mine) | ((scores == mine) & before)
+        place.append((ahead.sum(1) + 1).masked_fill(piece["y0"] == 0, 0))
+    return {"score": torch.cat(score), "place": torch.cat(place)}
 
 
 def _because(model: Model, batch: Batch, head: Head, items: Tensor) -> Tensor:

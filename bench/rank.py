@@ -1,0 +1,177 @@
+"""Recommendations beside implicit and RecTools, and luban's own limits; writes its part of RESULTS.md.
+
+    LUBAN_DATA=... python bench/rank.py [ials] [sasrec] [answers] [memory] [--rounds N] [--quick]
+
+A peer has a venv of its own under bench/.venvs, made on the first run, and its program in bench/peers/. A run is a fresh process, the
+peers take turns. Lists are scored here, by one function for all: nDCG@10 over the whole catalogue. --quick: few events, one round,
+printed, to see whether all still runs; its figures mean nothing. The lines of single runs are kept in bench/.data/rank.jsonl.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import polars as pl
+import processes
+import results
+from processes import DATA, Entrant, about, gates, kept, peer_run, table, test_of, threads_of, trained_in, venv_of
+from scale import measured
+
+import luban
+from luban import bundle
+
+NEEDS = {"implicit": ["implicit==0.7.3", "scipy==1.17.0", "numpy==2.4.6"]}
+SIZES = {"few": (20_000, 500, 400), "some": (1_000_000, 6_000, 3_400), "many": (20_000_000, 300_000, 50_000)}
+"""(events, users, items) of a log, before what repeats is left out."""
+
+
+def made(size: str) -> Path:
+    """A log by Zipf: few users and items have most of the events, and each user has one of twenty tastes. The last two events of each user
+    validate and test."""
+    path = DATA / f"log-{size}.parquet"
+    if path.exists():
+        return path
+    n, users, items = SIZES[size]
+    rng, tastes = np.random.default_rng(0), 20
+    taste, shuffled = rng.integers(0, tastes, users), np.stack([rng.permutation(items) for _ in range(tastes)])
+    user = (rng.pareto(1.2, 2 * n) * users / 50).astype(np.int64)
+    user = user[user < users][:n]
+    share = 1 / np.arange(1, items + 1) ** 0.9
+    item = rng.choice(items, len(user), p=share / share.sum())
+    item = np.where(rng.random(len(user)) < 0.7, shuffled[taste[user], item], item)
+    log = pl.DataFrame({"user_id": user, "item_id": item}).unique(maintain_order=True).sort("user_id", maintain_order=True)
+    left = pl.len().over("user_id") - pl.int_range(pl.len()).over("user_id")
+    split = (
+        pl.when(pl.len().over("user_id") < 3, left > 2)
+        .then(pl.lit("train"))
+        .when(left == 2)
+        .then(pl.lit("valid"))
+        .otherwise(pl.lit("test"))
+    )
+    draft = path.with_suffix(".draft")
+    log.with_columns(split=split).write_parquet(draft)
+    draft.replace(path)
+    return path
+
+
+def ndcg_of(log: pl.DataFrame, lists: np.ndarray) -> float:
+    """lists (n, 10): for each user with a test event, by their number."""
+    true = log.filter(pl.col("split") == "test").sort("user_id")["item_id"].to_numpy()
+    assert len(true) == len(lists), (len(true), len(lists))
+    return float((((lists == true[:, None]) / np.log2(np.arange(2, 12))).sum(1)).mean())
+
+
+# ---------------------------------------------------------------- ials: fit, and ten items for everyone
+
+SETTINGS = {"factors": 64, "iterations": 15}
+ALS: dict[Entrant, list[str]] = {
+    ("luban", "as it comes"): [],
+    ("luban", "64 factors, 15 iterations"): [f"{key}={value}" for key, value in SETTINGS.items()],
+    ("implicit", "as it comes"): [],
+    ("implicit", "64 factors, 15 iterations"): [*(f"{key}={value}" for key, value in SETTINGS.items()), "regularization=0.05", "alpha=2.0"],
+}
+
+
+def ials(rounds: int, quick: bool) -> list[str]:
+    """Fit and full-rank evaluation."""
+
+    def act(peer: str, variant: str, seed: int, scratch: Path, env: dict[str, str]) -> dict:
+        path = made("few" if quick or not seed else "some")
+        log = pl.read_parquet(path)
+        if peer == "luban":
+            (scratch / "log.parquet").symlink_to(path.resolve())
+            facts = peer_run(Path(sys.executable), "luban_fit", [scratch, seed, "ials", *ALS[peer, variant]], env)
+        else:
+            train = log.filter(pl.col("split") != "test")  # validation is history, as it is luban's when the test part is judged
+            for name, values in {"user": train["user_id"], "item": train["item_id"],
+                                 "asked": log.filter(pl.col("split") == "test")["user_id"].unique().sort()}.items():  # fmt: skip
+                np.save(scratch / f"{name}.npy", values.to_numpy())
+            facts = peer_run(venv_of(peer, NEEDS[peer]), "implicit_fit", [scratch, seed, *ALS[peer, variant]], env)
+        return {**facts, "test": ndcg_of(log, np.load(scratch / "lists.npy"))}
+
+    runs = processes.race(ALS, kept("ials", "rank.jsonl", act), rounds)
+    log = pl.read_parquet(made("few" if quick else "some"))
+    return [
+        "## Rank: alternating least squares",
+        "",
+        f"""{log.height:,} events of {log["user_id"].n_unique():,} users and {log["item_id"].n_unique():,} items (Zipf, twenty tastes), each
+user's last is tested among all items; in memory as each wants it. Seconds: fit, and ten items for every user (luban: its whole judging).
+implicit is fitted on the validation events, too, which luban holds back.
+""",
+        *table(
+            "ials",
+            runs,
+            {"fit and judge": trained_in, "fit": lambda line: line["fit_seconds"]},
+            {"nDCG@10": test_of, "threads": threads_of},
+        ),
+        "",
+        gates(runs, trained_in, {"implicit": 1.0}),
+        *about("rank.py", rounds, {"implicit": NEEDS["implicit"]}, runs),
+    ]
+
+
+# ---------------------------------------------------------------- luban's own limits
+
+
+def answers(rounds: int, quick: bool) -> list[str]:
+    """From a loaded bundle: ten items for one user; ten for each of 6,000."""
+    path, found = made("few" if quick else "some"), {}
+    users = pl.read_parquet(path)["user_id"].unique().sort()
+    for model in ("ials", "ease", "itemknn"):
+        with tempfile.TemporaryDirectory() as folder:
+            run = luban.train(str(path), task="recommend", model=model, baselines="none", out=Path(folder, "run"))
+            loaded = bundle.load(run.path)
+            one, everyone = [], []
+            for each in users.sample(200, seed=0, with_replacement=True).to_list():
+                began = time.perf_counter()
+                loaded.predict(ask={"user": str(each)})
+                one.append(time.perf_counter() - began)
+            for _ in range(rounds):
+                began = time.perf_counter()
+                loaded.predict({"user_id": users.to_list()})
+                everyone.append(time.perf_counter() - began)
+            found[model] = (1e3 * median(one), median(everyone))
+            print(f"answers {model}: {found[model][0]:.2f} ms, {found[model][1]:.2f} s", flush=True)
+    missed = [name for name, (one, everyone) in found.items() if one >= 5 or everyone >= 2]
+    return [
+        "## Rank: answers",
+        "",
+        f"A loaded bundle of {len(users):,} users: `predict` for one user, and for all, ten items each, as a frame in the user's words.",
+        "",
+        "| | one user, ms | all, s |",
+        "|---|---|---|",
+        *(f"| {name} | {one:.2f} | {everyone:.2f} |" for name, (one, everyone) in found.items()),
+        "",
+        f"Wanted: under 5 ms, and under 2 s; {'**missed** by ' + ', '.join(missed) if missed else 'reached'}.",
+        *results.about("rank.py", f" {rounds} rounds."),
+    ]
+
+
+def memory(rounds: int, quick: bool) -> list[str]:
+    """The whole command on twenty million events."""
+    path = made("few" if quick else "many")
+    with tempfile.TemporaryDirectory() as home, tempfile.TemporaryDirectory() as folder:
+        words = ["train", str(path), "--task", "recommend", "--model", "ials", "--baselines", "popular", "--out", f"{folder}/run"]
+        found = measured([sys.executable, "-m", "luban", *words], home)
+    rows = pl.scan_parquet(path).select(pl.len()).collect().item()
+    print(f"memory: {found}", flush=True)
+    reached = "reached" if found["anonymous"] < 4000 else "**missed**"
+    return [
+        "## Rank: twenty million events",
+        "",
+        f"`luban train --task recommend --model ials` on {rows:,} events: {found['wall']:,.0f} s, {found['anonymous']:,.0f} MB of "
+        f"anonymous memory at most (wanted: 4,000; {reached}).",
+        *results.about("rank.py", ""),
+    ]
+
+
+SECTIONS = {"ials": ials, "answers": answers, "memory": memory}
+ROUNDS = {"ials": 3, "answers": 5, "memory": 1}
+
+if __name__ == "__main__":
+    processes.main("rank.py", __doc__, SECTIONS, ROUNDS)
