@@ -392,7 +392,7 @@ def _known(model: Any, words: Sequence[str], option: str) -> np.ndarray:
         raise UserError(f"{option}: training had none of {listed(unknown)}.{near}" if unknown else f"{option} names no item.")
     if unknown:
         say(f"{option}: training never had {listed(unknown)}; the others count")
-    return np.unique(ids[ids > 0])
+    return np.array(list(dict.fromkeys(ids[ids > 0].tolist())), np.int64)  # in their order: the last may count most
 
 
 def _where(model: Any, conditions: Sequence[str]) -> Tensor:
