@@ -136,6 +136,18 @@ def test_the_clock_is_heeded(caplog):
     early = solved(tastes(), Limited(left=0.0), factors=3)
     assert any("ials: stopped after 1 of 15 iterations by the time limit" in each for each in caplog.messages)
     assert early.vectors.abs().sum() > 0
-    assert solved(tastes(), Limited(stop=True)).vectors.abs().sum() == 0
+    assert solved(tastes(), Limited(stop=True), factors=3).vectors.abs().sum() == 0
     with pytest.raises(UserError, match=r"model\.l2 must lie between"):
         IALS.Config(l2=0)
+
+
+def test_more_users_get_longer_vectors():
+    for users, factors in ((9_999, 64), (10_000, 128)):
+        config, _, why = IALS.plan(IALS.Config(), None, None, users, "base")
+        assert config.factors == factors and why == {"model.factors": f"from {users:,} users"}
+    assert IALS.plan(IALS.Config(factors=7), None, None, 10_000, "base")[0].factors == 7
+
+
+def test_alpha_follows_how_dense_the_log_is():
+    X = tastes()
+    assert float(solved(X, factors=2).alpha) == pytest.approx(20 * int(X.sum()) / X.numel(), rel=1e-6)

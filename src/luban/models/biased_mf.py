@@ -42,8 +42,8 @@ class BiasedMF(Model):
         factors: int = 16
         """Length of a taste; 0 for biases alone."""
         l2: float = 12.0
-        """The price of squared factors, in rows: who gave fewer answers is held near 0. MovieLens 100K: RMSE on validation .922, .913, .911,
-        .913 at 8, 10, 12, 15; .939 with biases alone."""
+        """The price of squared factors, in rows: who gave fewer answers is held near 0. MovieLens 100K: RMSE on validation .922, .913,
+        .911, .913 at 8, 10, 12, 15; .939 with biases alone."""
         l2_bias: float = 3.0
         """The same of biases, which fewer rows settle."""
         iterations: int = 30
