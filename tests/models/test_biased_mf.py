@@ -16,6 +16,8 @@ from luban.core.registry import FIELDS, MODELS
 
 BiasedMF, category, number = MODELS["biased_mf"], FIELDS["category"], FIELDS["number"]
 
+ONE = Head((Part("y0", "value", 1, "mse"),))
+
 
 class Patient(Clock):
     seed, threads = 0, 1
@@ -32,7 +34,7 @@ def solved(table: pl.DataFrame, part=None, **options):
     """(the model, its store) of a table of user, item and score."""
     schema = Schema({"c0": category(("user",)), "c1": category(("item",))}, {"y0": number(("score",))}).fit(table)
     store = Store(schema.encode(table, with_target=True), torch.tensor(part or [0] * table.height, dtype=torch.uint8))
-    model = BiasedMF(BiasedMF.Config(**options), schema, Head((Part("y0", "value", 1, "mse"),)))
+    model = BiasedMF(BiasedMF.Config(**options), schema, ONE)
     model.solve(examples(store, 0), examples(store, 1), Patient())
     return model, store
 
@@ -93,9 +95,11 @@ def test_the_best_on_validation_is_kept():
 def test_what_it_needs(caplog):
     with pytest.raises(UserError, match="needs two columns of ids, a user and an item, and there are 1"):
         schema = Schema({"c0": category(("user",))}, {"y0": number(("score",))}).fit(ratings())
-        BiasedMF(BiasedMF.Config(), schema, Head((Part("y0", "value", 1, "mse"),)))
-    assert BiasedMF.suits(Schema({"c0": category(("a",)), "c1": category(("b",))}, {}), None, 9) > 0
-    assert BiasedMF.suits(Schema({"c0": category(("a",)), "c1": number(("b",))}, {}), None, 9) == 0
+        BiasedMF(BiasedMF.Config(), schema, ONE)
+    assert BiasedMF.suits(Schema({"c0": category(("a",)), "c1": category(("b",))}, {}), ONE, 9) > 0
+    assert BiasedMF.suits(Schema({"c0": category(("a",)), "c1": number(("b",))}, {}), ONE, 9) == 0
+    with pytest.raises(UserError, match="answers one target, not 2"):
+        BiasedMF(BiasedMF.Config(), Schema({"c0": category(("a",)), "c1": category(("b",))}, {}), Head(ONE.parts * 2))
 
 
 def test_trained_by_its_hyphened_name_and_loaded(tmp_path, monkeypatch, caplog):

@@ -7,6 +7,7 @@ rows, I rows of the other side, F numbers of a vector.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -58,7 +59,7 @@ def improved(events: Ragged, answers: Tensor | float, y: Tensor, price: Tensor, 
     return x
 
 
-def by_rows(events: Ragged, size: int = ROWS):
+def by_rows(events: Ragged, size: int = ROWS) -> Iterator[tuple[slice, slice, Ragged]]:
     """(which rows, which events, these alone) for pieces of a side."""
     for start in range(0, len(events), size):
         ends = events.offsets[start : start + size + 1]

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from luban.core.batch import Batch, Examples
+from luban.core.batch import Batch, Examples, Ragged
 from luban.core.contract import Clock, Head, Model, Schema
 from luban.core.errors import UserError
 from luban.core.notes import passes, say
@@ -62,6 +62,8 @@ class BiasedMF(Model):
         if len(ids) < 2:
             raise UserError(f"biased_mf needs two columns of ids, a user and an item, and there are {len(ids)}. Name their field: "
                             "--set fields.COLUMN=category.")  # fmt: skip
+        if len(head.parts) > 1:
+            raise UserError(f"biased_mf answers one target, not {len(head.parts)}: train one for each.")
         self.keys = tuple(ids)[:2]
         self.unused = [repr(field.columns[0]) for key, field in schema.inputs.items() if key not in self.keys]
         for name, key in zip(("users", "items"), self.keys, strict=True):  # (U or I, 1 + F): bias, factors
@@ -71,7 +73,7 @@ class BiasedMF(Model):
     @classmethod
     def suits(cls, schema: Schema, head: Head, n_rows: int) -> float:
         """Where two ids are all that there is."""
-        return 0.8 if [field.kind for field in schema.inputs.values()] == ["id", "id"] else 0.0
+        return 0.8 if [field.kind for field in schema.inputs.values()] == ["id", "id"] and len(head.parts) == 1 else 0.0
 
     def solve(self, train: Examples, valid: Examples | None, clock: Clock) -> None:
         c, part = self.config, self.head.parts[0]
@@ -105,7 +107,7 @@ class BiasedMF(Model):
             if waited == c.patience:
                 break
 
-    def _half(self, events: Any, answers: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    def _half(self, events: Ragged, answers: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """x (R, 1 + F) solved for with y held."""
         c, ones = self.config, torch.cat([torch.ones(len(y), 1), y[:, 1:]], 1)
         price = torch.full((1, x.shape[1]), c.l2)
