@@ -60,8 +60,8 @@ class BPR(Ranker):
     @classmethod
     def plan(cls, config: Any, schema: Schema, head: Head, n_rows: int, size: str) -> tuple[Any, dict[str, Any], dict[str, str]]:
         planned = replace(config, width=config.width or {"small": 32, "base": 64, "large": 128}[size])
-        counts = next(field.counts for field in schema.inputs.values() if field.kind == "id")
-        usual = max(1.0, sum(counts) / max(1, len(counts)))
+        user: Any = next(iter(schema.inputs.values()))
+        usual = max(1.0, sum(user.counts) / max(1, len(user.counts)))
         train = {"batch_size": int(min(1024, max(4, EVENTS / usual))), "epochs": 100, "lr": 1e-2, "optimizer": "adam", "weight_decay": 0.0,
                  "schedule": "constant", "warmup": 0.0, "clip": 0.0, "ema": 0.0, "patience": 3, "precision": "fp32"}  # fmt: skip
         return planned, train, {"train.batch_size": f"some {EVENTS:,} events"}

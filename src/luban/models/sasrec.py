@@ -96,8 +96,8 @@ class SASRec(Ranker):
         inside = torch.ones(2, len(rows.values), dtype=torch.bool, device=rows.values.device)
         inside[0, rows.offsets[1:] - 1] = False  # the last foretells nothing,
         inside[1, rows.offsets[:-1]] = False  # the first is not foretold
-        x, y = (rows.values[each] for each in inside)
-        x = Ragged(x, rows.offsets - torch.arange(len(rows.offsets), device=x.device))
+        y = rows.values[inside[1]]
+        x = Ragged(rows.values[inside[0]], rows.offsets - torch.arange(len(rows.offsets), device=y.device))
         if self.all:
             z = self.states(x, self.item(x.values))
             return F.cross_entropy((z @ self.item.weight.T)[:, 1:].float(), y - 1)
@@ -211,5 +211,5 @@ def hushed(x: Tensor, share: float, training: bool) -> Tensor:
 
 def _usual(schema: Schema) -> float:
     """Events of a user in training, on average."""
-    (counts,) = (field.counts for field in schema.inputs.values() if field.kind == "id")
-    return max(1.0, sum(counts) / max(1, len(counts)))
+    user: Any = next(iter(schema.inputs.values()))
+    return max(1.0, sum(user.counts) / max(1, len(user.counts)))
