@@ -60,6 +60,15 @@ def test_each_column_says_what_it_can():
     assert field.about().startswith("3 of them known by the table alone, features: title (")
 
 
+def test_a_list_may_be_parted_by_blanks():
+    kinds = ["Sci-Fi Children's", "Sci-Fi", "War", "War Sci-Fi", "Drama War", "Drama", "Drama Sci-Fi", "Children's", "Children's War",
+             "Drama Children's War", "Sci-Fi Drama War", "Children's Drama", "Drama War Sci-Fi Children's", "War Sci-Fi Children's",
+             "Sci-Fi Children's Drama", "Children's War Drama Sci-Fi"]  # fmt: skip
+    field = fit([1], pl.DataFrame({"id": range(32), "kind": kinds * 2}), "id")
+    assert words(field, "kind")[0] == ["children's", "sci-fi"] and len(field.features[0].words) == 4
+    assert field.where("kind=Sci-Fi")[1] and not field.where("kind=Sci-Fi")[3]
+
+
 def test_chinese_titles_are_words_of_one_sign():
     table = pl.DataFrame({"id": range(4), "书名": ["红楼梦的故事", "红楼梦的人物", "三国的故事", "三国的人物与梦"]})
     assert words(fit([1], table, "id"), "书名")[0] == sorted("红楼梦故事")  # all have 的

@@ -31,10 +31,11 @@ from luban.fields.category import Category
 
 READ = ("number", "boolean", "date", "category")
 """The fields that are asked whose a column is: of the last it is words, of the others a number."""
-SIGNS = {"|": 1.0, ";": 1.0, ",": 0.5, "、": 0.5, "，": 0.5}
-"""What parts a list, if one cell of 20 has it and there are at most so many times as many different parts as cells: in a text a comma, too,
-stands between words, but what it parts does not come again."""
-WORD = rf"[\p{{L}}\p{{N}}&&[^{cells.UNSPACED}]]+|[{cells.UNSPACED}]"
+SIGNS = {"|": 1.0, ";": 1.0, ",": 0.5, "、": 0.5, "，": 0.5, " ": 0.25}
+"""What parts a list, if one cell of 20 has it and there are at most so many times as many different parts as cells: in a title a comma
+and a blank, too, stand between words, but what they part seldom comes again."""
+LETTER = rf"[\p{{L}}\p{{N}}&&[^{cells.UNSPACED}]]"
+WORD = rf"{LETTER}+(?:['’-]{LETTER}+)*|[{cells.UNSPACED}]"
 MOST = 20_000
 """Words of a column that are kept, the most frequent: at a width of 64 these are 5 MB of weights."""
 CONDITION = r"\s*(.+?)\s*(>=|<=|!=|=|>|<)\s*(.*?)\s*"
@@ -49,7 +50,7 @@ class Feature:
     """Of words: Ragged, row i the numbers (below W) of the words of id i. Of a number: (S,) float32, NaN where it says nothing."""
     words: tuple[str, ...] = ()
     sign: str = ""
-    """What parts the words of a cell; "": nothing, a cell is a word; " ": it is a text."""
+    """What parts the words of a cell; "": nothing, a cell is a word; " ": what is no letter."""
     reader: Field | None = None
     """The field that encodes the number."""
 
