@@ -19,13 +19,17 @@ import numpy as np
 import polars as pl
 import processes
 import results
-from processes import DATA, Entrant, about, gates, kept, peer_run, table, test_of, threads_of, trained_in, venv_of
+from processes import DATA, Entrant, about, gates, kept, peer_run, table, test_of, threads_of, trained, trained_in, venv_of
+from processes import luban as luban_train
 from scale import measured
 
 import luban
 from luban import bundle
+from luban.planning import from_words
+from luban.splitting import TRAIN
+from luban.stages.prepare import prepare
 
-NEEDS = {"implicit": ["implicit==0.7.3", "scipy==1.17.0", "numpy==2.4.6"]}
+NEEDS = {"implicit": ["implicit==0.7.3", "scipy==1.17.0", "numpy==2.4.6"], "rectools": ["rectools[torch]==0.19.0", "pyarrow==21.0.0"]}
 SIZES = {"few": (20_000, 500, 400), "some": (1_000_000, 6_000, 3_400), "many": (20_000_000, 300_000, 50_000)}
 """(events, users, items) of a log, before what repeats is left out."""
 
@@ -115,6 +119,53 @@ implicit is fitted on the validation events, too, which luban holds back.
     ]
 
 
+# ---------------------------------------------------------------- sasrec: an epoch
+
+SASREC: dict[Entrant, list[object]] = {
+    ("luban", "as it comes"): [],
+    ("rectools", "BCE, one negative"): ["BCE", 1, 0],
+    ("rectools", "sampled softmax of 64"): ["sampled_softmax", 64, 30],
+    ("rectools", "softmax, as it comes"): ["softmax", 1, 8],
+}
+
+
+def sasrec(rounds: int, quick: bool) -> list[str]:
+    """Two blocks of 64, the last 50 items."""
+    ready = prepare("beauty", from_words({"data": "beauty"}))
+    path = DATA / "beauty-train.parquet"
+    log = ready.rows.table.filter(pl.Series(ready.rows.part == TRAIN))
+    log.select(pl.col("user").cast(pl.Int64).alias("user_id"), pl.col("item").cast(pl.Int64).alias("item_id")).write_parquet(path)
+    users = len(ready.examples[TRAIN])
+
+    def act(peer: str, variant: str, seed: int, scratch: Path, env: dict[str, str]) -> dict:
+        short = quick or not seed
+        if peer == "rectools":
+            loss, negatives, steps = SASREC[peer, variant]
+            return peer_run(venv_of(peer, NEEDS[peer]), "rectools_fit", [path, seed, loss, negatives, 4 if short else steps], env)
+        size = 145
+        per_epoch = 4 if short else -(-users // size)
+        settings = [f"train.batch_size={size}", f"train.steps={2 * per_epoch}", f"train.eval_every={2 * per_epoch}"]
+        facts = trained(*luban_train(["beauty", "--model", "sasrec"], settings, seed, scratch, env), per_epoch)
+        return {**facts, "train_seconds": facts["epoch_seconds"][0]}
+
+    runs = processes.race(SASREC, kept("sasrec", "rank.jsonl", act), rounds)
+    ours = runs["luban", "as it comes"]
+    lines = min((runs[each] for each in runs if each[0] == "rectools"), key=lambda lines: median(map(trained_in, lines)), default=ours)
+    ratio = median(trained_in(a) / trained_in(b) for a, b in zip(lines, ours, strict=True))
+    return [
+        "## Rank: SASRec on Beauty",
+        "",
+        f"""{log.height:,} events of {users:,} users in training; two blocks of 64, two heads, the last 50 items, Adam 1e-3, dropout .3. luban:
+a softmax over 512 drawn items, batches of 145 users, a validation over all items in every second epoch, which is in its seconds; RecTools:
+128 users, its own losses, no validation. Of its two softmaxes a few steps are timed, and an epoch reckoned from them.
+""",
+        *table("sasrec", runs, {"seconds an epoch": trained_in}, {"threads": threads_of}),
+        "",
+        f"Wanted, of RecTools' fastest variant, beside luban: 1.5 (aim 2); {ratio:.2f} {'reached' if ratio >= 1.5 else '**missed**'}.",
+        *about("rank.py", rounds, {"rectools": NEEDS["rectools"]}, runs),
+    ]
+
+
 # ---------------------------------------------------------------- luban's own limits
 
 
@@ -170,8 +221,8 @@ def memory(rounds: int, quick: bool) -> list[str]:
     ]
 
 
-SECTIONS = {"ials": ials, "answers": answers, "memory": memory}
-ROUNDS = {"ials": 3, "answers": 5, "memory": 1}
+SECTIONS = {"ials": ials, "sasrec": sasrec, "answers": answers, "memory": memory}
+ROUNDS = {"ials": 3, "sasrec": 2, "answers": 5, "memory": 1}
 
 if __name__ == "__main__":
     processes.main("rank.py", __doc__, SECTIONS, ROUNDS)
