@@ -38,8 +38,8 @@ class Watch(Callback):
 watch = Watch()
 more = {"limit_train_batches": int(steps)} if int(steps) else {}
 model = SASRecModel(
-    n_blocks=2, n_heads=2, n_factors=64, session_max_len=50, loss=loss, n_negatives=int(negatives), batch_size=128, lr=1e-3, dropout_rate=0.3,
-    get_trainer_func=lambda: Trainer(max_epochs=1, callbacks=[watch], logger=False, enable_checkpointing=False, enable_progress_bar=False,
+    n_blocks=2, n_heads=2, n_factors=64, session_max_len=50, loss=loss, n_negatives=int(negatives), batch_size=128, lr=1e-3,
+    dropout_rate=0.3,    get_trainer_func=lambda: Trainer(max_epochs=1, callbacks=[watch], logger=False, enable_checkpointing=False, enable_progress_bar=False,
                                      accelerator="cpu", devices=1, **more),
 )  # fmt: skip
 model.fit(Dataset.construct(log))
