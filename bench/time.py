@@ -153,8 +153,8 @@ THEIRS = {"patch_len": 16, "stride": 8, "hidden_size": 16, "n_heads": 4, "linear
           "fc_dropout": 0.3, "revin_subtract_last": False}  # fmt: skip
 PATCHES: dict[Entrant, list[str]] = {
     ("luban", "as it comes"): [],
-    ("neuralforecast", "batch norm, as the paper"): ["batch_normalization=true"],
-    ("neuralforecast", "and no residual attention"): ["batch_normalization=true", "res_attention=false"],
+    ("neuralforecast", "norms behind each sum, as the paper"): [],
+    ("neuralforecast", "and no residual attention"): ["res_attention=false"],
 }
 
 
@@ -193,8 +193,8 @@ def patchtst(rounds: int, quick: bool) -> list[str]:
 Adam 5e-4. luban's epoch is each of {windows:,} windows of seven series once, {BATCH} windows a step; neuralforecast draws its windows of
 one series anew for each step, {BATCH * 7} of them, and {whole} such steps count as its epoch here ({whole * BATCH * 7:,} to luban's
 {windows * 7:,}). Both hold a validation of the same {PARTS[1] - HORIZON + 1:,} windows x 7; an epoch is the median of all but the first.
-luban's PatchTST leaves out residual attention, which the second variant of the peer does, too, and
-silences a feature in all patches of a window at once.
+luban's PatchTST leaves out residual attention, which the second variant of the peer does, too, and in the hidden
+layer silences a feature in all patches of a window at once.
 """,
         *table("patchtst", runs, seconds, facts),
         "",

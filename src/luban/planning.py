@@ -199,8 +199,11 @@ def from_words(words: dict[str, Any]) -> Config:
 
 
 def _argument(values: dict[str, Any]) -> None:
-    """`--model NAME:VALUE` is the model NAME with its option `argument`; a folder is made absolute, so that the run can be repeated."""
+    """`--model NAME:VALUE` is the model NAME with its option `argument`; a folder is made absolute, so that the run can be repeated.
+    A name is a file's, and biased-mf that of biased_mf."""
     model = values.get("model") if isinstance(values.get("model"), dict) else {}
+    if (plain := str(model.get("name", "")).replace("-", "_")) in MODELS.names():
+        model["name"] = plain
     name, _, value = str(model.get("name", "")).partition(":")
     if value and name in MODELS.names() and MODELS[name].argument:
         model["name"] = name

@@ -22,7 +22,7 @@ from luban.core.contract import Clock
 from luban.core.errors import UserError
 from luban.core.registry import MODELS, TASKS
 from luban.metrics import compute, family, resampled
-from luban.tasks.recommend import best
+from luban.tasks._places import best
 
 Recommend = TASKS["recommend"]
 
@@ -298,7 +298,7 @@ def test_scores_that_say_nothing_do_not_flatter(scores):
 @pytest.mark.parametrize("few", [8, 0])
 def test_ranks_of_several_true_items(few, monkeypatch):
     """Each is ranked among what is no true item, then by its place among these; both ways of counting."""
-    monkeypatch.setattr(importlib.import_module("luban.tasks.recommend"), "FEW", few)
+    monkeypatch.setattr(importlib.import_module("luban.tasks._places"), "FEW", few)
     model = Given(99.0, 9.0, 7.0, 5.0, 5.0, 1.0)
     ranked = Recommend().judge(model, batch_of([[], [1], [], [2]], [[2, 1], [5, 2, 0], [3, 4], []]), HEAD5)["rank"]
     assert ranked[:, :3].tolist() == [[1, 2, 0], [1, 4, 0], [3, 4, 0], [0, 0, 0]]

@@ -11,7 +11,7 @@ Letters: B users, I ids of items with 0, K ensemble members, N rows, k items of 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,26 +21,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from luban.core.batch import Batch, Examples, Ragged, Spans, Store, numbers_of, piece_of, size_of
+from luban.core.batch import Batch, Examples, Ragged, Spans, Store, numbers_of
 from luban.core.config import within
 from luban.core.contract import Head, Measured, Model, Part, Schema, Table, Task
 from luban.core.errors import UserError, did_you_mean, listed
 from luban.core.notes import say
 from luban.metrics import family, resampled
 from luban.tasks._events import OfEvents
+from luban.tasks._places import RANKS, because, best, placed, ranks_of, scored
 
-SCORES = 4_000_000
-"""Scores computed at a time, 32 MB: of 9,000 items, those of 440 users."""
 ACTIVITY = (1, 5, 20, 100)
 """For the report: users with fewer events than each of these before their answer."""
 LISTED = 10
 """Items of a list by which coverage, novelty and the like are told."""
-RANKS = 100
-"""Places of true items that are kept of each user, the best: more than any list has that a metric asks about."""
 POINTS = 200
 """Of a curve over all items."""
-FEW = 8
-"""True items of a user up to which each is compared with all scores; beyond, the scores are sorted."""
 
 
 class Recommend(OfEvents, Task):  # type: ignore[misc]
@@ -135,8 +130,8 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
         place among equals, so that a model that gives one score to all gains nothing; a NaN is placed last where it is a true item's, and
         first elsewhere. list (B, LISTED): the items with the best scores. before (B,): the length of the history."""
         ranks, lists = [], []
-        for piece, scores in _scored(model, batch, head):
-            ranks.append(_ranks(scores, piece["y0"]))
+        for piece, scores in scored(model, batch, head):
+            ranks.append(ranks_of(scores, piece["y0"]))
             lists.append(best(scores, LISTED)[1])
         return {"rank": torch.cat(ranks), "list": torch.cat(lists), "before": batch["history"].lengths}
 
@@ -228,9 +223,9 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
 
     def predict(self, model: Any, batch: Batch, head: Head, ask: Any) -> Batch:
         """item (B, k), the best first, and score (B, k); equals go by their id. Item 0, score 0 where fewer than k are left. because
-        (B, k), where it is asked for: the item of the history that speaks for each most. Of pairs: `_placed`."""
+        (B, k), where it is asked for: the item of the history that speaks for each most. Of pairs: `placed`."""
         if "y0" in batch:
-            return _placed(model, batch, head)
+            return placed(model, batch, head)
         if ask.liked is not None:
             liked = torch.from_numpy(_known(model, ask.liked, "liked")).to(batch["c0"].device)
             batch = {"c0": torch.zeros_like(batch["c0"]), "history": Ragged(liked, torch.tensor([0, len(liked)], device=liked.device))}
@@ -238,7 +233,7 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
                           for name, each in (("among", ask.among), ("without", ask.without)))  # fmt: skip
         where = None if ask.where is None else _where(model, ask.where).to(batch["c0"].device)
         items, found = [], []
-        for _, scores in _scored(model, batch, head, ask.seen):
+        for _, scores in scored(model, batch, head, ask.seen):
             if among is not None:
                 scores[:, torch.ones(head.size, dtype=torch.bool).index_fill_(0, among, False)] = -torch.inf
             if without is not None:
@@ -249,7 +244,7 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
             items.append(item)
             found.append(score)
         answer = {"item": torch.cat(items), "score": torch.cat(found)}
-        return answer | ({"because": _because(model, batch, head, answer["item"])} if ask.because else {})
+        return answer | ({"because": because(model, batch, head, answer["item"])} if ask.because else {})
 
     def kept(self, schema: Schema) -> tuple[str, ...]:
         return (self.config.user,)
@@ -290,92 +285,6 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
         return {"user": str(user.words[0]), "k": 10}
 
 
-# ---------------------------------------------------------------- scores
-
-
-def _scored(model: Model, batch: Batch, head: Head, seen: bool = False) -> Iterator[tuple[Batch, Tensor]]:
-    """Pieces of the batch, each with its scores (b, I); -inf for what the user had, unless `seen`, and for id 0.
-
-    Rounded to 7 decimals: items with the same users have the same score but for the last bits, and their order must not hang on those, or
-    a list would change from machine to machine.
-    """
-    most = max(1, SCORES // head.size)
-    for start in range(0, size_of(batch), most):
-        piece = piece_of(batch, start, start + most)
-        scores = torch.round(head.split(model(piece))["y0"].mean(1), decimals=7)
-        scores = scores.nan_to_num(torch.nan, neginf=torch.finfo(scores.dtype).min)  # a model's own -inf is a low score, no exclusion
-        scores[:, 0] = -torch.inf
-        if not seen:
-            history = piece["history"]
-            rows = torch.arange(len(history), device=scores.device).repeat_interleave(history.lengths)
-            scores[rows, history.values] = -torch.inf
-        yield piece, scores
-
-
-def best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """(scores (B, k), items (B, k)) of the best, equals by their id; 0 and item 0 where fewer are left."""
-    k = min(k, scores.shape[1])
-    found, item = scores.topk(k)
-    tied = torch.nonzero((scores >= found[:, -1:]).sum(1) != k).squeeze(1)  # at the end of the list: which of them is for the id to say
-    item, order = item.sort(1)
-    found, order = found.gather(1, order).sort(dim=1, descending=True, stable=True)
-    item = item.gather(1, order)
-    if len(tied):
-        again, by_id = scores[tied].sort(dim=1, descending=True, stable=True)
-        found[tied], item[tied] = again[:, :k], by_id[:, :k]
-    over = found == -torch.inf
-    return found.masked_fill(over, 0.0), item.masked_fill(over, 0)
-
-
-def _ranks(scores: Tensor, true: Ragged) -> Tensor:
-    """(B, RANKS): the places of the true items, the best first, then 0. Those that training never had have none."""
-    owner = torch.arange(len(true), device=scores.device).repeat_interleave(true.lengths)
-    owner, item = owner[known := true.values > 0], true.values[known]
-    rivals = scores.nan_to_num(torch.inf, neginf=-torch.inf)
-    mine = scores[owner, item].nan_to_num(torch.finfo(scores.dtype).min, neginf=-torch.inf)
-    order = torch.argsort(mine, descending=True, stable=True)
-    order = order[torch.argsort(owner[order], stable=True)]  # by user, the best first
-    owner, item, mine = owner[order], item[order], mine[order]
-    rivals[owner, item] = -torch.inf  # other true items are in nobody's way: they are counted below
-    count = torch.bincount(owner, minlength=len(true))
-    place = torch.arange(len(owner), device=scores.device) - (count.cumsum(0) - count)[owner]  # among the user's own, from 0
-    laid = mine.new_full((len(true), max(1, int(count.max()))), torch.inf)
-    laid[owner, place] = mine
-    if laid.shape[1] <= FEW:
-        ahead = torch.stack([(rivals >= each.unsqueeze(1)).sum(1) for each in laid.unbind(1)], 1)
-    else:
-        ahead = rivals.shape[1] - torch.searchsorted(rivals.sort(1).values, laid)
-    ranks = torch.zeros(len(true), max(RANKS, laid.shape[1]), dtype=torch.int64, device=scores.device)
-    ranks[owner, place] = ahead[owner, place] + place + 1
-    return ranks[:, :RANKS]
-
-
-def _placed(model: Model, batch: Batch, head: Head) -> Batch:
-    """score (B,) and place (B,) of the item of each row, 0 where training never had it; that of an item that the user had, as if they had
-    not."""
-    score, place = [], []
-    for piece, scores in _scored(model, batch, head, seen=True):
-        mine = scores.gather(1, piece["y0"].unsqueeze(1))
-        had, rows = piece["history"], torch.arange(len(scores), device=scores.device)
-        scores[rows.repeat_interleave(had.lengths), had.values] = -torch.inf
-        score.append(mine.squeeze(1).nan_to_num(neginf=0.0))
-        before = torch.arange(scores.shape[1], device=scores.device) < piece["y0"].unsqueeze(1)  # equals go by their id
-        ahead = (scores > mine) | ((scores == mine) & before)
-        place.append((ahead.sum(1) + 1).masked_fill(piece["y0"] == 0, 0))
-    return {"score": torch.cat(score), "place": torch.cat(place)}
-
-
-def _because(model: Model, batch: Batch, head: Head, items: Tensor) -> Tensor:
-    """(B, k): of the items that each user had, the one that, alone, gives the recommended item its highest score; 0 without a history."""
-    found = torch.zeros_like(items)
-    for row in range(len(items)):
-        had = batch["history"][torch.tensor([row])].values
-        if len(had):
-            alone = {"c0": torch.zeros_like(had), "history": Ragged(had, torch.arange(len(had) + 1))}
-            found[row] = had[torch.cat([scores[:, items[row]] for _, scores in _scored(model, alone, head, seen=True)]).argmax(0)]
-    return found.masked_fill(items == 0, 0)
-
-
 # ---------------------------------------------------------------- small words
 
 
@@ -392,7 +301,7 @@ def _known(model: Any, words: Sequence[str], option: str) -> np.ndarray:
         raise UserError(f"{option}: training had none of {listed(unknown)}.{near}" if unknown else f"{option} names no item.")
     if unknown:
         say(f"{option}: training never had {listed(unknown)}; the others count")
-    return np.unique(ids[ids > 0])
+    return np.array(list(dict.fromkeys(ids[ids > 0].tolist())), np.int64)  # in their order: the last may count most
 
 
 def _where(model: Any, conditions: Sequence[str]) -> Tensor:

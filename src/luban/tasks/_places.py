@@ -1,0 +1,101 @@
+"""From a model's scores to lists, and to the places of true items among all that a user has not had. Letters: B users, I items with 0."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from luban.core.batch import Batch, Ragged, piece_of, size_of
+from luban.core.contract import Head, Model
+
+SCORES = 4_000_000
+"""Scores computed at a time, 32 MB: of 9,000 items, those of 440 users."""
+RANKS = 100
+"""Places of true items that are kept of each user, the best: more than any list has that a metric asks about."""
+FEW = 8
+"""True items of a user up to which each is compared with all scores; beyond, the scores are sorted."""
+
+
+def scored(model: Model, batch: Batch, head: Head, seen: bool = False) -> Iterator[tuple[Batch, Tensor]]:
+    """Pieces of the batch, each with its scores (b, I); -inf for what the user had, unless `seen`, and for id 0.
+
+    Rounded to 7 decimals: items with the same users have the same score but for the last bits, and their order must not hang on those, or
+    a list would change from machine to machine.
+    """
+    most = max(1, SCORES // head.size)
+    for start in range(0, size_of(batch), most):
+        piece = piece_of(batch, start, start + most)
+        scores = torch.round(head.split(model(piece))["y0"].mean(1), decimals=7)
+        scores = scores.nan_to_num(torch.nan, neginf=torch.finfo(scores.dtype).min)  # a model's own -inf is a low score, no exclusion
+        scores[:, 0] = -torch.inf
+        if not seen:
+            history = piece["history"]
+            rows = torch.arange(len(history), device=scores.device).repeat_interleave(history.lengths)
+            scores[rows, history.values] = -torch.inf
+        yield piece, scores
+
+
+def best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """(scores (B, k), items (B, k)) of the best, equals by their id; 0 and item 0 where fewer are left."""
+    k = min(k, scores.shape[1])
+    found, item = scores.topk(k)
+    tied = torch.nonzero((scores >= found[:, -1:]).sum(1) != k).squeeze(1)  # at the end of the list: which of them is for the id to say
+    item, order = item.sort(1)
+    found, order = found.gather(1, order).sort(dim=1, descending=True, stable=True)
+    item = item.gather(1, order)
+    if len(tied):
+        again, by_id = scores[tied].sort(dim=1, descending=True, stable=True)
+        found[tied], item[tied] = again[:, :k], by_id[:, :k]
+    over = found == -torch.inf
+    return found.masked_fill(over, 0.0), item.masked_fill(over, 0)
+
+
+def ranks_of(scores: Tensor, true: Ragged) -> Tensor:
+    """(B, RANKS): the places of the true items, the best first, then 0. Those that training never had have none."""
+    owner = torch.arange(len(true), device=scores.device).repeat_interleave(true.lengths)
+    owner, item = owner[known := true.values > 0], true.values[known]
+    rivals = scores.nan_to_num(torch.inf, neginf=-torch.inf)
+    mine = scores[owner, item].nan_to_num(torch.finfo(scores.dtype).min, neginf=-torch.inf)
+    order = torch.argsort(mine, descending=True, stable=True)
+    order = order[torch.argsort(owner[order], stable=True)]  # by user, the best first
+    owner, item, mine = owner[order], item[order], mine[order]
+    rivals[owner, item] = -torch.inf  # other true items are in nobody's way: they are counted below
+    count = torch.bincount(owner, minlength=len(true))
+    place = torch.arange(len(owner), device=scores.device) - (count.cumsum(0) - count)[owner]  # among the user's own, from 0
+    laid = mine.new_full((len(true), max(1, int(count.max()))), torch.inf)
+    laid[owner, place] = mine
+    if laid.shape[1] <= FEW:
+        ahead = torch.stack([(rivals >= each.unsqueeze(1)).sum(1) for each in laid.unbind(1)], 1)
+    else:
+        ahead = rivals.shape[1] - torch.searchsorted(rivals.sort(1).values, laid)
+    ranks = torch.zeros(len(true), max(RANKS, laid.shape[1]), dtype=torch.int64, device=scores.device)
+    ranks[owner, place] = ahead[owner, place] + place + 1
+    return ranks[:, :RANKS]
+
+
+def placed(model: Model, batch: Batch, head: Head) -> Batch:
+    """score (B,) and place (B,) of the item of each row, 0 where training never had it; that of an item that the user had, as if they had
+    not."""
+    score, place = [], []
+    for piece, scores in scored(model, batch, head, seen=True):
+        mine = scores.gather(1, piece["y0"].unsqueeze(1))
+        had, rows = piece["history"], torch.arange(len(scores), device=scores.device)
+        scores[rows.repeat_interleave(had.lengths), had.values] = -torch.inf
+        score.append(mine.squeeze(1).nan_to_num(neginf=0.0))
+        before = torch.arange(scores.shape[1], device=scores.device) < piece["y0"].unsqueeze(1)  # equals go by their id
+        ahead = (scores > mine) | ((scores == mine) & before)
+        place.append((ahead.sum(1) + 1).masked_fill(piece["y0"] == 0, 0))
+    return {"score": torch.cat(score), "place": torch.cat(place)}
+
+
+def because(model: Model, batch: Batch, head: Head, items: Tensor) -> Tensor:
+    """(B, k): of the items that each user had, the one that, alone, gives the recommended item its highest score; 0 without a history."""
+    found = torch.zeros_like(items)
+    for row in range(len(items)):
+        had = batch["history"][torch.tensor([row])].values
+        if len(had):
+            alone = {"c0": torch.zeros_like(had), "history": Ragged(had, torch.arange(len(had) + 1))}
+            found[row] = had[torch.cat([scores[:, items[row]] for _, scores in scored(model, alone, head, seen=True)]).argmax(0)]
+    return found.masked_fill(items == 0, 0)

@@ -1,0 +1,153 @@
+"""iALS: alternating least squares against the dense equations of the paper, a history folded in, and what a log's edges do."""
+
+import logging
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from luban.core.batch import Examples, Ragged, Store
+from luban.core.contract import Clock, Head, Part
+from luban.core.errors import UserError
+from luban.core.registry import MODELS, TASKS
+from luban.layers import alternating
+
+IALS, Recommend = MODELS["ials"], TASKS["recommend"]
+
+
+class Limited(Clock):
+    seed, threads = 0, 1
+
+    def __init__(self, left=math.inf, stop=False):
+        self.left, self.stop = left, stop
+
+    def seconds_left(self) -> float:
+        return self.left
+
+    def stopped(self) -> bool:
+        return self.stop
+
+
+class Ids:
+    kind = "id"
+
+    def __init__(self, size):
+        self.size = size
+
+
+class Users:
+    """A schema with so many users, 0 included."""
+
+    def __init__(self, size):
+        self.inputs, self.targets = {"c0": Ids(size)}, {"y0": None}
+
+
+def solved(X: torch.Tensor, clock=None, **options):
+    """iALS on a matrix of users (rows from 1) by items (columns from 1), given as a log."""
+    user, item = X.nonzero(as_tuple=True)
+    store = Store({"c0": user + 1, "y0": item + 1}, torch.zeros(len(user), dtype=torch.uint8))
+    train = Examples(store, Recommend().spans(store, 0), Recommend().batch)
+    model = IALS(IALS.Config(**options), Users(len(X) + 1), Head((Part("y0", "items", X.shape[1] + 1),)))
+    model.solve(train, None, clock or Limited())
+    return model
+
+
+def tastes(users=40, items=12) -> torch.Tensor:
+    """Two circles of taste, of whose items each has most."""
+    X = (torch.rand(users, items, generator=torch.Generator().manual_seed(3)) < 0.8).long()
+    X[::2, : items // 2] = 0
+    X[1::2, items // 2 :] = 0
+    X[0, -1] = X[1, 0] = 1
+    return X
+
+
+def asked(X: torch.Tensor) -> dict:
+    lengths = torch.cat([torch.zeros(1).long(), X.sum(1).cumsum(0)])
+    return {"c0": torch.zeros(len(X)), "history": Ragged(X.nonzero()[:, 1] + 1, lengths)}
+
+
+def exact(X: np.ndarray, Y: np.ndarray, c) -> np.ndarray:
+    """Rendle et al. 2021, eq. 8: each row by itself. Y has a row of 0 for the item 0, which counts among the others."""
+    made = []
+    for had in X.astype(bool):
+        V = Y[1:][had]
+        price = c.l2 * (had.sum() + c.alpha * len(Y)) ** c.nu
+        made.append(np.linalg.solve(V.T @ V + c.alpha * Y.T @ Y + price * np.eye(Y.shape[1]), V.sum(0)))
+    return np.stack(made)
+
+
+def test_a_history_is_folded_in_exactly():
+    """By the dense normal equations, for histories of one item up to all of them."""
+    model = solved(tastes(), factors=5, alpha=0.2, l2=0.03)
+    new = torch.tril(torch.ones(12, 12)).long()
+    Y = model.vectors.double().numpy()
+    torch.testing.assert_close(model(asked(new)).double().numpy(), exact(new.numpy(), Y, model.config) @ Y.T, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("nu", [0.0, 1.0])
+def test_what_is_found_is_the_least_of_the_objective(nu):
+    """At the end, items solved for exactly, with users solved for exactly, are the items themselves."""
+    X = tastes()
+    model = solved(X, factors=2, alpha=0.2, l2=0.05, nu=nu, iterations=200, steps=5)
+    Y = model.vectors.double().numpy()
+    users = exact(X.numpy(), Y, model.config)
+    V = np.stack([users[row.astype(bool)].sum(0) for row in X.numpy().T])
+    for item, row in enumerate(X.numpy().T.astype(bool)):
+        price = model.config.l2 * (row.sum() + model.config.alpha * len(users)) ** nu
+        A = users[row].T @ users[row] + model.config.alpha * users.T @ users + price * np.eye(2)
+        np.testing.assert_allclose(np.linalg.solve(A, V[item]), Y[item + 1], atol=1e-3)
+
+
+def test_one_step_moves_and_many_arrive():
+    """Few steps are on their way to what many reach; rows beside each other change nothing."""
+    g = torch.Generator().manual_seed(0)
+    y, x = torch.randn(30, 4, generator=g), torch.zeros(2, 4)
+    both = Ragged(torch.tensor([3, 9, 9, 1, 4]), torch.tensor([0, 4, 5]))
+    one = Ragged(torch.tensor([4]), torch.tensor([0, 1]))
+    price = torch.full((2, 4), 0.5)
+    full = alternating.improved(both, 1.0, y, price, x)
+    V = y[both.values[:4]].double()
+    expected = torch.linalg.solve(V.T @ V + 0.5 * torch.eye(4), V.sum(0))
+    torch.testing.assert_close(full[0].double(), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(alternating.improved(one, 1.0, y, price[:1], x[:1])[0], full[1])
+    gaps = [float((alternating.improved(both, 1.0, y, price, x, steps)[0].double() - expected).norm()) for steps in (1, 2, 4)]
+    assert gaps[0] > 1e-3 > gaps[2] and gaps[0] > gaps[1] > gaps[2]
+
+
+def test_pieces_of_rows_are_solved_alike(monkeypatch):
+    whole = solved(tastes(), factors=3)
+    monkeypatch.setattr(alternating.by_rows, "__defaults__", (7,))
+    torch.testing.assert_close(solved(tastes(), factors=3).vectors.abs(), whole.vectors.abs(), rtol=1e-3, atol=1e-4)
+
+
+def test_tastes_are_kept_apart_and_nobody_gets_what_is_popular():
+    model = solved(tastes(), factors=2)
+    one = torch.zeros(2, 12).long()
+    one[0, 7] = 1
+    scores = model(asked(one))
+    best = scores[0, 1:].masked_fill(one[0] == 1, -1).topk(4).indices
+    assert set(best.tolist()) <= {6, 8, 9, 10, 11}
+    assert torch.equal(scores[1], model.popular)
+
+
+def test_the_clock_is_heeded(caplog):
+    caplog.set_level(logging.INFO, "luban")
+    early = solved(tastes(), Limited(left=0.0), factors=3)
+    assert any("ials: stopped after 1 of 15 iterations by the time limit" in each for each in caplog.messages)
+    assert early.vectors.abs().sum() > 0
+    assert solved(tastes(), Limited(stop=True), factors=3).vectors.abs().sum() == 0
+    with pytest.raises(UserError, match=r"model\.l2 must lie between"):
+        IALS.Config(l2=0)
+
+
+def test_more_users_get_longer_vectors():
+    for users, factors in ((9_999, 64), (10_000, 128)):
+        config, _, why = IALS.plan(IALS.Config(), None, None, users, "base")
+        assert config.factors == factors and why == {"model.factors": f"from {users:,} users"}
+    assert IALS.plan(IALS.Config(factors=7), None, None, 10_000, "base")[0].factors == 7
+
+
+def test_alpha_follows_how_dense_the_log_is():
+    X = tastes()
+    assert float(solved(X, factors=2).alpha) == pytest.approx(20 * int(X.sum()) / X.numel(), rel=1e-6)
