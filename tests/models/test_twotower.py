@@ -16,7 +16,7 @@ NEW = 3
 
 
 def made(features: bool, steps: int = 100, **config):
-    """(model, users): 16 users who had 6 of the 8 items of their genre each; the items 1 to 8 and NEW more are of genre A, then those of B."""
+    """(model, users): 16 users who had 6 of the 8 items of their genre each; the items 1 to 8 and NEW more are of genre A, then of B."""
     item = pl.Series("item", [f"{'AB'[u % 2]}{(u // 2 + i) % 8:02}" for u in range(16) for i in range(6)])
     user = pl.Series("user", [u for u in range(16) for _ in range(6)])
     names = [f"{genre}{i:02}" for genre in "AB" for i in range(8 + NEW)]

@@ -39,7 +39,7 @@ def test_an_item_that_nobody_had_is_known_and_has_its_features(log, films, tmp_p
     asked = bundle.predict(None, {"user": "u0", "k": 40, "where": ["genre=War,year>=2005"]})
     assert sorted(asked["film"]) == [25, 26, 27, 28, 29, 32]
     assert set(bundle.predict(None, {"user": "u0", "k": 40, "where": ["genre=War"]})["film"]) == {*range(20, 30), 32}
-    with pytest.raises(UserError, match="no column 'gender' that was learned. Did you mean 'genre'"):
+    with pytest.raises(UserError, match=r"no column 'gender' that was learned\. Did you mean 'genre'"):
         bundle.predict(None, {"user": "u0", "where": ["gender=War"]})
 
 

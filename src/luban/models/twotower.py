@@ -1,12 +1,12 @@
 """Two towers: one makes a vector of a user, one of an item, and their product is the score (Yi et al. 2019, doi 10.1145/3298689.3346996).
 
 An item's vector is its own, learned for its id, plus what its features say: a vector for each word, averaged, and a line for each number.
-A user's is made of the items that they had, plus their own and their features. In training an id's own vector is left out now and then, so that
-features alone must do; so an item that nobody had yet, known by the table of items alone, has a place among the others.
+A user's is made of the items that they had, plus their own and their features. In training an id's own vector is left out now and then,
+so that features alone must do; so an item that nobody had yet, known by the table of items alone, has a place among the others.
 
 Each step takes some users, draws a part of what each had as targets, and leaves the rest as history. A target is told from the targets of
-the others that the user never had (softmax over the items of the batch). A popular item is among these more often, which the logQ correction
-takes back (eq. 3): a negative's score is less log Q(j), with Q(j) the chance that j is in such a batch.
+the others that the user never had (softmax over the items of the batch). A popular item is among these more often, which the logQ
+correction takes back (eq. 3): a negative's score is less log Q(j), with Q(j) the chance that j is in such a batch.
 
 Letters: B users, I items with the id 0, S ids of a column, n ids at hand, C items of the batch, T targets, E events, D the width.
 """
@@ -24,6 +24,9 @@ from luban.core.batch import Batch, Examples, Ragged
 from luban.core.contract import Head, Schema
 from luban.layers.ranked import PIECE, Ranker, owners, sums
 from luban.layers.rules import within
+
+STEPS = 500
+"""On ml-latest-small, leave-last-out, validation nDCG@10 is .029 after 150 steps and .044 after 470 of 600."""
 
 
 class Tower(nn.Module):
@@ -100,8 +103,12 @@ class TwoTower(Ranker):
 
     @classmethod
     def plan(cls, config: Any, schema: Schema, head: Head, n_rows: int, size: str) -> tuple[Any, dict[str, Any], dict[str, str]]:
-        train = {"batch_size": 128, "lr": 3e-3, "epochs": 25, "weight_decay": 1e-2}
-        why = {"train.batch_size": "each user is told from the items of all the others", "train.epochs": "of users, with many targets each"}
+        epochs = max(10, min(100, round(STEPS * 128 / n_rows)))
+        train = {"batch_size": 128, "lr": 3e-3, "epochs": epochs, "weight_decay": 1e-2}
+        why = {
+            "train.batch_size": "each user is told from the items of the others",
+            "train.epochs": f"about {STEPS} steps, between 10 and 100 epochs",
+        }
         width = config.width or {"small": 32, "base": 64, "large": 128}[size]
         return replace(config, width=width), train, {"model.width": f"by size {size}", **why}
 
