@@ -156,8 +156,8 @@ def sasrec(rounds: int, quick: bool) -> list[str]:
         "## Rank: SASRec on Beauty",
         "",
         f"""{log.height:,} events of {users:,} users in training; two blocks of 64, two heads, the last 50 items, Adam 1e-3, dropout .3.
-luban: a softmax over 512 drawn items, batches of 145 users, a validation over all items in every second epoch, which is in its seconds; RecTools:
-128 users, its own losses, no validation. Of its two softmaxes a few steps are timed, and an epoch reckoned from them.
+luban: a softmax over 512 drawn items, batches of 145 users, and a validation over all items in every second epoch, which is in its
+seconds; RecTools: 128 users, its own losses, no validation. Of its two softmaxes a few steps are timed, and an epoch reckoned from them.
 """,
         *table("sasrec", runs, {"seconds an epoch": trained_in}, {"threads": threads_of}),
         "",

@@ -37,11 +37,11 @@ class Watch(Callback):
 
 watch = Watch()
 more = {"limit_train_batches": int(steps)} if int(steps) else {}
+sizes = {"n_blocks": 2, "n_heads": 2, "n_factors": 64, "session_max_len": 50, "batch_size": 128, "lr": 1e-3, "dropout_rate": 0.3}
+quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu", "devices": 1}
 model = SASRecModel(
-    n_blocks=2, n_heads=2, n_factors=64, session_max_len=50, loss=loss, n_negatives=int(negatives), batch_size=128, lr=1e-3,
-    dropout_rate=0.3,    get_trainer_func=lambda: Trainer(max_epochs=1, callbacks=[watch], logger=False, enable_checkpointing=False, enable_progress_bar=False,
-                                     accelerator="cpu", devices=1, **more),
-)  # fmt: skip
+    **sizes, loss=loss, n_negatives=int(negatives), get_trainer_func=lambda: Trainer(max_epochs=1, callbacks=[watch], **quiet, **more)
+)
 model.fit(Dataset.construct(log))
 a_step = (watch.ends[-1] - watch.ends[1]) / (len(watch.ends) - 2)
 users = log.groupby(Columns.User).size()
