@@ -262,7 +262,7 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
         field: Any = schema.targets["y0"]
 
         def words(ids: Tensor) -> pl.Series:
-            return pl.Series(field.decode(ids), dtype=pl.Series(field.words).dtype)
+            return pl.Series(field.decode(ids), dtype=pl.Series(field.words[:1]).dtype)
 
         columns = {"rank": (place + 1).numpy(), self.config.item: words(item[row, place]), "score": score[row, place].double().numpy()}
         if "because" in predicted:
