@@ -31,7 +31,8 @@ def fit_schema(rows: Rows, config: DataConfig, chosen: dict[str, Any], task: Tas
 
     usual: {field: its options} where the user leaves them open. known: fields that were fitted before, and stay.
     """
-    read = {**known.inputs, **{key: each for key, each in known.targets.items() if each.columns[0] in config.target}} if known else {}
+    mine = {key: each for key, each in known.targets.items() if each.columns[0] in config.target or not task.labelled} if known else {}
+    read = {**known.inputs, **mine} if known else {}
     before = {each.columns[0]: each for each in read.values() if each.columns[0] not in chosen}
     for name in chosen:
         head, _, last = name.rpartition(".")

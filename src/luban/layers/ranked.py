@@ -45,6 +45,7 @@ class Ranker(Model):
         self.register_buffer("popular", torch.zeros(head.size))  # (I,): share of users that had it in training
 
     def count(self, train: Examples) -> None:
+        self.popular.zero_()  # a model that goes on brings that of its own log along
         for batch in train.pieces(PIECE):
             self.popular += torch.bincount(batch["history"].values, minlength=self.items)
         self.popular /= max(1, len(train))
