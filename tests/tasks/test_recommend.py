@@ -501,3 +501,31 @@ def test_the_built_in_set_may_lie_gzipped(tmp_path, monkeypatch):
     (tmp_path / "ml-latest-small").mkdir()
     (tmp_path / "ml-latest-small" / "ratings.csv.gz").write_bytes(gzip.compress(b"userId,movieId,rating,timestamp\n1,31,2.5,1260759144\n"))
     assert catalogue.table("ml-latest-small").row(0) == ("1", "31", "2.5", "1260759144")
+
+
+def test_going_on_keeps_the_words_of_users_and_items(tmp_path):
+    """Else the vector of 0 would be that of 1 in the new log, which has as many items."""
+    table = Recommend.samples()[1]
+    first = luban.train(table, task="recommend", model="bpr", set=["train.epochs=1"], out=tmp_path / "first", baselines="none").load()
+    new = table.with_columns(pl.col("item").replace({0: 99}))
+    then = luban.train(new, start=tmp_path / "first", set=["train.epochs=1"], out=tmp_path / "then", baselines="none").load()
+    assert then.schema.targets["y0"].words == first.schema.targets["y0"].words
+
+
+def test_a_share_of_users_is_one_however_often_it_is_counted():
+    """As a model that goes on does, which has that of its first log."""
+    data = prepared(Recommend.samples()[1])
+    model = solved(data, "popular")
+    once = model.popular.clone()
+    model.count(data.examples[0])
+    assert model.popular.equal(once)
+
+
+def test_new_data_do_not_say_what_training_had(tmp_path, caplog):
+    """Item 3 was had, though by none of the users at hand."""
+    caplog.set_level(logging.INFO, "luban")
+    run = luban.train(events("a1 a2 a4 b1 b2 b4 c1 c3 c4 d3 d1 d4"), task="recommend", model="popular", out=tmp_path / "run", baselines="none")
+    caplog.clear()
+    luban.evaluate(run, events("a3 b3 a1"))
+    assert "1 events are of items that the user had already, and are left out" in caplog.messages
+    assert not any("training" in each for each in caplog.messages)
