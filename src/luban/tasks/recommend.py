@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -66,6 +66,9 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
 
         def __post_init__(self) -> None:
             within(self, {"k": (1, 1_000_000)}, "ask")
+            usual = {each.name: each.default for each in fields(self)}
+            if self.pairs and (other := [name for name in usual if name != "pairs" and getattr(self, name) != usual[name]]):
+                raise UserError(f"pairs gives each row's item its score and its place; {other[0]} says nothing there. Leave it out.")
 
     # ---------------------------------------------------------------- what it learns
 
@@ -256,7 +259,7 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
         item, score = predicted["item"], predicted["score"]
         row, place = item.nonzero(as_tuple=True)
         if full := int((item == 0).all(1).sum()):
-            say(f"{full:,} users had every item that there is, and get an empty answer")
+            say(f"{full:,} users had every item that was to be chosen from, and get an empty answer")
         field: Any = schema.targets["y0"]
 
         def words(ids: Tensor) -> pl.Series:
