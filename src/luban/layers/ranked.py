@@ -69,6 +69,19 @@ class Ranker(Model):
         return 2.0 * sum(each.numel() for each in (*self.parameters(), *self.buffers()) if each.dim() > 1)
 
 
+def seen(field: Any) -> Tensor:
+    """(S,) bool: the ids that training had an event of; a table beside the log knows others, too."""
+    found = torch.zeros(field.size, dtype=torch.bool)
+    found[1 : 1 + len(field.counts)] = torch.tensor(field.counts) > 0
+    return found
+
+
+def usual(schema: Schema) -> float:
+    """Events of a user in training, on average."""
+    user: Any = next(iter(schema.inputs.values()))
+    return max(1.0, sum(user.counts) / max(1, sum(count > 0 for count in user.counts)))
+
+
 def owners(history: Ragged) -> Tensor:
     """(E,): whose each event is, as a row of the batch."""
     return torch.arange(len(history), device=history.values.device).repeat_interleave(history.lengths)
