@@ -32,6 +32,8 @@ def fit_schema(rows: Rows, config: DataConfig, chosen: dict[str, Any], task: Tas
     usual: {field: its options} where the user leaves them open. known: fields that were fitted before, and stay.
     """
     read = {**known.inputs, **{key: each for key, each in known.targets.items() if each.columns[0] in config.target}} if known else {}
+    if known and not task.labelled:  # items are read like users: a vector of each is what goes on
+        read |= {key: each for key, each in known.targets.items() if each.kind == "id"}
     before = {each.columns[0]: each for each in read.values() if each.columns[0] not in chosen}
     for name in chosen:
         head, _, last = name.rpartition(".")

@@ -64,11 +64,18 @@ def test_two_tastes_are_told_apart_for_users_and_for_strangers(data, model):
     assert hits(model, data) > 0.85 and hits(model, data, stranger=True) > 0.85 and hits(popular, data) < 0.7
 
 
-def test_a_user_has_a_vector_and_nobody_has_what_is_popular(model):
+def test_only_whom_training_had_has_a_vector(data, model):
+    """Whom a table of users alone knows is answered as a stranger: by what is popular, or by their history."""
     nobody = Ragged(torch.zeros(0, dtype=torch.int64), torch.zeros(3, dtype=torch.int64))
-    known, none = model({"c0": torch.tensor([3, 0]), "history": nobody})
-    assert torch.equal(none, model.popular)
-    assert torch.allclose(known, (model.item.weight @ model.person.weight[3] * bpr.PACE) + model.bias.weight[:, 0], atol=1e-6)
+    assert torch.equal(model({"c0": torch.tensor([3, 0]), "history": nobody})[1], model.popular)
+    some = data.examples[2][torch.arange(4)]
+    stranger = model(some | {"c0": torch.zeros(4, dtype=torch.int64)})
+    assert not torch.allclose(model(some), stranger)
+    before = model.seen.clone()
+    model.seen[some["c0"]] = False
+    assert torch.equal(model(some), stranger)
+    assert torch.equal(model(some | {"history": Ragged(nobody.values, torch.zeros(5).long())})[0], model.popular)
+    model.seen.copy_(before)
 
 
 def test_what_is_drawn_was_not_had():

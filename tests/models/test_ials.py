@@ -151,3 +151,8 @@ def test_more_users_get_longer_vectors():
 def test_alpha_follows_how_dense_the_log_is():
     X = tastes()
     assert float(solved(X, factors=2).alpha) == pytest.approx(20 * int(X.sum()) / X.numel(), rel=1e-6)
+
+
+def test_without_a_price_on_what_was_not_had_there_is_no_answer():
+    with pytest.raises(UserError, match="alpha"):
+        IALS.Config(alpha=0.0)

@@ -133,3 +133,13 @@ def test_factors_are_chosen_by_validation(monkeypatch):
     assert (solved(SVD, logs, factors=8).weight.abs().sum(0) > 0).all()
     best = chosen(asked([[1, 2, 3]]))[0].topk(5).indices
     assert (best <= 12).all()
+
+
+def test_a_stop_ends_it_at_once():
+    class Stopped(Patient):
+        def stopped(self) -> bool:
+            return True
+
+    store = Store({"c0": torch.tensor([1, 1]), "y0": torch.tensor([1, 2])}, torch.zeros(2, dtype=torch.uint8))
+    train = Examples(store, Recommend().spans(store, 0), Recommend().batch)
+    KNN(KNN.Config(), Users(2, 3), Head((Part("y0", "items", 3),))).solve(train, None, Stopped())

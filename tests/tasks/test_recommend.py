@@ -22,7 +22,7 @@ from luban.core.contract import Clock
 from luban.core.errors import UserError
 from luban.core.registry import MODELS, TASKS
 from luban.metrics import compute, family, resampled
-from luban.tasks._places import best
+from luban.tasks._places import because, best
 
 Recommend = TASKS["recommend"]
 
@@ -414,7 +414,7 @@ def test_who_had_everything_gets_an_empty_answer(caplog):
     data = prepared(events("a1 a2 b1"), part=[0] * 3)
     assert asked(data, "popular", pl.DataFrame({"user": ["a", "b"]})) == [[], [{"rank": 1, "item": 2, "score": 0.5}]]
     assert asked(data, "popular", pl.DataFrame({"user": ["a"]})) == [[]]
-    assert "1 users had every item that there is, and get an empty answer" in caplog.messages
+    assert "1 users had every item that was to be chosen from, and get an empty answer" in caplog.messages
 
 
 def test_somebody_new_is_known_by_what_they_liked(caplog):
@@ -445,6 +445,22 @@ def test_what_is_asked_for_and_what_is_not():
     answers = asked(data, "ease", pl.DataFrame({"user": ["a", "c", "nobody"]}), because=True, k=1)
     assert answers[1] == [{"rank": 1, "item": 1, "score": answers[1][0]["score"], "because": 2}]
     assert answers[2][0]["because"] is None
+
+
+def test_because_is_told_of_each_item_of_each_user():
+    """As each item alone says it; nobody's history among others, and pieces of one event."""
+    data = prepared(events("a1 a2 a4 b1 b2 c2 c3 d4 d5 d6 e4 e5 f5 f6"), part=[0] * 14)
+    model, history = solved(data, "ease"), Ragged(torch.tensor([1, 2, 4, 5]), torch.tensor([0, 3, 3, 4]))
+    items = torch.tensor([[3, 5, 6], [1, 2, 3], [6, 4, 0]])
+    found = because(model, {"c0": torch.tensor([1, 0, 0]), "history": history}, data.head, items)
+    alone = model({"c0": torch.zeros(4).long(), "history": Ragged(history.values, torch.arange(5))})
+    assert found[0].tolist() == history.values[:3][alone[:3][:, items[0]].argmax(0)].tolist() and len(set(found[0].tolist())) > 1
+    assert found[1:].tolist() == [[0, 0, 0], [5, 5, 0]]
+
+
+def test_pairs_are_asked_for_by_themselves():
+    with pytest.raises(UserError, match="pairs gives each row's item its score and its place; without says nothing there"):
+        Recommend.Ask(pairs=True, without=("3",))
 
 
 def test_rows_that_name_an_item_get_its_score_and_its_place():
@@ -501,3 +517,32 @@ def test_the_built_in_set_may_lie_gzipped(tmp_path, monkeypatch):
     (tmp_path / "ml-latest-small").mkdir()
     (tmp_path / "ml-latest-small" / "ratings.csv.gz").write_bytes(gzip.compress(b"userId,movieId,rating,timestamp\n1,31,2.5,1260759144\n"))
     assert catalogue.table("ml-latest-small").row(0) == ("1", "31", "2.5", "1260759144")
+
+
+def test_going_on_keeps_the_words_of_users_and_items(tmp_path):
+    """Else the vector of 0 would be that of 1 in the new log, which has as many items."""
+    table = Recommend.samples()[1]
+    first = luban.train(table, task="recommend", model="bpr", set=["train.epochs=1"], out=tmp_path / "first", baselines="none").load()
+    new = table.with_columns(pl.col("item").replace({0: 99}))
+    then = luban.train(new, start=tmp_path / "first", set=["train.epochs=1"], out=tmp_path / "then", baselines="none").load()
+    assert then.schema.targets["y0"].words == first.schema.targets["y0"].words
+
+
+def test_a_share_of_users_is_one_however_often_it_is_counted():
+    """As a model that goes on does, which has that of its first log."""
+    data = prepared(Recommend.samples()[1])
+    model = solved(data, "popular")
+    once = model.popular.clone()
+    model.count(data.examples[0])
+    assert model.popular.equal(once)
+
+
+def test_new_data_do_not_say_what_training_had(tmp_path, caplog):
+    """Item 3 was had, though by none of the users at hand."""
+    caplog.set_level(logging.INFO, "luban")
+    log = events("a1 a2 a4 b1 b2 b4 c1 c3 c4 d3 d1 d4")
+    run = luban.train(log, task="recommend", model="popular", out=tmp_path / "run", baselines="none")
+    caplog.clear()
+    luban.evaluate(run, events("a3 b3 a1"))
+    assert "1 events are of items that the user had already, and are left out" in caplog.messages
+    assert not any("training" in each for each in caplog.messages)

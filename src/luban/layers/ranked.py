@@ -45,6 +45,7 @@ class Ranker(Model):
         self.register_buffer("popular", torch.zeros(head.size))  # (I,): share of users that had it in training
 
     def count(self, train: Examples) -> None:
+        self.popular.zero_()  # a model that goes on brings that of its own log along
         for batch in train.pieces(PIECE):
             self.popular += torch.bincount(batch["history"].values, minlength=self.items)
         self.popular /= max(1, len(train))
@@ -66,6 +67,19 @@ class Ranker(Model):
     def flops(self) -> float:
         """Two for each number of an item, whose vectors are what it holds."""
         return 2.0 * sum(each.numel() for each in (*self.parameters(), *self.buffers()) if each.dim() > 1)
+
+
+def seen(field: Any) -> Tensor:
+    """(S,) bool: the ids that training had an event of; a table beside the log knows others, too."""
+    found = torch.zeros(field.size, dtype=torch.bool)
+    found[1 : 1 + len(field.counts)] = torch.tensor(field.counts) > 0
+    return found
+
+
+def usual(schema: Schema) -> float:
+    """Events of a user in training, on average."""
+    user: Any = next(iter(schema.inputs.values()))
+    return max(1.0, sum(user.counts) / max(1, sum(count > 0 for count in user.counts)))
 
 
 def owners(history: Ragged) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from luban.core.batch import Batch, Examples, Ragged
 from luban.core.contract import Head, Schema
-from luban.layers.ranked import Ranker, owners, sums
+from luban.layers.ranked import Ranker, owners, seen, sums, usual
 from luban.layers.rules import within
 
 EVENTS = 2000
@@ -28,9 +28,9 @@ PACE = 8.0
 
 
 class BPR(Ranker):
-    personal = True
     moments: Tensor
     cross: Tensor
+    seen: Tensor
 
     @dataclass(frozen=True)
     class Config:
@@ -50,6 +50,7 @@ class BPR(Ranker):
         nn.init.normal_(self.person.weight, std=0.1 / PACE)
         nn.init.normal_(self.item.weight, std=0.1)
         nn.init.zeros_(self.bias.weight)
+        self.register_buffer("seen", seen(schema.inputs[self.user]), persistent=False)  # from the schema
         self.register_buffer("moments", torch.zeros(D, D))  # M'M and M'U of late batches: M the means of what users had, U their vectors
         self.register_buffer("cross", torch.zeros(D, D))
 
@@ -60,9 +61,8 @@ class BPR(Ranker):
     @classmethod
     def plan(cls, config: Any, schema: Schema, head: Head, n_rows: int, size: str) -> tuple[Any, dict[str, Any], dict[str, str]]:
         planned = replace(config, width=config.width or {"small": 32, "base": 64, "large": 128}[size])
-        user: Any = next(iter(schema.inputs.values()))
-        usual = max(1.0, sum(user.counts) / max(1, len(user.counts)))
-        train = {"batch_size": int(min(1024, max(4, EVENTS / usual))), "epochs": 100, "lr": 1e-2, "optimizer": "adam", "weight_decay": 0.0,
+        users = int(min(1024, max(4, EVENTS / usual(schema))))
+        train = {"batch_size": users, "epochs": 100, "lr": 1e-2, "optimizer": "adam", "weight_decay": 0.0,
                  "schedule": "constant", "warmup": 0.0, "clip": 0.0, "ema": 0.0, "patience": 3, "precision": "fp32"}  # fmt: skip
         return planned, train, {"train.batch_size": f"some {EVENTS:,} events"}
 
@@ -96,7 +96,7 @@ class BPR(Ranker):
 
     def scores(self, batch: Batch) -> Tensor:
         user = batch[self.user]
-        new = user == 0
+        new = ~self.seen[user]  # nor has somebody a vector of whom a table alone knows
         person = PACE * self.person(user)
         if new.any():
             person = torch.where(new.unsqueeze(1), self._mean(batch["history"]) @ self._turn(), person)

@@ -64,7 +64,7 @@ class IALS(Ranker):
 
         def __post_init__(self) -> None:
             within(self, {"l2": (1e-9, 1e9), "nu": (0.0, 2.0), "iterations": (1, 10_000), "steps": (1, 1000)})
-            for name, range in {"alpha": (0.0, 1e3), "factors": (1, 4096)}.items():
+            for name, range in {"alpha": (1e-9, 1e3), "factors": (1, 4096)}.items():
                 if getattr(self, name) is not None:
                     within(self, {name: range})
 

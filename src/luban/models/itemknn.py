@@ -90,6 +90,8 @@ class ItemKNN(Ranker):
             stop = max(start + 1, int(np.searchsorted(cost, (cost[start - 1] if start else 0) + ENTRIES, side="right")))
             kept += self._nearest(start, (mine[start:stop] @ Y).tocsr(), root)
             start = stop
+        if clock.stopped():
+            return
         by, of, weight = (np.concatenate(each) for each in zip(*kept, strict=True))
         S = sparse.csr_array((weight, (of, by)), (self.items, self.items))
         self.near[: S.nnz], self.weight[: S.nnz] = torch.from_numpy(S.indices), torch.from_numpy(S.data)

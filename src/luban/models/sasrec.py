@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from luban.core.batch import Batch, Ragged, cut, numbers_of
 from luban.core.contract import Head, Schema
 from luban.core.errors import UserError
-from luban.layers.ranked import Ranker, owners
+from luban.layers.encoders import dropout
+from luban.layers.ranked import Ranker, owners, usual
 from luban.layers.rules import within
 
 SIZES = {"small": (1, 32), "base": (2, 64), "large": (2, 128)}
@@ -62,7 +63,7 @@ class SASRec(Ranker):
     def __init__(self, config: Any, schema: Schema, head: Head):
         super().__init__(config, schema, head)
         D = config.width
-        self.usual = _usual(schema)
+        self.usual = usual(schema)
         self.all = 2 * config.negatives >= self.items - 1
         self.item = nn.Embedding(self.items, D, sparse=self.items > LARGE and not self.all)
         self.places = nn.Parameter(torch.empty(config.length, D))
@@ -74,16 +75,16 @@ class SASRec(Ranker):
     @classmethod
     def suits(cls, schema: Schema, head: Head, n_rows: int) -> float:
         """Where enough was had in some order; the slowest of its kind, and so the last that is tried."""
-        return 0.5 if _usual(schema) * n_rows >= LEAST else 0.0
+        return 0.5 if usual(schema) * n_rows >= LEAST else 0.0
 
     @classmethod
     def plan(cls, config: Any, schema: Schema, head: Head, n_rows: int, size: str) -> tuple[Any, dict[str, Any], dict[str, str]]:
         layers, width = SIZES[size]
-        width, usual = config.width or width, _usual(schema)
+        width, events = config.width or width, usual(schema)
         heads = config.heads or next(heads for heads in range(max(1, width // 32), 0, -1) if width % heads == 0)
         planned = replace(config, layers=config.layers or layers, width=width, heads=heads, negatives=config.negatives or 512,
-                          length=config.length or int(min(200, max(50, 3 * usual))))  # fmt: skip
-        train = {"batch_size": int(min(512, max(4, EVENTS / usual))), "epochs": 60, "lr": 1e-3, "optimizer": "adamw", "weight_decay": 0.0,
+                          length=config.length or int(min(200, max(50, 3 * events))))  # fmt: skip
+        train = {"batch_size": int(min(512, max(4, EVENTS / events))), "epochs": 60, "lr": 1e-3, "optimizer": "adamw", "weight_decay": 0.0,
                  "schedule": "constant", "warmup": 0.0, "clip": 0.0, "ema": 0.0, "patience": 2, "precision": "fp32"}  # fmt: skip
         return planned, train, {"model.length": "three times a usual history, 50 to 200", "train.batch_size": f"some {EVENTS:,} events"}
 
@@ -125,7 +126,7 @@ class SASRec(Ranker):
     def states(self, rows: Ragged, vectors: Tensor) -> Tensor:
         """(N, D): what each place of the rows, the shortest first, expects next. vectors: (N, D), those of their items."""
         place = torch.arange(len(rows.values), device=vectors.device) - rows.offsets[:-1].repeat_interleave(rows.lengths)
-        x = hushed(vectors * math.sqrt(self.config.width) + self.places[place], self.config.dropout, self.training)
+        x = dropout(vectors * math.sqrt(self.config.width) + self.places[place], self.config.dropout if self.training else 0.0)
         alike = groups(rows, place)
         for block in self.blocks:
             x = block(x, alike)
@@ -151,8 +152,9 @@ class Block(nn.Module):
             nn.init.zeros_(linear.bias)
 
     def forward(self, x: Tensor, alike: list[Group]) -> Tensor:
-        x = x + hushed(self.mix(self._attend(self.qkv(self.before(x)), alike)), self.dropout, self.training)
-        return x + hushed(self.down(F.gelu(self.up(self.between(x)))), self.dropout, self.training)
+        p = self.dropout if self.training else 0.0
+        x = x + dropout(self.mix(self._attend(self.qkv(self.before(x)), alike)), p)
+        return x + dropout(self.down(F.gelu(self.up(self.between(x)))), p)
 
     def _attend(self, qkv: Tensor, alike: list[Group]) -> Tensor:
         found = []
@@ -198,18 +200,3 @@ def pieces(history: Ragged, most: int) -> Ragged:
     start = torch.maximum(stop - most, history.offsets[:-1][owner])
     order = (stop - start).argsort(stable=True)
     return cut(history.values, start[order], (stop - start)[order])
-
-
-def hushed(x: Tensor, share: float, training: bool) -> Tensor:
-    """Dropout by a byte a number, share rounded to 1/256: torch's own draws 64 bits for each, which took a tenth of a step."""
-    if not (training and share):
-        return x
-    off = round(256 * share)
-    drawn = torch.randint(-(2**63), 2**63 - 1, (-(-x.numel() // 8),), device=x.device).view(torch.uint8)[: x.numel()]
-    return x * ((drawn >= off).to(x.dtype) * (256 / (256 - off))).view(x.shape)
-
-
-def _usual(schema: Schema) -> float:
-    """Events of a user in training, on average."""
-    user: Any = next(iter(schema.inputs.values()))
-    return max(1.0, sum(user.counts) / max(1, len(user.counts)))

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from luban.core.batch import Batch, Examples, Ragged
 from luban.core.contract import Head, Schema
-from luban.layers.ranked import PIECE, Ranker, owners, sums
+from luban.layers.ranked import PIECE, Ranker, owners, seen, sums
 from luban.layers.rules import within
 
 STEPS = 500
@@ -48,9 +48,7 @@ class Tower(nn.Module):
         nn.init.normal_(self.own.weight, std=width**-0.5)
         for each in (*self.words.parameters(), *(self.line.parameters() if self.line is not None else ())):
             nn.init.zeros_(each)
-        seen = torch.zeros(field.size, 1)  # (S, 1)
-        seen[1 : 1 + len(field.counts), 0] = (torch.tensor(field.counts) > 0).float()
-        self.register_buffer("seen", seen, persistent=False)  # from the schema, as the features are
+        self.register_buffer("seen", seen(field).float().unsqueeze(1), persistent=False)  # (S, 1), from the schema, as the features are
 
     def forward(self, ids: Tensor) -> Tensor:
         kept = self.seen[ids]

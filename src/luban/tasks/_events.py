@@ -145,7 +145,7 @@ class OfEvents:
         rows = rows[~gone[rows]]
         if not len(rows):
             raise UserError(f"none of the {table.height:,} rows names {c.user} and {c.item}" + (f" and {c.time}." if c.time else "."))
-        again = _repeats(user[rows], item[rows])
+        again = repeats(user[rows], item[rows])
         if again.any():
             where = cells.row(int(rows[again].min()))
             say(f"{int(again.sum()):,} rows repeat an earlier {c.user} and {c.item} and are left out (the first: {where})")
@@ -247,7 +247,7 @@ def _told(gone: np.ndarray, why: str) -> np.ndarray:
     return gone
 
 
-def _repeats(user: np.ndarray, item: np.ndarray) -> np.ndarray:
+def repeats(user: np.ndarray, item: np.ndarray) -> np.ndarray:
     """(N,) bool: did the same user have the same item in an earlier row?"""
     pairs = user * (item.max() + 1) + item
     order = np.argsort(pairs, kind="stable")

@@ -92,10 +92,17 @@ def placed(model: Model, batch: Batch, head: Head) -> Batch:
 
 def because(model: Model, batch: Batch, head: Head, items: Tensor) -> Tensor:
     """(B, k): of the items that each user had, the one that, alone, gives the recommended item its highest score; 0 without a history."""
+    had, rows, at = batch["history"], list[Tensor](), 0
+    alone = {"c0": torch.zeros_like(had.values), "history": Ragged(had.values, torch.arange(len(had.values) + 1, device=items.device))}
+    asked = items.repeat_interleave(had.lengths, 0)  # (E, k)
+    for _, scores in scored(model, alone, head, seen=True):
+        rows.append(scores.gather(1, asked[at : at + len(scores)]))
+        at += len(scores)
     found = torch.zeros_like(items)
-    for row in range(len(items)):
-        had = batch["history"][torch.tensor([row])].values
-        if len(had):
-            alone = {"c0": torch.zeros_like(had), "history": Ragged(had, torch.arange(len(had) + 1))}
-            found[row] = had[torch.cat([scores[:, items[row]] for _, scores in scored(model, alone, head, seen=True)]).argmax(0)]
+    if rows:
+        owner = torch.arange(len(had), device=items.device).repeat_interleave(had.lengths)
+        order = torch.cat(rows).argsort(dim=0, descending=True, stable=True)
+        order = order.gather(0, owner[order].argsort(dim=0, stable=True))  # by user, what speaks most first
+        some = had.lengths > 0
+        found[some] = had.values[order[had.offsets[:-1][some]]]
     return found.masked_fill(items == 0, 0)

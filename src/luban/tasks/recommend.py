@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ from luban.core.contract import Head, Measured, Model, Part, Schema, Table, Task
 from luban.core.errors import UserError, did_you_mean, listed
 from luban.core.notes import say
 from luban.metrics import family, resampled
-from luban.tasks._events import OfEvents
+from luban.tasks._events import OfEvents, repeats
 from luban.tasks._places import RANKS, because, best, placed, ranks_of, scored
 
 ACTIVITY = (1, 5, 20, 100)
@@ -66,6 +66,9 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
 
         def __post_init__(self) -> None:
             within(self, {"k": (1, 1_000_000)}, "ask")
+            usual = {each.name: each.default for each in fields(self)}
+            if self.pairs and (other := [name for name in usual if name != "pairs" and getattr(self, name) != usual[name]]):
+                raise UserError(f"pairs gives each row's item its score and its place; {other[0]} says nothing there. Leave it out.")
 
     # ---------------------------------------------------------------- what it learns
 
@@ -92,7 +95,8 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
             say(f"{missed:,} of {int(mine.sum()):,} events to be found are of items that training never had; each counts as a miss")
         items = torch.zeros(int(store.columns["y0"].max()) + 1, dtype=torch.bool)
         items[store.columns["y0"][store.part == 0]] = True
-        if cold := int((mine & ~items[store.columns["y0"]] & (store.columns["y0"] > 0)).sum()):
+        # without a table none is known so, and of new data the store holds what a few users had, not what training had
+        if self.beside.get("items") is not None and (cold := int((mine & ~items[store.columns["y0"]] & (store.columns["y0"] > 0)).sum())):
             say(f"{cold:,} of {int(mine.sum()):,} events to be found are of items that training knows by their table alone")
         seen = torch.zeros(int(user.max()) + 1, dtype=torch.bool)
         seen[user[(store.part == 0) & (store.columns["y0"] > 0)]] = True
@@ -198,13 +202,10 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
         items, part = torch.cat([before.values, item]), torch.cat([torch.zeros(len(before.values), dtype=store.part.dtype), store.part])
         users, order = users.sort(stable=True)
         items, part = items[order], part[order]
-        pairs = users * (int(past.values.max()) + 2 + int(item.max())) + items
-        first = torch.ones(len(pairs), dtype=torch.bool)
-        place = pairs.argsort(stable=True)
-        first[place[1:]] = pairs[place].diff() != 0
-        first |= (users == 0) | (items == 0)  # what training never had cannot be told apart
+        apart = (users > 0) & (items > 0)  # what training never had is one id for many
+        first = ~(torch.from_numpy(repeats(users.numpy(), items.numpy())) & apart)
         if again := int((~first).sum()):
-            say(f"{again:,} events are of items that the user had already in training, and are left out")
+            say(f"{again:,} events are of items that the user had already, and are left out")
         return Store({"c0": users[first], "y0": items[first]}, part[first])
 
     def question(self, ask: Any) -> Table:
@@ -258,7 +259,7 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
         item, score = predicted["item"], predicted["score"]
         row, place = item.nonzero(as_tuple=True)
         if full := int((item == 0).all(1).sum()):
-            say(f"{full:,} users had every item that there is, and get an empty answer")
+            say(f"{full:,} users had every item that was to be chosen from, and get an empty answer")
         field: Any = schema.targets["y0"]
 
         def words(ids: Tensor) -> pl.Series:
