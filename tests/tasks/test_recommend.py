@@ -227,6 +227,21 @@ def test_what_is_left_out_is_said(caplog):
     ]
     with pytest.raises(UserError, match="none of the 1 rows names user and item and time"):
         task.order(table[1:2])
+    low = table.with_columns(stars=pl.lit(2))
+    strict = Recommend(configs.build(Recommend.Config, {"least": 4}))
+    strict.settle(low, (), None)
+    with pytest.raises(UserError, match="none of the 6 rows names user and item and time, with stars of 4 or more: lower task.least"):
+        strict.order(low)
+
+
+def test_without_a_time_the_option_that_names_one_is_told(caplog):
+    caplog.set_level(logging.INFO, "luban")
+    table = events("a1 b1").with_columns(when=pl.lit("2024-01-01"))
+    task = Recommend()
+    task.settle(table, (), None)
+    assert task.config.time == "when"
+    Recommend().settle(table.rename({"when": "moment"}), (), None)
+    assert caplog.messages[-1].endswith("(no time column was found; --time COLUMN names one)")
 
 
 def test_a_number_is_one_user_however_it_is_written():
@@ -414,7 +429,7 @@ def test_who_had_everything_gets_an_empty_answer(caplog):
     data = prepared(events("a1 a2 b1"), part=[0] * 3)
     assert asked(data, "popular", pl.DataFrame({"user": ["a", "b"]})) == [[], [{"rank": 1, "item": 2, "score": 0.5}]]
     assert asked(data, "popular", pl.DataFrame({"user": ["a"]})) == [[]]
-    assert "1 users had every item that there is, and get an empty answer" in caplog.messages
+    assert "1 users had every item that there is or was asked for, and get an empty answer" in caplog.messages
 
 
 def test_somebody_new_is_known_by_what_they_liked(caplog):
@@ -465,6 +480,8 @@ def test_a_user_is_a_question():
     assert configs.build(Recommend.Ask, {"user": 42}).user == "42"
     with pytest.raises(UserError, match="say for whom: --user ID, or --liked ITEM,ITEM, or name a file of users with the column 'user'"):
         data.task.question(Recommend.Ask())
+    with pytest.raises(UserError, match="user and liked both say for whom"):
+        data.task.question(Recommend.Ask(user="a", liked=("1",)))
 
 
 # ---------------------------------------------------------------- the whole way

@@ -210,6 +210,8 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
     def question(self, ask: Any) -> Table:
         if ask.pairs:
             raise UserError(f"pairs is for a file with the columns {self.config.user!r} and {self.config.item!r}: name one.")
+        if ask.user is not None and ask.liked is not None:
+            raise UserError("user and liked both say for whom, a user of the log or somebody new: give one of them.")
         if ask.user is None and ask.liked is None:
             raise UserError(f"say for whom: --user ID, or --liked ITEM,ITEM, or name a file of users with the column {self.config.user!r}.")
         return pl.DataFrame({self.config.user: [ask.user]}, schema_overrides=None if ask.user else {self.config.user: pl.String})
@@ -258,7 +260,7 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
         item, score = predicted["item"], predicted["score"]
         row, place = item.nonzero(as_tuple=True)
         if full := int((item == 0).all(1).sum()):
-            say(f"{full:,} users had every item that there is, and get an empty answer")
+            say(f"{full:,} users had every item that there is or was asked for, and get an empty answer")
         field: Any = schema.targets["y0"]
 
         def words(ids: Tensor) -> pl.Series:
