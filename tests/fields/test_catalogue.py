@@ -102,7 +102,8 @@ def test_where(asked, found):
 
 @pytest.mark.parametrize("asked, says", [
     ("genres", "is no condition"), ("genre=Comedy", "Did you mean 'genres'"), ("genres=comedy", "Did you mean 'Comedy'"),
-    ("genres>Comedy", "does not compare"), ("year>=", "is compared with a number"), ("link=a1", "that was learned"),
+    ("genres>Comedy", "does not compare"), ("year>=", "is compared with a number"),
+    ("year>soon", "is compared with a number, not with 'soon'"), ("link=a1", "that was learned"),
 ])  # fmt: skip
 def test_where_refuses(asked, says):
     with pytest.raises(UserError, match=says):

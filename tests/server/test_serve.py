@@ -115,6 +115,7 @@ def test_a_user_that_training_had_not_is_told_and_errors_speak_of_the_body(tmp_p
         for body, said in (
             ({}, 'send {"rows": [{...}]}, or {"user": ...}'),
             ({"user": "u1", "rows": [{"user": "u1"}]}, "Send one of them"),
+            ({"user": "u1", "liked": [0]}, "user and liked both say for whom"),
         ):
             status, answer = call(url, body)
             assert status == 422 and said in answer["error"] and "--" not in answer["error"] and "file" not in answer["error"]

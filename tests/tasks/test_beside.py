@@ -81,7 +81,7 @@ def test_what_cannot_be_used_is_refused(log, tmp_path, table, settings, says):
 
 
 def test_other_questions_read_no_table_beside(log, films, tmp_path):
-    with pytest.raises(UserError, match=r"data\.items: this task reads no table beside the data"):
+    with pytest.raises(UserError, match=r"data\.items: this task reads no table beside the data.*a --task that does: .*'recommend'"):
         luban.train(log, task="classify", target="film", set=[f"data.items={films}"], out=tmp_path / "run")
 
 

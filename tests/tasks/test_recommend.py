@@ -227,6 +227,21 @@ def test_what_is_left_out_is_said(caplog):
     ]
     with pytest.raises(UserError, match="none of the 1 rows names user and item and time"):
         task.order(table[1:2])
+    low = table.with_columns(stars=pl.lit(2))
+    strict = Recommend(configs.build(Recommend.Config, {"least": 4}))
+    strict.settle(low, (), None)
+    with pytest.raises(UserError, match="with stars of 4 or more: lower"):
+        strict.order(low)
+
+
+def test_without_a_time_the_option_that_names_one_is_told(caplog):
+    caplog.set_level(logging.INFO, "luban")
+    table = events("a1 b1").with_columns(when=pl.lit("2024-01-01"))
+    task = Recommend()
+    task.settle(table, (), None)
+    assert task.config.time == "when"
+    Recommend().settle(table.rename({"when": "moment"}), (), None)
+    assert caplog.messages[-1].endswith("(no time column was found; --time COLUMN names one)")
 
 
 def test_a_number_is_one_user_however_it_is_written():
@@ -481,6 +496,8 @@ def test_a_user_is_a_question():
     assert configs.build(Recommend.Ask, {"user": 42}).user == "42"
     with pytest.raises(UserError, match="say for whom: --user ID, or --liked ITEM,ITEM, or name a file of users with the column 'user'"):
         data.task.question(Recommend.Ask())
+    with pytest.raises(UserError, match="user and liked both say for whom"):
+        data.task.question(Recommend.Ask(user="a", liked=("1",)))
 
 
 # ---------------------------------------------------------------- the whole way

@@ -228,7 +228,10 @@ def _bag(rows: list[list[int]]) -> Ragged:
 
 def _compared(each: Feature, sign: str, value: str) -> Tensor:
     """Both sides as the field encodes them, so that a date is asked as it is written."""
-    asked = each.reader.encode(pl.Series(each.name, [value])).reshape(-1)[0]  # type: ignore[union-attr]
+    try:
+        asked = each.reader.encode(pl.Series(each.name, [value])).reshape(-1)[0]  # type: ignore[union-attr]
+    except UserError:  # it speaks of a row, and there is none
+        asked = torch.tensor(torch.nan)
     if asked.isnan():
         raise UserError(f"where: {each.name!r} is compared with a {type(each.reader).__name__.lower()}, not with {value!r}.")
     compare = {"=": torch.eq, "!=": torch.ne, ">": torch.gt, "<": torch.lt, ">=": torch.ge, "<=": torch.le}[sign]

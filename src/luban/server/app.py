@@ -141,6 +141,8 @@ def _refuse_none_or_both(bundle: Bundle, rows: list[dict[str, Any]] | None, aske
         try:
             bundle.task.question(asked)
         except UserError:
+            if any(getattr(asked, name) is not None for name in instead):  # the task says what is wrong with it
+                raise
             other = "".join(f', or {{"{name}": ...}}' for name in instead)
             raise UserError(f'this model answers rows, and the body has none: send {{"rows": [{{...}}]}}{other}.') from None
     elif both := [name for name in instead if getattr(asked, name) is not None]:

@@ -76,7 +76,8 @@ def prepare(data: Any, config: Config, looks: Sequence[checks.Check] = checks.QU
     task = _task(table, named, config)
     table = task.laid_out(table, config.data.time)
     if unread := config.data.beside.keys() - task.beside.keys():
-        raise UserError(f"data.{min(unread)}: this task reads no table beside the data. Leave it out.")
+        raise UserError(f"data.{min(unread)}: this task reads no table beside the data. Leave it out, or name a --task that does: "
+                        f"{listed([name for name, each in TASKS.items() if min(unread) in each.beside])}.")  # fmt: skip
     task.beside = {name: reading.read(path, **words) for name, path in config.data.beside.items()}
     task.settle(table if task.labelled else table.drop(config.data.drop), config.data.target, config.data.time)
     test = read_test(table, config.data, words, task)

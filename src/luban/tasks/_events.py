@@ -25,7 +25,7 @@ NAMES = {
     "sessionid 用户 用户id 用户编号 会员 会员id 客户 客户id 顾客",
     "item": "item itemid iid movie movieid film filmid product productid parentasin asin article articleid book bookid isbn song songid "
     "track trackid artist artistid sku 商品 商品id 商品编号 物品 物品id 产品 产品id 电影 电影id 书 书名 歌曲 文章",
-    "time": "timestamp time datetime date ts unixreviewtime eventtime createdat 时间 时间戳 日期 评分时间 购买时间 下单时间",
+    "time": "timestamp time datetime date when ts unixtime unixreviewtime eventtime createdat 时间 时间戳 日期 评分时间 购买时间 下单时间",
     "rating": "rating ratings score stars overall 评分 打分 星级",
 }
 """What such columns are called, in lower case and without blanks, _ - and dots; the first name that is there is taken."""
@@ -100,9 +100,8 @@ class OfEvents:
             moment = moment.of(table.get_column(when), c.day_first)
             moment.tell()
             self.config = replace(self.config, day_first=moment.day_first)
-        say(
-            f"events: who {user!r}, what {item!r}, " + (f"when {when!r}" if when else "in the order of the rows (no time column was found)")
-        )
+        stands = f"when {when!r}" if when else "in the order of the rows (no time column was found; --time COLUMN names one)"
+        say(f"events: who {user!r}, what {item!r}, {stands}")
 
     def check(self, table: Table, targets: Sequence[str]) -> None:
         """One user says nothing of another, and of one item none can be chosen."""
@@ -144,7 +143,9 @@ class OfEvents:
         rows = np.lexsort(keys) if c.time else np.argsort(user, kind="stable")  # stable
         rows = rows[~gone[rows]]
         if not len(rows):
-            raise UserError(f"none of the {table.height:,} rows names {c.user} and {c.item}" + (f" and {c.time}." if c.time else "."))
+            names = " and ".join(name for name in (c.user, c.item, c.time) if name)
+            enough = "" if c.least is None else f", with {c.rating} of {c.least:g} or more: lower task.least"
+            raise UserError(f"none of the {table.height:,} rows names {names}{enough}.")
         again = repeats(user[rows], item[rows])
         if again.any():
             where = cells.row(int(rows[again].min()))

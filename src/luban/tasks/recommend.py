@@ -86,22 +86,22 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
         if unknown := int((mine & (user == 0)).sum()):
             say(f"{unknown:,} events are of users that training never had, and are left out")
         if part and int(fits.sum()):
-            self._tell(store, user, mine & (user > 0))
+            self._tell(store, user, mine & (user > 0), "validation" if part == 1 else "test")
         return Spans(first[fits], length[fits], part)
 
-    def _tell(self, store: Store, user: Tensor, mine: Tensor) -> None:
+    def _tell(self, store: Store, user: Tensor, mine: Tensor, name: str) -> None:
         """What makes the examples of a part hard, or impossible."""
         if missed := int((mine & (store.columns["y0"] == 0)).sum()):
-            say(f"{missed:,} of {int(mine.sum()):,} events to be found are of items that training never had; each counts as a miss")
+            say(f"{name}: {missed:,} of {int(mine.sum()):,} events to be found are of items that training never had; each counts as a miss")
         items = torch.zeros(int(store.columns["y0"].max()) + 1, dtype=torch.bool)
         items[store.columns["y0"][store.part == 0]] = True
         # without a table none is known so, and of new data the store holds what a few users had, not what training had
         if self.beside.get("items") is not None and (cold := int((mine & ~items[store.columns["y0"]] & (store.columns["y0"] > 0)).sum())):
-            say(f"{cold:,} of {int(mine.sum()):,} events to be found are of items that training knows by their table alone")
+            say(f"{name}: {cold:,} of {int(mine.sum()):,} events to be found are of items that training knows by their table alone")
         seen = torch.zeros(int(user.max()) + 1, dtype=torch.bool)
         seen[user[(store.part == 0) & (store.columns["y0"] > 0)]] = True
         if alone := int((~seen[user[mine].unique()]).sum()):
-            say(f"{alone:,} users to be judged have no event in training: they are judged without a history")
+            say(f"{name}: {alone:,} users to be judged have no event in training: they are judged without a history")
 
     def batch(self, store: Store, spans: Spans) -> Batch:
         """c0: the user (B,); history: what they had in the parts before, oldest first, Ragged; y0: what they had in this part, Ragged.
@@ -211,6 +211,8 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
     def question(self, ask: Any) -> Table:
         if ask.pairs:
             raise UserError(f"pairs is for a file with the columns {self.config.user!r} and {self.config.item!r}: name one.")
+        if ask.user is not None and ask.liked is not None:
+            raise UserError("user and liked both say for whom, a user of the log or somebody new: give one of them.")
         if ask.user is None and ask.liked is None:
             raise UserError(f"say for whom: --user ID, or --liked ITEM,ITEM, or name a file of users with the column {self.config.user!r}.")
         return pl.DataFrame({self.config.user: [ask.user]}, schema_overrides=None if ask.user else {self.config.user: pl.String})
