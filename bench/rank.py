@@ -29,7 +29,7 @@ from luban.planning import from_words
 from luban.splitting import TRAIN
 from luban.stages.prepare import prepare
 
-NEEDS = {"implicit": ["implicit==0.7.3", "scipy==1.17.0", "numpy==2.4.6"], "rectools": ["rectools[torch]==0.19.0", "pyarrow==21.0.0"]}
+NEEDS = {"implicit": ["implicit==0.7.3", "scipy==1.17.1", "numpy==2.4.6"], "rectools": ["rectools[torch]==0.19.0", "torch==2.14.1", "pandas==2.3.3"]}
 SIZES = {"few": (20_000, 500, 400), "some": (1_000_000, 6_000, 3_400), "many": (20_000_000, 300_000, 50_000)}
 """(events, users, items) of a log, before what repeats is left out."""
 
@@ -132,9 +132,9 @@ SASREC: dict[Entrant, list[object]] = {
 def sasrec(rounds: int, quick: bool) -> list[str]:
     """Two blocks of 64, the last 50 items."""
     ready = prepare("beauty", from_words({"data": "beauty"}))
-    path = DATA / "beauty-train.parquet"
+    path = DATA / "beauty-train.csv"
     log = ready.rows.table.filter(pl.Series(ready.rows.part == TRAIN))
-    log.select(pl.col("user").cast(pl.Int64).alias("user_id"), pl.col("item").cast(pl.Int64).alias("item_id")).write_parquet(path)
+    log.select(pl.col("user").cast(pl.Int64).alias("user_id"), pl.col("item").cast(pl.Int64).alias("item_id")).write_csv(path)
     users = len(ready.examples[TRAIN])
 
     def act(peer: str, variant: str, seed: int, scratch: Path, env: dict[str, str]) -> dict:

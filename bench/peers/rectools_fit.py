@@ -1,6 +1,6 @@
 """An epoch of RecTools' SASRec, or as many steps of it as are asked for. Run by bench/rank.py in the peer's venv.
 
-python rectools_fit.py LOG.parquet SEED LOSS NEGATIVES STEPS   LOG: user_id, item_id, oldest first; STEPS: 0 for the whole epoch
+python rectools_fit.py LOG.csv SEED LOSS NEGATIVES STEPS   LOG: user_id, item_id, oldest first; STEPS: 0 for the whole epoch
 """
 
 import sys
@@ -19,7 +19,7 @@ from rectools.models import SASRecModel
 warnings.filterwarnings("ignore")
 path, seed, loss, negatives, steps = sys.argv[1:]
 seed_everything(int(seed))
-log = pd.read_parquet(path)[["user_id", "item_id"]].set_axis([Columns.User, Columns.Item], axis=1)
+log = pd.read_csv(path)[["user_id", "item_id"]].set_axis([Columns.User, Columns.Item], axis=1)
 log[Columns.Weight], log[Columns.Datetime] = 1.0, pd.to_datetime(np.arange(len(log)), unit="s")
 
 
