@@ -298,7 +298,9 @@ def test_completion(tmp_path, luban_in, shell):
 def test_completion_offers_models():
     env = {"_LUBAN_COMPLETE": "bash_complete", "COMP_WORDS": "luban train x.csv --model t", "COMP_CWORD": "4"}
     done = subprocess.run([sys.executable, "-m", "luban"], env={**os.environ, **env}, capture_output=True, text=True)
-    assert set(done.stdout.split()) == {f"plain,{name}" for name in ("tabm", "tcn", "textcnn", "tfidf", "theta", "transformer", "trees")}
+    assert set(done.stdout.split()) == {
+        f"plain,{name}" for name in ("tabm", "tcn", "textcnn", "tfidf", "theta", "transformer", "trees", "twotower")
+    }
 
 
 COMMANDS = [name for name in main.luban.commands if name not in ("data", "runs")]

@@ -27,6 +27,10 @@ PLAIN = r"^-?(0|[1-9]\d{0,14})(\.\d{1,15})?$"
 """A number that is nothing but a number: no leading zero, no sign of a code, exact as a float."""
 
 
+FEW = 100
+"""Cells up to which each is looked up by itself; more are joined with all words at once."""
+
+
 class Category(Field):
     kind = "id"
 
@@ -41,6 +45,7 @@ class Category(Field):
     """words[i] is what the id i + 1 stands for; missing is not among them."""
     counts: tuple[int, ...] = ()
     """counts[i] training rows held words[i]."""
+    _listed: tuple[tuple[Any, ...], dict[Any, int]] = ((), {})
     missing = 0
     """Training rows without a value. Above 0, missing has the id len(words) + 1."""
 
@@ -98,9 +103,20 @@ class Category(Field):
         if column.dtype == pl.Boolean and kind is not bool:  # a CSV's "True", or its 1, is asked as JSON's true
             column = column.replace_strict([False, True], self._spelt_bools(), return_dtype=pl.String)
         keys = _keys(cells.words(column), kind)
-        words = pl.Series(self.words, dtype=keys.dtype, strict=False)
-        ids = keys.replace_strict(words, pl.Series(range(1, len(words) + 1), dtype=pl.Int64), default=0, return_dtype=pl.Int64)
-        return pl.Series(np.where(gone.to_numpy(), unknown, ids.fill_null(0).to_numpy()))
+        if len(keys) <= FEW:
+            ids = np.array([self._places.get(key, 0) for key in keys.to_list()], np.int64)
+        else:
+            words = pl.Series(self.words, dtype=keys.dtype, strict=False)
+            found = keys.replace_strict(words, pl.Series(range(1, len(words) + 1), dtype=pl.Int64), default=0, return_dtype=pl.Int64)
+            ids = found.fill_null(0).to_numpy()
+        return pl.Series(np.where(gone.to_numpy(), unknown, ids))
+
+    @property
+    def _places(self) -> dict[Any, int]:
+        """{word: id}, made once: a server asked for one of a million users should not go through all."""
+        if self._listed[0] is not self.words:
+            self._listed = (self.words, {word: id for id, word in enumerate(self.words, 1)})
+        return self._listed[1]
 
     def _spelt_bools(self) -> list[str]:
         spelt = {str(word).lower(): str(word) for word in self.words}
@@ -108,9 +124,8 @@ class Category(Field):
 
     def decode(self, encoded: Encoded) -> list:
         """The words; None for missing and for never seen."""
-        words = (None, *self.words, None)
         assert isinstance(encoded, Tensor)
-        return [words[id] for id in encoded.tolist()]
+        return [self.words[id - 1] if 0 < id <= len(self.words) else None for id in encoded.tolist()]
 
     def state(self) -> dict[str, Any]:
         return {"words": list(self.words), "counts": list(self.counts), "missing": self.missing}

@@ -226,9 +226,10 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
 
     def predict(self, model: Any, batch: Batch, head: Head, ask: Any) -> Batch:
         """item (B, k), the best first, and score (B, k); equals go by their id. Item 0, score 0 where fewer than k are left. because
-        (B, k), where it is asked for: the item of the history that speaks for each most. Of pairs: `placed`."""
+        (B, k), where it is asked for: the item of the history that speaks for each most. Of pairs: `placed`. new (B,): is it a stranger?"""
+        new = (batch["c0"] == 0) & (ask.liked is None)
         if "y0" in batch:
-            return placed(model, batch, head)
+            return placed(model, batch, head) | {"new": new}
         if ask.liked is not None:
             liked = torch.from_numpy(_known(model, ask.liked, "liked")).to(batch["c0"].device)
             batch = {"c0": torch.zeros_like(batch["c0"]), "history": Ragged(liked, torch.tensor([0, len(liked)], device=liked.device))}
@@ -246,7 +247,7 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
             score, item = best(scores, ask.k)
             items.append(item)
             found.append(score)
-        answer = {"item": torch.cat(items), "score": torch.cat(found)}
+        answer = {"item": torch.cat(items), "score": torch.cat(found), "new": new}
         return answer | ({"because": because(model, batch, head, answer["item"])} if ask.because else {})
 
     def kept(self, schema: Schema) -> tuple[str, ...]:
@@ -254,6 +255,8 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
 
     def answers(self, predicted: Batch, schema: Schema) -> Table:
         """`prediction`: a list of items, each with its rank from 1 and its score, which means nothing beside another model's."""
+        if new := int(predicted["new"].sum()):
+            say(f"users that were not in training: {new:,} of {len(predicted['new']):,}; they are answered with what is popular")
         if "place" in predicted:
             known = pl.Series(predicted["place"].numpy() > 0)
             columns = {"prediction": predicted["score"].double().numpy(), "rank": predicted["place"].numpy()}
@@ -270,16 +273,15 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
         columns = {"rank": (place + 1).numpy(), self.config.item: words(item[row, place]), "score": score[row, place].double().numpy()}
         if "because" in predicted:
             columns["because"] = words(predicted["because"][row, place])
-        found = pl.DataFrame({"row": row.numpy(), **columns})
-        lists = found.group_by("row", maintain_order=True).agg(pl.struct(*columns).alias("prediction"))
+        found = pl.DataFrame(columns).to_struct("prediction")
+        if len(found) == item.numel():
+            return found.reshape(tuple(item.shape)).arr.to_list().to_frame()
+        lists = pl.DataFrame({"row": row.numpy(), "prediction": found}).group_by("row", maintain_order=True).agg("prediction")
         rows = pl.DataFrame({"row": range(len(item))}, schema={"row": pl.Int64})
         return rows.join(lists, on="row", how="left", maintain_order="left").select(pl.col("prediction").fill_null([]))
 
     def told(self, answers: Table, question: Table, schema: Schema) -> Table:
-        """Says how many were strangers, who get what is popular. A pair's item stands before its score."""
-        user = question.get_column(self.config.user).drop_nulls()
-        if new := int((schema.inputs["c0"].encode(user) == 0).sum()):  # type: ignore[operator, union-attr]
-            say(f"users that were not in training: {new:,} of {len(user):,}; without a history they are answered with what is popular")
+        """A pair's item stands before its score."""
         pairs = answers.schema.get("prediction") == pl.Float64
         return pl.concat([question.select(self.config.item), answers], how="horizontal") if pairs else answers
 
