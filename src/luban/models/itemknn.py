@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from luban.core.batch import Batch, Examples, numbers_of
+from luban.core.batch import Batch, Examples
 from luban.core.contract import Clock, Head, Schema
 from luban.core.registry import Later
 from luban.layers.ranked import Ranker, counted, gain, owners
@@ -117,13 +117,10 @@ class ItemKNN(Ranker):
     def scores(self, batch: Batch) -> Tensor:
         """(B, I) float64."""
         history = batch["history"]
-        owner = owners(history)
-        age = history.offsets[1:][owner] - 1 - torch.arange(len(owner), device=owner.device)
-        kept = numbers_of(self.offsets[history.values], self.offsets[history.values + 1] - self.offsets[history.values])
-        decay, place = (each.repeat_interleave(kept.lengths) for each in (0.5 ** (age / self.life).double(), owner * self.items))
-        scores = (PRIOR * self.popular.double()).repeat(len(history))
-        scores.index_add_(0, place + self.near[kept.values], decay * self.weight[kept.values])
-        return scores.view(len(history), -1)
+        age = history.offsets[1:][owners(history)] - 1 - torch.arange(len(history.values), device=history.values.device)
+        H = torch.sparse_csr_tensor(history.offsets, history.values, 0.5 ** (age / self.life).double(), (len(history), self.items))
+        S = torch.sparse_csr_tensor(self.offsets, self.near, self.weight, (self.items, self.items))
+        return (H @ S).to_dense() + PRIOR * self.popular.double()
 
     def flops(self) -> float:
         return 2.0 * 50 * self.config.neighbours  # of a usual history
