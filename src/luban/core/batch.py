@@ -32,6 +32,11 @@ class Ragged:
         """(B,) int64."""
         return self.offsets[1:] - self.offsets[:-1]
 
+    @property
+    def owners(self) -> Tensor:
+        """(total,) int64: which row each value belongs to."""
+        return torch.arange(len(self), device=self.values.device).repeat_interleave(self.lengths)
+
     def __getitem__(self, index: Tensor) -> Ragged:
         """Rows by number, in that order: one vectorised gather, no Python per row."""
         return cut(self.values, self.offsets[:-1][index], self.lengths[index])

@@ -82,15 +82,10 @@ def usual(schema: Schema) -> float:
     return max(1.0, sum(user.counts) / max(1, sum(count > 0 for count in user.counts)))
 
 
-def owners(history: Ragged) -> Tensor:
-    """(E,): whose each event is, as a row of the batch."""
-    return torch.arange(len(history), device=history.values.device).repeat_interleave(history.lengths)
-
-
 def laid(history: Ragged, items: int) -> Tensor:
     """(B, I) float32: 1 where the user had the item."""
     x = torch.zeros(len(history), items, device=history.values.device)
-    x[owners(history), history.values] = 1
+    x[history.owners, history.values] = 1
     return x
 
 
@@ -113,7 +108,7 @@ def gain(model: Ranker, valid: Examples, k: int = 10) -> float:
     for batch in valid.pieces(max(1, SCORES // model.items)):
         history = batch["history"]
         scores = model(batch)
-        scores[owners(history), history.values] = -torch.inf
+        scores[history.owners, history.values] = -torch.inf
         scores[:, 0] = -torch.inf
         best = scores.topk(min(k, model.items - 1)).indices
         total += float((laid(batch["y0"], model.items).gather(1, best) / torch.log2(2.0 + torch.arange(best.shape[1]))).sum())

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from luban.core.batch import Batch, Examples, Ragged
 from luban.core.contract import Head, Schema
-from luban.layers.ranked import Ranker, owners, seen, sums, usual
+from luban.layers.ranked import Ranker, seen, sums, usual
 from luban.layers.rules import within
 
 EVENTS = 2000
@@ -77,7 +77,7 @@ class BPR(Ranker):
 
     def loss(self, batch: Batch) -> Tensor:
         history: Ragged = batch["history"]
-        owner, had = owners(history), history.values
+        owner, had = history.owners, history.values
         other, apart = drawn(owner, had, self.items)
         person, (true, false) = PACE * self.person(batch[self.user]), self.item(torch.stack([had, other]))
         mine = person[owner]

@@ -21,7 +21,7 @@ from torch import Tensor
 from luban.core.batch import Batch, Examples, Ragged
 from luban.core.contract import Clock, Head, Schema
 from luban.core.errors import UserError
-from luban.layers.ranked import Ranker, laid, owners, sums
+from luban.layers.ranked import Ranker, laid, sums
 from luban.layers.rules import within
 
 PIECE = 512
@@ -100,7 +100,7 @@ class EASE(Ranker):
         right = self.right.double()
         shared = sums(self.left.float(), history).double()  # (B, U): how many items each user of training has in common; exact
         scores = shared @ right + PRIOR * self.popular.double()
-        return scores.index_put((owners(history), history.values), -self.own[history.values].double(), accumulate=True)
+        return scores.index_put((history.owners, history.values), -self.own[history.values].double(), accumulate=True)
 
     def flops(self) -> float:
         return 2.0 * self.right.numel() if self.few else 100.0 * len(self.popular)  # a row of the matrix for each item of a history

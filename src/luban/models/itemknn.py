@@ -25,7 +25,7 @@ from torch import Tensor
 from luban.core.batch import Batch, Examples
 from luban.core.contract import Clock, Head, Schema
 from luban.core.registry import Later
-from luban.layers.ranked import Ranker, counted, gain, owners
+from luban.layers.ranked import Ranker, counted, gain
 from luban.layers.rules import within
 
 sparse = Later("scipy.sparse")
@@ -117,7 +117,7 @@ class ItemKNN(Ranker):
     def scores(self, batch: Batch) -> Tensor:
         """(B, I) float64."""
         history = batch["history"]
-        age = history.offsets[1:][owners(history)] - 1 - torch.arange(len(history.values), device=history.values.device)
+        age = history.offsets[1:][history.owners] - 1 - torch.arange(len(history.values), device=history.values.device)
         decay = 0.5 ** (age / self.life).double()
         H = _rows(decay, history.values, history.offsets, (len(history), self.items))
         S = _rows(self.weight.double(), self.near, self.offsets, (self.items, self.items))

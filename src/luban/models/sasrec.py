@@ -23,7 +23,7 @@ from luban.core.batch import Batch, Ragged, cut, numbers_of
 from luban.core.contract import Head, Schema
 from luban.core.errors import UserError
 from luban.layers.encoders import dropout
-from luban.layers.ranked import Ranker, owners, usual
+from luban.layers.ranked import Ranker, usual
 from luban.layers.rules import within
 
 SIZES = {"small": (1, 32), "base": (2, 64), "large": (2, 128)}
@@ -179,7 +179,7 @@ class Group(NamedTuple):
 
 def groups(rows: Ragged, place: Tensor) -> list[Group]:
     """Of rows that come the shortest first. place: (N,), that of each in its row."""
-    owner, lengths, ends, found, first = owners(rows), rows.lengths.tolist(), rows.offsets.tolist(), [], 0
+    owner, lengths, ends, found, first = rows.owners, rows.lengths.tolist(), rows.offsets.tolist(), [], 0
     while first < len(lengths):
         most = max(SHORT, 1 << (lengths[first] - 1).bit_length())
         n = int(torch.searchsorted(rows.lengths, most, right=True)) - first

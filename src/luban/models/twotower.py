@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from luban.core.batch import Batch, Examples, Ragged
 from luban.core.contract import Head, Schema
-from luban.layers.ranked import PIECE, Ranker, owners, seen, sums
+from luban.layers.ranked import PIECE, Ranker, seen, sums
 from luban.layers.rules import within
 
 STEPS = 500
@@ -114,7 +114,7 @@ class TwoTower(Ranker):
         self.count(train)
         for batch in train.pieces(PIECE):
             history = batch["history"]
-            share = (self._drawn(history.lengths) / history.lengths)[owners(history)]
+            share = (self._drawn(history.lengths) / history.lengths)[history.owners]
             self.often += torch.bincount(history.values, share, minlength=self.items)
         self.often /= len(train)
 
@@ -155,7 +155,7 @@ class TwoTower(Ranker):
 
     def loss(self, batch: Batch) -> Tensor:
         history: Ragged = batch["history"]
-        owner, item = owners(history), history.values
+        owner, item = history.owners, history.values
         # of each user's events, put in any order, the first are targets
         place = torch.empty_like(owner)
         place[(owner + torch.rand(len(owner), dtype=torch.float64, device=owner.device)).argsort()] = torch.arange(

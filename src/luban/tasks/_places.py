@@ -32,7 +32,7 @@ def scored(model: Model, batch: Batch, head: Head, seen: bool = False) -> Iterat
         scores[:, 0] = -torch.inf
         if not seen:
             history = piece["history"]
-            rows = torch.arange(len(history), device=scores.device).repeat_interleave(history.lengths)
+            rows = history.owners
             scores[rows, history.values] = -torch.inf
         yield piece, scores
 
@@ -54,7 +54,7 @@ def best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 def ranks_of(scores: Tensor, true: Ragged) -> Tensor:
     """(B, RANKS): the places of the true items, the best first, then 0. Those that training never had have none."""
-    owner = torch.arange(len(true), device=scores.device).repeat_interleave(true.lengths)
+    owner = true.owners
     owner, item = owner[known := true.values > 0], true.values[known]
     rivals = scores.nan_to_num(torch.inf, neginf=-torch.inf)
     mine = scores[owner, item].nan_to_num(torch.finfo(scores.dtype).min, neginf=-torch.inf)

@@ -110,7 +110,7 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
         had is in no history.
         """
         rows = numbers_of(spans.start, torch.as_tensor(spans.length).expand(len(spans)))
-        owner = torch.arange(len(spans)).repeat_interleave(rows.lengths)
+        owner = rows.owners
         item, part = store.columns["y0"][rows.values], store.part[rows.values]
         before, asked = (part < max(1, spans.part)) & (item > 0), (part == spans.part) & (spans.part > 0)
         history, answers = (_ragged(item[which], owner[which], len(spans)) for which in (before, asked))
