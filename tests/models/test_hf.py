@@ -26,7 +26,7 @@ TABLE = pl.DataFrame({
 def folder(tmp_path_factory):
     """A BERT as small as can be, as it would be downloaded."""
     path = tmp_path_factory.mktemp("tiny-bert")
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *sorted({*GOOD.split(), *BAD.split(), *NUMBERS})]
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "##s", *sorted({*GOOD.split(), *BAD.split(), *NUMBERS})]
     (path / "vocab.txt").write_text("\n".join(words))
     tokenizer = transformers.BertTokenizerFast(vocab=str(path / "vocab.txt"))
     tokenizer.save_pretrained(path)
@@ -115,3 +115,45 @@ def test_a_share_is_silenced_and_the_rest_is_louder(dtype):
     assert out.dtype == dtype and abs(silenced - 0.1) < 0.005 and abs(mean - 1) < 0.01
     assert torch.equal(x.grad, out.detach())  # what was silenced learns nothing
     assert not torch.equal(encoders.dropout(x, 0.1), out) and encoders.dropout(x, 0.0) is x
+
+
+TAGGED = pl.DataFrame({
+    "tokens": [json.dumps([NUMBERS[i % 10], word, "and", "a", "good", thing, *extra]) for i in range(20)
+               for word, thing in (("kind", "hosts"), ("rude", "room")) for extra in ([], ["and", "rooms"])],
+    "tags": [json.dumps(["O", kind, "O", "O", "O", "B-THING", *extra]) for i in range(20)
+             for kind in ("B-GOOD", "B-BAD") for extra in ([], ["O", "B-THING"])],
+})  # fmt: skip
+
+
+def test_tags_of_tokens_that_are_cut_into_pieces(folder, tmp_path):
+    """A token is answered by the state of its first piece, as transformers' own course aligns them; the bundle needs nothing else."""
+    run = luban.train(
+        TAGGED, task="tag", model=f"hf:{folder}", set=["train.lr=0.01", "train.epochs=8"], out=tmp_path / "run", baselines=[], seed=0
+    )
+    assert run.metrics["f1"] > 0.9
+    bundle = luban.load(run.path / "model")
+    rows = [["rooms", "and", "hosts"], ["a", "unheard", "room"], ["host"]]
+    theirs, tokenizer = (each.from_pretrained(run.path / "model") for each in (transformers.AutoModel, transformers.AutoTokenizer))
+    asked = tokenizer(rows, is_split_into_words=True, return_tensors="pt", padding=True)
+    with torch.no_grad():
+        states = theirs.eval()(**asked).last_hidden_state
+        encoded = bundle.schema.inputs["c0"].encode(pl.Series("tokens", [json.dumps(row) for row in rows]))
+        mine = bundle.model.eval().features(bundle.task.pose({"c0": encoded}, {}))
+    for i, row in enumerate(rows):
+        first = [asked.word_ids(i).index(k) for k in range(len(row))]
+        assert torch.allclose(mine[i, : len(row)], states[i, first], atol=1e-5)
+    answers = bundle.predict({"tokens": [json.dumps(["two", "rude", "and", "a", "good", "rooms"])]})
+    assert list(zip(answers["text"], answers["label"], strict=True)) == [("rude", "BAD"), ("rooms", "THING")]
+
+
+def test_a_row_longer_than_the_model_reads(folder, tmp_path):
+    long = pl.DataFrame({"tokens": [json.dumps(["room"] * 700)] * 12, "tags": [json.dumps(["B-THING"] * 700)] * 12})
+    run = luban.train(
+        pl.concat([TAGGED, long]), task="tag", model=f"hf:{folder}", set=["train.epochs=1"], out=tmp_path / "run", baselines=[]
+    )
+    assert len(luban.load(run.path / "model").predict({"tokens": long["tokens"][:1]})) > 0
+
+
+def test_tags_are_not_solved_on_frozen_features(folder, tmp_path):
+    with pytest.raises(UserError, match="one a token"):
+        luban.train(TAGGED, task="tag", model=f"hf:{folder}", set=["model.tune=head"], out=tmp_path / "run")

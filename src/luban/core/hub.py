@@ -13,6 +13,8 @@ from luban.core.registry import Later
 
 hub = Later("huggingface_hub")
 
+LONGEST = 512
+"""Tokens of a row that are read where nothing else is said, at most: the usual limit of encoders."""
 WANTED = ["*.json", "*.safetensors", "vocab.txt", "merges.txt", "*.model"]
 
 
@@ -41,6 +43,14 @@ def read(folder: Path, name: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise UserError(f"{folder / name} is not what it should be: a JSON object.")
     return found
+
+
+def tokenizer_of(name: str) -> tuple[dict[str, Any], int]:
+    """(the JSON of a model's tokenizer, how many tokens it reads). Raises UserError where it has none."""
+    saved = read(folder_of(name), "tokenizer.json")
+    if not {"model", "added_tokens"} <= saved.keys():
+        raise UserError(f"{name} has a tokenizer.json that is none of Hugging Face's `tokenizers`.")
+    return {**saved, "padding": None, "truncation": None}, (saved.get("truncation") or {}).get("max_length", LONGEST)
 
 
 def _fetched(name: str) -> Path:

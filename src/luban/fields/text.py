@@ -26,7 +26,7 @@ from luban.core import cache, cells
 from luban.core.batch import Encoded, Ragged, beneath, cut
 from luban.core.contract import Field
 from luban.core.errors import UserError
-from luban.core.hub import folder_of, read
+from luban.core.hub import LONGEST, tokenizer_of
 from luban.core.registry import Later
 from luban.fields import _translate
 
@@ -37,8 +37,6 @@ GAP = r"(?i)\s*\[mask\]"
 """What a user writes for a token that is to be guessed: it is read as the unknown one, with the space before it as of a usual token."""
 TRAINED_ON = 10_000_000
 """Characters that a tokenizer is trained on, at most: the first of every so many rows."""
-LONGEST = 512
-"""Tokens of a row that are read where max_length is unset, at most: the usual limit of encoders."""
 WIDEST = 16
 """Characters that a token may stand for: what lies beyond max_length times as many is not even looked at."""
 UNITS = rf"[A-Za-z0-9\p{{L}}&&[^{cells.UNSPACED}]]+|[{cells.UNSPACED}]{{2}}"
@@ -134,7 +132,7 @@ class Text(Field):
         every = -(-characters // TRAINED_ON) or 1
         sample = pl.concat([self._clean(column.gather_every(every)) for column in chunks]) if rows else pl.Series([], dtype=pl.String)
         if self.config.tokenizer.startswith("hf:"):
-            self._saved, limit = _theirs(self.config.tokenizer.removeprefix("hf:"))
+            self._saved, limit = tokenizer_of(self.config.tokenizer.removeprefix("hf:"))
         else:
             self._saved, limit = _trained(sample, self.config), self.whole
         self._tokenizer = hf.Tokenizer.from_str(json.dumps(self._saved))
@@ -305,14 +303,6 @@ def _train(texts: pl.Series, config: Text.Config) -> Any:
 
 def _batches(texts: pl.Series) -> Iterator[list[str]]:
     return (texts.slice(start, 1000).to_list() for start in range(0, len(texts), 1000))
-
-
-def _theirs(path: str) -> tuple[dict[str, Any], int]:
-    """(the tokenizer of a pretrained model in a folder, how many tokens it reads). Raises UserError where it has none."""
-    saved = read(folder_of(path), "tokenizer.json")
-    if not {"model", "added_tokens"} <= saved.keys():
-        raise UserError(f"{path} has a tokenizer.json that is none of Hugging Face's `tokenizers`.")
-    return {**saved, "padding": None, "truncation": None}, (saved.get("truncation") or {}).get("max_length", LONGEST)
 
 
 def _unmarked(cell: str) -> str:

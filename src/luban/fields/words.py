@@ -3,8 +3,8 @@
 A cell is a list of tokens (as its JSON text), or a text. Each token becomes numbers of one vocabulary, whose embeddings a model adds up:
 its own id (that of its small letters where it was never seen, else 0) and hashes: where tokens are words, of its first and last letters and
 of its shape, by which a name that was never seen looks like a name (Lample et al. 2016 read its characters, arXiv 1603.01360); where they
-are characters, of the pairs with its neighbours. The last two are where it begins and ends: characters of the text, or the token's number
-in a list.
+are characters, of the pairs with its neighbours; or, for a pretrained encoder, the pieces that its tokenizer cuts the token into. The last
+two are where it begins and ends: characters of the text, or the token's number in a list.
 """
 
 from __future__ import annotations
@@ -27,9 +27,15 @@ from luban.core import cells
 from luban.core.batch import Encoded, Ragged
 from luban.core.contract import Field
 from luban.core.errors import BadCells, UserError
+from luban.core.hub import tokenizer_of
+from luban.core.registry import Later
+
+hf = Later("tokenizers")
 
 BUCKETS = 20_000
 """Ids that affixes, shapes and pairs are hashed to."""
+PIECES = 8
+"""Pieces of a token that a pretrained encoder reads; a name of 30 letters has about so many."""
 HAN = r"\u2e80-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 """Scripts without spaces, of which each character is a token."""
 WORD = re.compile(rf"[{HAN}]|[^\W_{HAN}]+(?:['’.-][^\W_{HAN}]+)*|\S")
@@ -51,15 +57,21 @@ class Words(Field):
         """Beside its id, tell of a word its first and last letters and its shape, of a character the pairs with its neighbours."""
         strip: str | None = None
         """A regular expression; what it matches in a token of a list is taken away, as a mark of segmentation: "(?<=.)[0-9]$"."""
+        pieces: str | None = None
+        """hf:PATH: beside its id, the pieces of a pretrained model's tokenizer, instead of what is hashed."""
 
         def __post_init__(self) -> None:
             try:
                 re.compile(self.strip or "")
             except re.error as error:
                 raise UserError(f"strip is not a regular expression ({error}): {self.strip!r}.") from error
+            if self.pieces and not self.pieces.startswith("hf:"):
+                raise UserError(f"pieces must be hf:PATH, not {self.pieces!r}.")
 
     length = 1
     """Tokens of the longest training row."""
+    reads = 0
+    """Pieces of a row that a pretrained model reads, at most."""
     single = False
     """Are the tokens of the training rows characters? Then a text is cut into such."""
 
@@ -76,8 +88,25 @@ class Words(Field):
         self.single = listed[True] > 9 * listed[False]
         kept = sorted((-count, token) for token, count in counts.items() if count >= self.config.min_count)
         self.vocabulary = {token: i for i, (_, token) in enumerate(kept, 1)}
-        self.size = len(self.vocabulary) + 1 + BUCKETS * self.config.hashed
+        if self.config.pieces:
+            self._saved, self.reads = tokenizer_of(self.config.pieces.removeprefix("hf:"))
+        return self._ready()
+
+    def _ready(self) -> Words:
+        self.size = len(self.vocabulary) + 1 + BUCKETS * self._hashes
+        if self.config.pieces:
+            self._tokenizer = hf.Tokenizer.from_str(json.dumps(self._saved))
         return self
+
+    @property
+    def _hashes(self) -> bool:
+        return self.config.hashed and not self.config.pieces
+
+    @property
+    def around(self) -> tuple[list[int], list[int]]:
+        """The special pieces that a pretrained model wants before and behind a row: [CLS] and [SEP]."""
+        ids = self._tokenizer.encode("").ids
+        return ids[: len(ids) - len(ids) // 2], ids[len(ids) - len(ids) // 2 :]
 
     def about(self) -> str:
         return f"{len(self.vocabulary):,} {'characters' if self.single else 'tokens'}"
@@ -100,7 +129,7 @@ class Words(Field):
         return [(token, at, at + 1) for at, token in enumerate(given)]
 
     def encode(self, column: pl.Series) -> Ragged:
-        """Ragged int64 (total, numbers of a token + 2)."""
+        """Ragged int64 (total, numbers of a token + 2); pieces count from 1, and 0 is none."""
         rows, known, flat = self.cut(column), functools.cache(self._ids), []
         for row in rows:
             tokens = ["", *(token for token, _, _ in row), ""]
@@ -113,12 +142,16 @@ class Words(Field):
 
     @property
     def _pairs(self) -> bool:
-        return self.config.hashed and self.single
+        return self._hashes and self.single
 
     def _ids(self, token: str) -> list[int]:
         low = token.lower()
         own = self.vocabulary.get(token) or self.vocabulary.get(low, 0)
-        if self.single or not self.config.hashed:
+        if self.config.pieces:
+            # a word begins with a space, by which byte-level pieces know it
+            cut = self._tokenizer.encode(token if self.single else " " + token, add_special_tokens=False).ids[:PIECES]
+            return [own, *(id + 1 for id in cut), *[0] * (PIECES - len(cut))]
+        if self.single or not self._hashes:
             return [own]
         shape = re.sub(r"(.)\1+", r"\1\1", _shape(token))
         parts = (f"l{low}", f"p{low[:2]}", f"p{low[:3]}", f"s{low[-2:]}", f"s{low[-3:]}", f"s{low[-4:]}", f"#{shape}")
@@ -142,13 +175,16 @@ class Words(Field):
             "single": self.single,
             "length": self.length,
             "has_missing": self.has_missing,
+            **({"tokenizer": self._saved, "reads": self.reads} if self.config.pieces else {}),
         }
 
     def restore(self, state: dict[str, Any]) -> Words:
         self.vocabulary = {token: i for i, token in enumerate(state["vocabulary"], 1)}
         self.single, self.has_missing = state["single"], state["has_missing"]
-        self.length, self.size = state["length"], len(self.vocabulary) + 1 + BUCKETS * self.config.hashed
-        return self
+        self.length = state["length"]
+        if self.config.pieces:
+            self._saved, self.reads = state["tokenizer"], state["reads"]
+        return self._ready()
 
     def imagine(self, n: int, rng: np.random.Generator) -> list:
         """Lists of up to 12 tokens drawn from the vocabulary, in no order: no user's sentence leaves in a model."""

@@ -15,10 +15,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from luban.core.batch import Batch, Examples
+from luban.core.batch import Batch, Examples, Ragged, cut
 from luban.core.contract import Clock, Head, Model, Schema
 from luban.core.device import fast_bf16
 from luban.core.errors import UserError
@@ -29,7 +30,7 @@ from luban.layers.columns import Beside
 from luban.layers.encoders import quickened
 from luban.layers.heads import output_layer
 from luban.layers.probe import probe
-from luban.layers.sequences import padded, pooled, the_tokens
+from luban.layers.sequences import padded, pooled, steps, tags_asked, the_tokens
 
 transformers, peft = Later("transformers"), Later("peft")
 
@@ -40,9 +41,9 @@ FIRST = 10_000
 
 
 class Hf(Model):
-    accepts = frozenset({"tokens", "scalar", "id"})
-    needs = frozenset({"tokens"})
-    gives = Model.gives | {"vectors"}
+    accepts = frozenset({"tokens", "words", "scalar", "id"})
+    needs = frozenset({"tokens", "words"})
+    gives = Model.gives | {"vectors", "tags"}
     ragged = True
     argument = "path"
     rate = 6e10
@@ -69,24 +70,32 @@ class Hf(Model):
 
     @classmethod
     def reads(cls, options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        return {"text": {"tokenizer": f"hf:{options['path']}"}} if options.get("path") else {}
+        its = f"hf:{options.get('path')}"
+        return {"text": {"tokenizer": its}, "words": {"pieces": its}} if options.get("path") else {}
 
     @classmethod
     def plan(cls, config: Any, schema: Schema, head: Head, n_rows: int, size: str) -> tuple[Any, dict[str, Any], dict[str, str]]:
         if not config.path:
             raise UserError("which pretrained model? --model hf:PATH names a folder or an id of the hub.")
         _, field = the_tokens(schema)
-        if getattr(field.config, "tokenizer", None) != f"hf:{config.path}":
+        tagging = tags_asked(head)
+        if tagging and config.tune == "head":
+            raise UserError("tune: head solves one answer a row, and tags are one a token: take tune: lora, or all.")
+        if getattr(field.config, "pieces" if tagging else "tokenizer", None) != f"hf:{config.path}":
             raise UserError(f"the column {field.columns[0]!r} must be cut by the model's own tokenizer: "
                             f"--set 'fields.{field.columns[0]}={{field: text, tokenizer: hf:{config.path}}}'.")  # fmt: skip
         planned = replace(config, about=config.about or read(folder_of(config.path), "config.json"))
-        train = {"batch_size": min(32, n_rows), "epochs": 3, "lr": 5e-5 if config.tune == "all" else 5e-4, "optimizer": "adamw", "ema": 0.0,
-                 "weight_decay": 0.01, "schedule": "cosine", "warmup": 0.1, "clip": 1.0, "patience": 0}  # fmt: skip
-        return planned, train, {"train.lr": "low, so that what was learned before is not lost", "train.epochs": "BERT's"}
+        epochs = 10 if tagging else 3
+        train = {"batch_size": min(32, n_rows), "epochs": epochs, "lr": 5e-5 if config.tune == "all" else 5e-4, "optimizer": "adamw",
+                 "ema": 0.0, "weight_decay": 0.01, "schedule": "cosine", "warmup": 0.1, "clip": 1.0, "patience": 0}  # fmt: skip
+        why = {"train.lr": "low, so that what was learned before is not lost",
+               "train.epochs": "an output that starts from nothing takes longer" if tagging else "BERT's"}  # fmt: skip
+        return planned, train, why
 
     def __init__(self, config: Any, schema: Schema, head: Head):
         super().__init__(config, schema, head)
         self.key, self.field = the_tokens(schema)
+        self.tagging, self.steps = tags_asked(head), steps(head)
         self.embeds = head.parts[0].kind == "vectors"  # then nothing is learned: the answer is the row's features, of length 1
         self.solves = config.tune == "head" or self.embeds  # type: ignore[misc]
         backbone = quickened(built(config.about), tables=config.tune == "all")
@@ -96,9 +105,36 @@ class Hf(Model):
         self.output = None if self.embeds else output_layer(self.beside.size, head)
 
     def features(self, batch: Batch) -> Tensor:
+        """(B, F); or where each token is answered (B, T, F)."""
+        if self.tagging:
+            return self.beside(self._of_tokens(batch[self.key]), batch)
         ids, there = padded(batch[self.key], 2)
-        h = getattr(self, self.name)(input_ids=ids, attention_mask=there.long()).last_hidden_state  # (B, T, D)
+        h = self._read(ids, there)
         return self.beside(h[:, 0] if self.config.pooling == "first" else pooled(h, there, self.config.pooling), batch)
+
+    def _read(self, ids: Tensor, there: Tensor) -> Tensor:
+        """(B, T, D)"""
+        return getattr(self, self.name)(input_ids=ids, attention_mask=there.long()).last_hidden_state
+
+    def _of_tokens(self, tokens: Ragged) -> Tensor:
+        """(B, T, D): of each token the state of its first piece; of those beyond what the model reads, that of its last."""
+        field: Any = self.field
+        first, last = field.around
+        found = tokens.values[:, 1:]  # (total, P)
+        ends = F.pad((found > 0).sum(1).cumsum(0), (1, 0))  # before which piece each token begins
+        begins, lengths = ends[tokens.offsets[:-1]], ends[tokens.offsets].diff()
+        most = field.reads - len(first) - len(last)
+        ids, there = padded(cut(found[found > 0] - 1, begins, lengths.clamp(max=most)), 2)
+        n, a = there.sum(1), len(first)
+        ids = F.pad(ids[:, :most], (a, len(last)))
+        ids[:, :a] = ids.new_tensor(first)
+        for k, id in enumerate(last):
+            ids[torch.arange(len(ids), device=ids.device), a + n + k] = id
+        h = self._read(ids, torch.arange(ids.shape[1], device=ids.device) < (a + n + len(last)).unsqueeze(1))
+        place = ends[:-1] - begins.repeat_interleave(tokens.lengths) + a
+        at, _ = padded(Ragged(place, tokens.offsets))
+        at = torch.minimum(at, (a + n - 1).clamp(min=0).unsqueeze(1))
+        return h.gather(1, at.unsqueeze(2).expand(-1, -1, h.shape[2]))
 
     def forward(self, batch: Batch) -> Tensor:
         return F.normalize(self.features(batch), dim=1) if self.embeds else self.output(self.features(batch))
@@ -121,7 +157,7 @@ class Hf(Model):
             transformers.utils.logging.disable_progress_bar()
             theirs = transformers.AutoModel.from_pretrained(folder_of(self.config.path), use_safetensors=True).state_dict()
             getattr(self, self.name).load_state_dict(theirs, strict=False)
-        if self.embeds:
+        if self.embeds or self.tagging:
             return
         some = train if self.solves else train.thinned(FIRST)
         say(f"{self.config.path}: features of {len(some):,} rows")
