@@ -294,6 +294,8 @@ class Task(ABC):
     """What examples are called."""
     endings: ClassVar[Mapping[str, str]] = {}
     """{ending of a file's name: source}, where this question reads such files in a way of its own."""
+    asks: ClassVar[str] = ""
+    """The kind of its parts, where a model that gives no other kind, or options that no other question has, mean this one."""
     taken: ClassVar[frozenset[str]] = frozenset({"prediction"})
     """Names of columns of our own answers, which a column of a question must not have where it is repeated beside them."""
     instead: ClassVar[tuple[str, ...]] = ()

@@ -35,6 +35,8 @@ PIECE = 250_000
 
 
 class Forecast(OfSeries, Task):  # type: ignore[misc]
+    asks = "series"
+
     @dataclass(frozen=True)
     class Ask:
         horizon: int | None = None
