@@ -62,6 +62,7 @@ def test_what_is_known_ahead_and_not_given_is_told_with_its_item(tmp_path, caplo
     table = shops(30, 30).with_columns(promo=pl.int_range(60) % 5)
     luban.train(table, task="forecast", model="nlinear", out=tmp_path / "run",
                 set={"task.known": ["promo"], "task.look_back": 3, "task.horizon": 2, "data.shares": [0, 4, 4]})  # fmt: skip
+    assert any(line.startswith("nlinear makes nothing of 'promo'; gru, lags, lstm") for line in caplog.messages)
     assert not any("no value" in line for line in caplog.messages)  # of the golden rows, which no user asked for
     bundle = luban.load(tmp_path / "run")
     assert bundle.task.example(bundle.schema) == {}  # what to try next is not what is refused

@@ -23,6 +23,9 @@ from luban.layers.columns import of_kind
 READS = frozenset({"series", "time", "item", "known", "past", "static"})
 """What a model of windows accepts: all that a forecast's table may have, whether the model makes something of it or not."""
 
+BESIDE = frozenset({"known", "past", "static"})
+"""What goes with a series."""
+
 
 @dataclass(frozen=True)
 class Windows:
@@ -108,7 +111,7 @@ class Outlook(nn.Module):
 class Rule(Model):
     """A forecast that follows from each window by itself: nothing is learned, and it stands beside every forecast."""
 
-    accepts = READS
+    accepts, leaves = READS, BESIDE
     gives = frozenset({"series"})
     solves = True
     threads = 1  # a second one only waits at each small product
