@@ -1,6 +1,7 @@
 """What a forecast says of data that are not as they should be: one sentence each, with the place and what to do."""
 
 import logging
+import re
 from datetime import datetime
 
 import numpy as np
@@ -13,6 +14,7 @@ from test_forecast_items import SMALL, days, shops
 import luban
 from luban.core.errors import UserError
 from luban.core.registry import FIELDS
+from luban.server import app
 from luban.tasks._windows import scale_of, widened
 
 
@@ -66,6 +68,7 @@ def test_what_is_known_ahead_and_not_given_is_told_with_its_item(tmp_path, caplo
     assert not any("no value" in line for line in caplog.messages)  # of the golden rows, which no user asked for
     bundle = luban.load(tmp_path / "run")
     assert bundle.task.example(bundle.schema) == {}  # what to try next is not what is refused
+    assert re.search(r'"promo": \d+\}, \.\.\.\]\}', app.example(bundle, "http://x"))
     ahead = [pl.DataFrame({"shop": [f"店{i}"] * n, "day": days(32)[30 : 30 + n], "promo": [i] * n}) for i, n in ((0, 2), (1, 1))]
     with pytest.raises(UserError, match=r"2 steps needs 'promo' .* of shop '店1' there are 1: .*'sold' left empty.*--horizon"):
         bundle.predict(pl.concat([table, *ahead], how="diagonal_relaxed"))
