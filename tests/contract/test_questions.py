@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import math
 import shutil
 
@@ -20,6 +21,7 @@ from luban.columns import fit_schema
 from luban.core import config as configs
 from luban.core.batch import Ragged, size_of
 from luban.core.contract import Schema
+from luban.core.errors import UserError
 from luban.core.registry import MODELS, TASKS
 from luban.data import encode, examples
 from luban.metrics import direction
@@ -58,6 +60,23 @@ def test_every_question_has_samples_a_baseline_and_a_model():
         assert any(MODELS[model].baseline for model in able(name)) and any(not MODELS[model].baseline for model in able(name))
 
 
+@pytest.mark.parametrize(("name", "words", "why"), [
+    ("forecast", {"model": "nlinear"}, "as nlinear answers it"),
+    ("forecast", {"set": ["task.horizon=5"]}, "by task.horizon"),
+    ("recommend", {"model": "ease", "target": ["商品"]}, "as ease answers it"),
+    ("generate", {"model": "gpt"}, "as gpt answers it"),
+])  # fmt: skip
+def test_a_question_is_meant_by_its_model_or_its_options(name, words, why, caplog):
+    caplog.set_level(logging.INFO, "luban")
+    assert type(prepare(TASKS[name].samples()[0], from_words(words)).task) is TASKS[name]
+    assert f"task: {name}, {why}" in caplog.messages
+
+
+def test_what_several_questions_have_means_none_of_them():
+    with pytest.raises(UserError, match="name the column to predict"):
+        prepare(TASKS["forecast"].samples()[0], from_words({"model": "lstm", "set": ["task.loss=mae"]}))
+
+
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_every_option_has_its_reason_and_a_default(name):
     for cls in (TASKS[name].Config, TASKS[name].Ask):
@@ -72,6 +91,7 @@ def test_what_was_settled_is_all_that_prediction_needs(name, i):
     saved = json.loads(json.dumps(configs.to_dict(prepared.task.config)))
     again = TASKS[name](configs.build(TASKS[name].Config, saved))
     schema = Schema.restore(json.loads(json.dumps(prepared.schema.state())))
+    assert not TASKS[name].asks or {part.kind for part in prepared.head.parts} == {TASKS[name].asks}
     assert again.head(schema) == prepared.head and again.metrics(schema) == prepared.task.metrics(prepared.schema)
     assert all(direction(each) in ("max", "min") for each in again.metrics(schema))
 

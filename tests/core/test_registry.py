@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from luban.core.errors import UserError
-from luban.core.registry import FIELDS, MODELS, TASKS
+from luban.core.registry import FIELDS, MODELS, TASKS, Later
 
 NET = "from torch import nn\nclass Net(nn.Linear):\n    pass\n"
 
@@ -63,3 +63,9 @@ def test_null_bytes_are_named(tmp_path):
     (tmp_path / "my.py").write_bytes(b"x = 1\n\0\n")
     with pytest.raises(UserError, match=r"my\.py line \d+: .*null byte"):
         MODELS.from_file(f"{tmp_path}/my.py:Net")
+
+
+def test_a_package_that_is_missing_at_its_first_use_is_one_sentence(monkeypatch):
+    monkeypatch.setitem(sys.modules, "statsforecast", None)
+    with pytest.raises(UserError, match=r"needs the package 'statsforecast.*not installed: pip install 'luban\[time\]'\.$"):
+        Later("statsforecast.models").AutoETS  # noqa: B018 - to ask is to load

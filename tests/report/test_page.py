@@ -270,6 +270,9 @@ def test_what_a_user_names_by_one_of_our_words_is_not_translated(tmp_path):
     hours = {"Residuals": np.sin(np.arange(600))}
     run = luban.train(hours, task="forecast", model="naive", out=tmp_path / "c", set={"report.language": "zh", "task.horizon": 8})
     assert "<figcaption>Residuals: 一个典型的预测</figcaption>" in text_of(run) and ">预测</span>" in text_of(run)
+    run = luban.train({"wanted": x, "mean": x}, task="forecast", model="naive", out=tmp_path / "d",
+                      set={"report.language": "zh", "task.horizon": 8})  # fmt: skip
+    assert "<td>wanted</td>" in text_of(run) and "<td>应有</td>" in text_of(run)
 
 
 def test_whatever_a_user_names_is_escaped(tmp_path):
@@ -342,13 +345,17 @@ def test_questions_without_a_target_column(task, model, chart, tmp_path):
 
 def test_a_forecast_of_items_in_chinese(tmp_path):
     words = {"task.horizon": 5, "report.language": "zh"}
-    run = luban.train(TASKS["forecast"].samples()[2], task="forecast", model="naive", set=words, out=tmp_path / "run")
+    run = luban.train(TASKS["forecast"].samples()[2], task="forecast", model="nlinear", set=words, out=tmp_path / "run")
     text = text_of(run)
     read(text)
+    assert "wanted" not in text and "exact solution" not in text
     for word in (
         "按时间，每个序列最早的用于训练",
         "3 个序列",
         "区间覆盖率",
+        "p10 至 p90",
+        "应有",
+        "平方误差有精确解",
         "误差最大的序列",
         "均方误差（按窗口标准化）",
         "平均绝对缩放误差",

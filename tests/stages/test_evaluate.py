@@ -107,12 +107,13 @@ def test_a_class_that_is_only_in_the_test_rows_does_not_stop_the_training(tmp_pa
 # ---------------------------------------------------------------- words
 
 
-def said(metric, name, value, others, differences):
-    return words.verdict(verdict(metric, name, value, others, differences) | {"examples": 100, "noun": "rows", "part": "test"}, "en")
+def said(metric, name, value, others, differences, noun="rows"):
+    return words.verdict(verdict(metric, name, value, others, differences) | {"examples": 100, "noun": noun, "part": "test"}, "en")
 
 
 def test_a_verdict_never_says_nan():
-    assert "has no value" in said("roc_auc", "mlp", math.nan, {"trees": 0.9}, {})
+    assert "has no value on the 100 test rows (they lack a class" in said("roc_auc", "mlp", math.nan, {"trees": 0.9}, {})
+    assert "100 test windows (they never change" in said("mase", "nlinear", math.nan, {}, {}, "windows")  # series know no classes
     told = said("accuracy", "mlp", 0.9, {"trees": math.nan, "constant": 0.5}, {"constant": (0.3, 0.5)})
     assert "was worth it" in told and "Left out" in told and "trees" in told and "nan" not in told
     assert "no baseline could be judged" in said("accuracy", "mlp", 0.9, {"trees": math.nan}, {})

@@ -1,6 +1,7 @@
 """What a forecast says of data that are not as they should be: one sentence each, with the place and what to do."""
 
 import logging
+import re
 from datetime import datetime
 
 import numpy as np
@@ -12,6 +13,8 @@ from test_forecast_items import SMALL, days, shops
 
 import luban
 from luban.core.errors import UserError
+from luban.core.registry import FIELDS
+from luban.server import app
 from luban.tasks._windows import scale_of, widened
 
 
@@ -61,8 +64,11 @@ def test_what_is_known_ahead_and_not_given_is_told_with_its_item(tmp_path, caplo
     table = shops(30, 30).with_columns(promo=pl.int_range(60) % 5)
     luban.train(table, task="forecast", model="nlinear", out=tmp_path / "run",
                 set={"task.known": ["promo"], "task.look_back": 3, "task.horizon": 2, "data.shares": [0, 4, 4]})  # fmt: skip
+    assert any(line.startswith("nlinear makes nothing of 'promo'; gru, lags, lstm") for line in caplog.messages)
     assert not any("no value" in line for line in caplog.messages)  # of the golden rows, which no user asked for
     bundle = luban.load(tmp_path / "run")
+    assert bundle.task.example(bundle.schema) == {}  # what to try next is not what is refused
+    assert re.search(r'"promo": \d+\}, \.\.\.\]\}', app.example(bundle, "http://x"))
     ahead = [pl.DataFrame({"shop": [f"店{i}"] * n, "day": days(32)[30 : 30 + n], "promo": [i] * n}) for i, n in ((0, 2), (1, 1))]
     with pytest.raises(UserError, match=r"2 steps needs 'promo' .* of shop '店1' there are 1: .*'sold' left empty.*--horizon"):
         bundle.predict(pl.concat([table, *ahead], how="diagonal_relaxed"))
@@ -153,3 +159,17 @@ def test_a_stepped_run_of_what_can_be_solved_goes_on(tmp_path):
     luban.train(shops(60), **words, set={"task.look_back": 3, "task.horizon": 2}, out=tmp_path / "solved")
     with pytest.raises(UserError, match="nlinear is solved at once"):
         luban.train(shops(70), set={"start": str(tmp_path / "solved")}, out=tmp_path / "no")
+
+
+def test_moments_are_read_once_and_anew_where_rows_are_others(monkeypatch):
+    """A table is put in order after it was settled, and its dates take most of that time."""
+    Moment, read = FIELDS["moment"], []
+    monkeypatch.setattr(Moment, "of", lambda column, day_first=None, of=Moment.of: read.append(column) or of(column, day_first))
+    task, table = Forecast(), shops(20, 20)
+    task.settle(table, (), None)
+    assert task.order(table).tolist() == list(range(40)) and len(read) == 1
+    later = table[::-1]
+    assert task.order(later).tolist() == [*range(19, -1, -1), *range(39, 19, -1)] and len(read) == 2
+    other = table.with_columns(shop=pl.Series(["a"] * 20 + ["b"] * 20))
+    task.order(other)
+    assert len(read) == 3

@@ -222,7 +222,7 @@ def test_uneven_rows_are_brought_to_even_steps_where_asked(tmp_path, caplog):
     table = pl.DataFrame(rows, schema=["when", "shop", "value"], orient="row").sample(fraction=1.0, shuffle=True, seed=1)
     task = Forecast(Forecast.Config(resample="1 hour"))
     even = task.laid_out(table)
-    assert even.height == 200 and "398 rows are brought to 200 of 1 hour (mean), 1 of them without a value" in caplog.messages
+    assert even.height == 200 and "398 rows are brought to 200 of 1 hour (mean), 1 of them added, without a value" in caplog.messages
     hours = even.filter(pl.col("shop") == "b")["value"].to_list()
     assert hours[7] is None and hours[8] == pytest.approx(8 + (5 + 35) / 120)
     added = Forecast(Forecast.Config(resample="1 day", resample_by="sum")).laid_out(table).filter(pl.col("shop") == "a")

@@ -294,6 +294,8 @@ class Task(ABC):
     """What examples are called."""
     endings: ClassVar[Mapping[str, str]] = {}
     """{ending of a file's name: source}, where this question reads such files in a way of its own."""
+    asks: ClassVar[str] = ""
+    """The kind of its parts, where a model that gives no other kind, or options that no other question has, mean this one."""
     taken: ClassVar[frozenset[str]] = frozenset({"prediction"})
     """Names of columns of our own answers, which a column of a question must not have where it is repeated beside them."""
     instead: ClassVar[tuple[str, ...]] = ()
@@ -484,6 +486,8 @@ class Model(nn.Module):
     """The field kinds that it can read."""
     needs: ClassVar[frozenset[str]] = frozenset()
     """The field kinds of one of which there must be a column; empty for any."""
+    leaves: ClassVar[frozenset[str]] = frozenset()
+    """Of the kinds that it accepts, those that it makes nothing of; said aloud where there is such a column."""
     gives: ClassVar[frozenset[str]] = frozenset({"classes", "binary", "labels", "value"})
     """The kinds of parts that it can answer."""
     baseline: ClassVar[bool] = False
@@ -497,15 +501,14 @@ class Model(nn.Module):
     """Does a training step take the same operations, whatever the data? Then a long training may run it as a recorded graph."""
     rate: ClassVar[float] = 1.5e10
     """FLOPs a second that its products reach in training, on one core: what a plan without a time limit reckons with."""
+    argument: ClassVar[str] = ""
+    """The option that stands behind the colon in `--model NAME:VALUE`, where there is one."""
 
     def __init__(self, config: Any, schema: Schema, head: Head):
         super().__init__()
         self.config, self.head = config, head
         if head.parts and (levels := head.parts[0].quantiles):  # how far it is off at each step: (Q, C, H)
             self.register_buffer("bands", torch.zeros(len(levels), len(head.parts), head.parts[0].size))
-
-    argument: ClassVar[str] = ""
-    """The option that stands behind the colon in `--model NAME:VALUE`, where there is one."""
 
     @classmethod
     def reads(cls, options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

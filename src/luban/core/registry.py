@@ -152,4 +152,8 @@ class Later:
         self._name = name
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(importlib.import_module(self._name), name)
+        try:
+            module = importlib.import_module(self._name)
+        except ModuleNotFoundError as error:  # of a bundle that was made where it is installed, or of an option
+            raise UserError(f"this needs the package {error.name!r}, which is not installed: {how_to_install(error.name)}.") from error
+        return getattr(module, name)

@@ -67,8 +67,8 @@ class Series(Number):
         return super()._scaled(x) if self.config.scaled else x.astype(np.float64)
 
     def units(self, z: Tensor) -> Tensor:
-        """In the user's units, float64."""
-        x = z.double() * self.std + self.mean
+        """In the user's units, as exact as it came."""
+        x = z * self.std + self.mean
         return x.exp() if self.config.log else x
 
     @property
@@ -80,7 +80,7 @@ class Series(Number):
         assert isinstance(encoded, Tensor)
         if not self.config.log:
             return super().decode(encoded)
-        return [None if x != x else x for x in self.units(encoded.reshape(-1)).tolist()]
+        return [None if x != x else x for x in self.units(encoded.double().reshape(-1)).tolist()]
 
     def state(self) -> dict[str, Any]:
         return {**super().state(), "least": self.least}

@@ -16,7 +16,7 @@ from luban.core.batch import Batch, Examples
 from luban.core.contract import Clock, Head, Model, Schema
 from luban.core.errors import UserError
 from luban.core.registry import Later, how_to_install
-from luban.layers.windows import READS, Windows
+from luban.layers.windows import BESIDE, READS, Windows
 
 models = Later("statsforecast.models")
 
@@ -25,7 +25,7 @@ MOST = 5_000
 
 
 class Classical(Model):
-    accepts = READS
+    accepts, leaves = READS, BESIDE
     gives = frozenset({"series"})
     solves = True
     called: ClassVar[str]

@@ -17,7 +17,7 @@ from luban.core.contract import Clock, Head, Model, Schema
 from luban.core.errors import UserError
 from luban.layers.columns import of_kind
 from luban.layers.rules import rhythm, within
-from luban.layers.windows import READS, Windows
+from luban.layers.windows import BESIDE, READS, Windows
 
 PIECE = 512
 """Windows taken at a time while solving: some 30 MB in float64 for seven series."""
@@ -26,7 +26,7 @@ PIECE = 512
 class Direct(Model):
     """What the subclass makes of a window by `view`, mapped."""
 
-    accepts = READS
+    accepts, leaves = READS, BESIDE
     gives = frozenset({"series"})
     solves = True
     threads = 1  # a second one only waits at each small product

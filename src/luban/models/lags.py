@@ -37,7 +37,7 @@ PIECE = 100_000
 
 
 class Lags(Model):
-    accepts = READS
+    accepts, leaves = READS, frozenset({"past"})
     gives = frozenset({"series"})
     solves = True
 

@@ -20,14 +20,14 @@ from luban.core.batch import Batch
 from luban.core.contract import Head, Model, Schema
 from luban.core.errors import UserError
 from luban.layers.rules import within
-from luban.layers.windows import READS, Windows
+from luban.layers.windows import BESIDE, READS, Windows
 
 SIZES = {"small": (16, 4, 128), "base": (16, 4, 128), "large": (128, 16, 256)}
 """(width, heads, hidden): the paper's, of ETTh1 and of sets with more data."""
 
 
 class PatchTST(Model):
-    accepts = READS
+    accepts, leaves = READS, BESIDE
     gives = frozenset({"series"})
 
     @dataclass(frozen=True)

@@ -268,7 +268,7 @@ def _details(details: Mapping[str, Any], t: Words) -> str:
                 [[html.escape(str(name)), *(_number(value) for value in each.values())] for name, each in rows],
             )
         elif not inner and not any(isinstance(value, list) for value in of.values()):
-            head, cells = [""], [[html.escape(str(name)), _number(value)] for name, value in rows]
+            head, cells = [""], [[html.escape(t(name) if title == "coverage" else str(name)), _number(value)] for name, value in rows]
         else:
             found += _details({f"{title}: {name}": each for name, each in of.items()}, t)
             continue

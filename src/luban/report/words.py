@@ -40,7 +40,8 @@ CHINESE = {
     "error over its mean": "误差与其均值之比",
     "by class": "各类", "by events before": "按此前的事件数", "mse by column": "各序列的均方误差", "mse by step": "各步的均方误差",
     "rmse in units": "均方根误差（原单位）",
-    "coverage": "区间覆盖率", "mase by item": "误差最大的序列（MASE）", "support": "样例数", "users": "用户数",
+    "coverage": "区间覆盖率", "p{} to p{}": "p{} 至 p{}", "wanted": "应有",
+    "mase by item": "误差最大的序列（MASE）", "support": "样例数", "users": "用户数",
     "(target)": "（目标列）", "some missing": "有缺失", "empty": "全空", "decides the split": "决定划分",
     "left out as asked": "按要求略去", "neither the time nor a series": "既非时间也非序列", "grey": "灰度", "colour": "彩色",
     "looks like an id: a different whole number in each row": "像是编号：每行一个不同的整数",
@@ -71,6 +72,9 @@ CHINESE = {
     "the encoded rows are larger than half of the memory": "编码后的行超过内存的一半",
     "large products, and the machine has fast bf16": "矩阵乘法大，且机器的 bf16 快",
     "small products, or no fast bf16 here": "矩阵乘法小，或机器没有快的 bf16",
+    "squared errors have an exact solution": "平方误差有精确解", "absolute errors have none": "绝对误差没有精确解",
+    "gaps leave too few windows whole for the exact solution": "缺失太多，完整的窗口不足以求精确解", "some {} windows": "约 {} 个窗口",
+    "products of so narrow a network are three times as slow in bf16": "网络这么窄，用 bf16 要花三倍时间",
     "size {}": "规模 {}", "by size {}": "按规模 {}", "by size {} and {} rows": "按规模 {} 与 {} 行", "some {} for each row": "每行约 {} 个",
     "high, as the cosine ends at {}; lower ones need twice the steps": "偏高，因为余弦降到 {}；更低则需两倍的步数",
     "the mean of about {} steps": "约 {} 步的平均", "some five million words": "约五百万个词",
@@ -181,9 +185,12 @@ def verdict(facts: Mapping[str, Any], language: str) -> str:
         n = f"{every:,} 个中的 {n}" if zh else f"{n} of the {every:,}"
     rows = f"{n} 个{'测试' if part == 'test' else '验证'}样例" if zh else f"{n} {part} {facts['noun']}"
     if facts["outcome"] == "none":
+        series = facts["noun"] == "windows"
         if zh:
-            return f"{metric} 在{rows}上没有值（缺少某一类，或有答案不是有限数）：无从知道 {model} 有多好。"
-        return f"{metric} has no value on the {rows} (they lack a class, or an answer is not finite): nothing says how good {model} is."
+            why = "数值从不变化" if series else "缺少某一类"
+            return f"{metric} 在{rows}上没有值（{why}，或有答案不是有限数）：无从知道 {model} 有多好。"
+        why = "never change" if series else "lack a class"
+        return f"{metric} has no value on the {rows} (they {why}, or an answer is not finite): nothing says how good {model} is."
     value, silent = f"{facts['value']:.4f}", ", ".join(facts["silent"])
     if zh:
         left_out = f" 未比较（没有 {metric}）：{silent}。" if silent else ""

@@ -233,7 +233,10 @@ def example(bundle: Bundle, url: str) -> str:
         question = {**question, "rows": [{**row, **phrases} for row in question["rows"]]}
     if [each.kind for each in bundle.schema.inputs.values()] == ["grid"]:
         return f"curl {url}/predict --data-binary @FILE"
-    return f"curl {url}/predict -d {shlex.quote(json.dumps(question, ensure_ascii=False))}"
+    asked = json.dumps(question, ensure_ascii=False)
+    if "rows" in question and not bundle.task.rowwise:  # one alone is no question
+        asked = asked.replace("}]", "}, ...]")
+    return f"curl {url}/predict -d {shlex.quote(asked)}"
 
 
 def _usage(bundle: Bundle, url: str) -> str:

@@ -78,6 +78,7 @@ def draft_all(prepared: Prepared, network: Any) -> list[Draft]:
     options = {key: value for key, value in config.model.items() if key != "name"}
     if name != "auto" or network is not None:
         chosen = draft(name, prepared, network, options)
+        _tell_left([chosen], prepared)
         loop = ("epochs", "steps", "batch_size", "lr", "optimizer", "schedule", "warmup", "clip", "ema", "patience", "weight_decay")
         unused = [f"train.{key}" for key in loop if getattr(config.train, key) is not None]
         if chosen.model.solves and unused:
@@ -101,7 +102,16 @@ def draft_all(prepared: Prepared, network: Any) -> list[Draft]:
     besides = f", beside {', '.join(simple)}," if simple else ""
     say(f"model: auto tries {', '.join(names)}{besides} and keeps the best by {prepared.metric} on validation")
     drafts = [dataclasses.replace(draft(name, prepared, None, {}), beside=name in simple) for name in simple + names]
+    _tell_left(drafts[len(simple) :], prepared)
     return drafts + _on_all_rows(prepared, drafts, {})
+
+
+def _tell_left(drafts: list[Draft], prepared: Prepared) -> None:
+    """Which columns that the user named some of these models read and make nothing of."""
+    for each in prepared.schema.inputs.values():
+        if names := [draft.name for draft in drafts if each.kind in draft.model.leaves]:
+            able = [name for name, cls in MODELS.items() if fits(cls, prepared) and each.kind not in cls.leaves and not cls.joins]
+            say(f"{', '.join(names)} make{'s' * (len(names) == 1)} nothing of {each.columns[0]!r}; {', '.join(able)} do")
 
 
 ROWS = "rows without an answer"

@@ -18,7 +18,7 @@ from luban.core.batch import Examples, Store
 from luban.core.contract import Head, Schema, Table, Task
 from luban.core.errors import BadCells, UserError, did_you_mean, listed
 from luban.core.notes import padded, say, warn, width_of
-from luban.core.registry import TASKS
+from luban.core.registry import MODELS, TASKS
 from luban.core.table import DiskTable
 from luban.data import DataConfig, Rows, assign, encode, examples, reworded
 from luban.planning import Config, reads
@@ -70,7 +70,7 @@ def prepare(data: Any, config: Config, looks: Sequence[checks.Check] = checks.QU
     start, config = opened(config)
     if data is None:
         raise UserError("no data were given: name a file, a built-in set (`luban data list`), or data.path in the configuration.")
-    named = TASKS[config.task["name"]] if config.task.get("name") else None
+    named = TASKS[config.task["name"]] if config.task.get("name") else _meant(config)
     words = {"encoding": config.data.encoding, "delimiter": config.data.delimiter, "endings": named.endings if named else {}}
     table = reading.read(data, **words, on_disk=config.data.on_disk if named is None or named.labelled else False)
     task = _task(table, named, config)
@@ -170,6 +170,20 @@ def _encoded(table: Table, test: Table | None, config: Config, task: Task, folde
                 raise
             say(f"left out, as asked: {len(error.rows):,} rows. {error.__cause__}")
             bad = np.union1d(bad, error.rows)
+
+
+def _meant(config: Config) -> Any:
+    """The task that is not named, but meant by the model, which answers nothing else, or by options that no other task has."""
+    model, options = config.model.get("name"), [key for key in config.task if key != "name"]
+    gives = MODELS[model].gives if model in MODELS.names() else None
+    tasks = [(name, cls) for name, cls in TASKS.items() if cls.labelled or cls.asks]
+    by_model = [each for each in tasks if gives == {each[1].asks}]
+    by_options = [each for each in tasks if set(options) <= each[1].Config.__dataclass_fields__.keys()]
+    for why, fits in (f"as {model} answers it", by_model), (f"by {', '.join(f'task.{key}' for key in options)}", by_options):
+        if len(fits) == 1 and fits[0][1].asks:
+            say(f"task: {fits[0][0]}, {why}")
+            return fits[0][1]
+    return None
 
 
 def _task(table: Table, named: type[Task] | None, config: Config) -> Task:

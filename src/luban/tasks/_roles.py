@@ -161,5 +161,7 @@ def even(table: Table, time: str | None, item: str | None, step: str, by: str) -
         pl.datetime_range(pl.col(time).min(), pl.col(time).max(), every)
     )
     even = spans.explode(time).select(keys).join(whole, on=keys, how="left", maintain_order="left")
-    say(f"{table.height:,} rows are brought to {even.height:,} of {step} ({by}), {even.height - whole.height:,} of them without a value")
+    if not table.height == whole.height == even.height:
+        added = f", {even.height - whole.height:,} of them added, without a value" if even.height > whole.height else ""
+        say(f"{table.height:,} rows are brought to {even.height:,} of {step} ({by}){added}")
     return even.with_columns(pl.col(time).dt.to_string("iso"))

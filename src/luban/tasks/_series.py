@@ -38,6 +38,8 @@ class OfSeries:
     labelled = False
     rowwise = False
     noun = "windows"
+    _read: tuple[Table, Any] = (pl.DataFrame(), None)
+    """Time and item as they were read last, and the moment that they gave: `order` asks for that of `settle` again."""
 
     @dataclass(frozen=True)
     class Config:
@@ -141,6 +143,9 @@ class OfSeries:
 
     def _moment(self, table: Table) -> Any:
         """The time column, with the step of the longest item."""
+        read = table.select(self.config.time, *[self.config.item] * (self.config.item is not None))
+        if read.equals(self._read[0]):
+            return self._read[1]
         moment: Any = FIELDS["moment"]
         column = table.get_column(self.config.time)
         moment = moment.of(column, self.config.day_first)
@@ -148,6 +153,7 @@ class OfSeries:
             rank = _roles.ranks(table.get_column(self.config.item))
             stamps = moment.encode(column)[torch.from_numpy(rank == np.bincount(rank).argmax())].unique()
             moment = moment.paced(stamps) if len(stamps) > 1 else moment
+        self._read = read, moment
         return moment
 
     def order(self, table: Table) -> np.ndarray | None:

@@ -23,6 +23,7 @@ from luban.tasks.forecast import Forecast
 
 
 class Anomaly(Forecast):
+    asks = ""  # a forecast is meant by the same models more often
     instead = ()
     Ask = NoConfig  # type: ignore[assignment]
 

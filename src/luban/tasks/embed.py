@@ -37,6 +37,7 @@ AMONG = 100
 class Embed(Task):
     labelled = False
     endings = {".txt": "lines", ".txt.gz": "lines"}
+    asks = "vectors"
     taken = frozenset({"prediction", "rank", "word", "score", "row"})
     instead = ("neighbours", "analogy")
 

@@ -35,6 +35,8 @@ PIECE = 250_000
 
 
 class Forecast(OfSeries, Task):  # type: ignore[misc]
+    asks = "series"
+
     @dataclass(frozen=True)
     class Ask:
         horizon: int | None = None
@@ -149,7 +151,7 @@ class Forecast(OfSeries, Task):  # type: ignore[misc]
                 by_role[role].append(store.columns[key].reshape(len(store.part), -1))
             facts: dict[str, Any] = {role: torch.cat(made, 1).nan_to_num(0.0) if made else None for role, made in by_role.items()}
             facts = {role: made if made is not None and made.shape[1] else None for role, made in facts.items()}
-            units = [self.fields[f"c{i}"].units(store.columns[f"c{i}"]) for i in range(len(self.config.columns))]
+            units = [self.fields[f"c{i}"].units(store.columns[f"c{i}"].double()) for i in range(len(self.config.columns))]
             facts["first"] = self._runs(store)[0]  # goes through all rows: once, not for each batch
             facts["naive"] = [naive_errors(x, facts["first"], self.config.season) for x in units]
             self._of = (store, facts)
@@ -229,10 +231,7 @@ class Forecast(OfSeries, Task):  # type: ignore[misc]
         """What models answer (B, C, steps) in the user's units."""
         if "loc" in beside:
             z = z.double() * beside["scale"].unsqueeze(2) + beside["loc"].unsqueeze(2)
-        fields = [self.fields[f"c{i}"] for i in range(z.shape[1])]
-        std, mean = (torch.tensor([getattr(each, name) for each in fields]).to(z).unsqueeze(1) for name in ("std", "mean"))
-        z = z * std + mean
-        return z.exp() if self.config.log else z
+        return torch.stack([self.fields[f"c{i}"].units(each) for i, each in enumerate(z.unbind(1))], 1)
 
     # ---------------------------------------------------------------- what it answers
 
@@ -390,7 +389,7 @@ class Forecast(OfSeries, Task):  # type: ignore[misc]
         return answers.with_columns(column.filter(cells.words(column).is_first_distinct()).head(answers.height))
 
     def example(self, schema: Schema) -> dict[str, Any]:
-        return {"horizon": self.config.horizon}
+        return {} if self.config.known else {"horizon": self.config.horizon}
 
     def imagine(self, schema: Schema) -> Table:
         """A window, and where something is known ahead, rows of the horizon without a value."""

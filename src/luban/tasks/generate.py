@@ -35,6 +35,7 @@ class Generate(Task):
     labelled = False
     noun = "windows"
     endings = {".txt": "lines", ".txt.gz": "lines"}
+    asks = "tokens"
     instead = ("prompt",)
     golden = {"tokens": 16, "temperature": 0.0}
 

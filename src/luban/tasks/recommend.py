@@ -39,6 +39,7 @@ POINTS = 200
 
 
 class Recommend(OfEvents, Task):  # type: ignore[misc]
+    asks = "items"
     taken = frozenset({"prediction", "rank", "score", "because"})
     instead = ("user", "liked")
 

@@ -46,6 +46,7 @@ class Tag(Task):
     noun = "sentences"
     endings = {f"{part}{end}{zipped}": "conll" for part in PARTS for end in (".txt", ".tsv", "") for zipped in ("", ".gz")
                if end or part}  # fmt: skip
+    asks = "tags"
     instead = ("text",)
 
     @dataclass(frozen=True)
