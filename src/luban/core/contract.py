@@ -13,7 +13,6 @@ Shapes below: B examples, K ensemble members, C classes.
 from __future__ import annotations
 
 import html
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -592,9 +591,3 @@ class Clock(ABC):
     def stopped(self) -> bool:
         """Did the user ask to stop? A solver ends as soon as it can; what it has is thrown away."""
         return False
-
-
-def log_odds(counts: Sequence[float]) -> tuple[float, ...]:
-    """Logits whose softmax is the share of each class, with one imagined example a class so that none is -inf."""
-    total = sum(counts) + len(counts)
-    return tuple(math.log((count + 1) / total) for count in counts)

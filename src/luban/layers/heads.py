@@ -6,6 +6,8 @@ ask for `truth`, their loss is the task's.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from luban.core.contract import Head, Part
+
+
+def log_odds(counts: Sequence[float]) -> tuple[float, ...]:
+    """Logits whose softmax is the share of each class, with one imagined example a class so that none is -inf."""
+    total = sum(counts) + len(counts)
+    return tuple(math.log((count + 1) / total) for count in counts)
 
 
 def starting_bias(head: Head) -> Tensor:

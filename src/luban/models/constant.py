@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from luban.core.batch import Batch, Examples, size_of
-from luban.core.contract import Clock, Head, Model, Part, Schema, log_odds
-from luban.layers.heads import truth
+from luban.core.contract import Clock, Head, Model, Part, Schema
+from luban.layers.heads import log_odds, truth
 
 
 class Constant(Model):

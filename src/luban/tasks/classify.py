@@ -20,10 +20,11 @@ from torch import Tensor
 
 from luban.core import cells
 from luban.core.batch import Batch, Examples
-from luban.core.contract import Head, Measured, Model, Part, Schema, Table, Task, log_odds
+from luban.core.contract import Head, Measured, Model, Part, Schema, Table, Task
 from luban.core.errors import UserError, listed
 from luban.core.notes import warn
 from luban.core.registry import Later
+from luban.layers.heads import log_odds
 from luban.metrics import compute, family, resampled
 from luban.tasks._targets import discrete, need_one
 
