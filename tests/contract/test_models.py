@@ -15,9 +15,10 @@ from torch.nn import functional as F
 
 from luban import optim
 from luban.core.batch import Examples, Ragged, Spans, Store
-from luban.core.contract import Clock, Head, Part, Schema, log_odds
+from luban.core.contract import Clock, Head, Part, Schema
 from luban.core.registry import FIELDS, MODELS
 from luban.layers.fused import PictureModel
+from luban.layers.heads import log_odds
 
 ROWS = 400
 

@@ -8,10 +8,11 @@ import torch
 from conftest import examples, numeric, seen
 from torch.nn import functional as F
 
-from luban.core.contract import Head, Part, log_odds
+from luban.core.contract import Head, Part
 from luban.core.errors import UserError
 from luban.core.registry import MODELS
 from luban.layers.columns import Flat
+from luban.layers.heads import log_odds
 from luban.layers.pictures import KINDS, Pixels, mirrors
 
 RNG = np.random.default_rng(0)

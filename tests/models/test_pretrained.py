@@ -9,10 +9,11 @@ import pytest
 import torch
 from conftest import examples, seen
 
-from luban.core.contract import Clock, Head, Part, log_odds
+from luban.core.contract import Clock, Head, Part
 from luban.core.errors import UserError
 from luban.core.registry import MODELS
 from luban.layers import efficientnet, probe
+from luban.layers.heads import log_odds
 from luban.models import pretrained
 
 RNG = np.random.default_rng(0)

@@ -17,11 +17,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from luban.core.batch import Batch, Encoded, Examples, Ragged, size_of
-from luban.core.contract import Clock, Head, Model, Part, Schema, log_odds
+from luban.core.contract import Clock, Head, Model, Part, Schema
 from luban.core.notes import say
 from luban.core.registry import Later
 from luban.layers.columns import numbers, of_kind
-from luban.layers.heads import truth
+from luban.layers.heads import log_odds, truth
 from luban.layers.rules import within
 
 ROUND = 50
