@@ -6,18 +6,18 @@ import math
 import numpy as np
 import pytest
 import torch
+from conftest import Patient, asked, lists, ranker
 
-from luban.core.batch import Examples, Ragged, Store
-from luban.core.contract import Clock, Head, Part
+from luban.core.batch import Ragged
 from luban.core.errors import UserError
-from luban.core.registry import MODELS, TASKS
+from luban.core.registry import MODELS
 from luban.layers import alternating
 
-IALS, Recommend = MODELS["ials"], TASKS["recommend"]
+IALS = MODELS["ials"]
 
 
-class Limited(Clock):
-    seed, threads = 0, 1
+class Limited(Patient):
+    seed = 0
 
     def __init__(self, left=math.inf, stop=False):
         self.left, self.stop = left, stop
@@ -29,28 +29,8 @@ class Limited(Clock):
         return self.stop
 
 
-class Ids:
-    kind = "id"
-
-    def __init__(self, size):
-        self.size = size
-
-
-class Users:
-    """A schema with so many users, 0 included."""
-
-    def __init__(self, size):
-        self.inputs, self.targets = {"c0": Ids(size)}, {"y0": None}
-
-
 def solved(X: torch.Tensor, clock=None, **options):
-    """iALS on a matrix of users (rows from 1) by items (columns from 1), given as a log."""
-    user, item = X.nonzero(as_tuple=True)
-    store = Store({"c0": user + 1, "y0": item + 1}, torch.zeros(len(user), dtype=torch.uint8))
-    train = Examples(store, Recommend().spans(store, 0), Recommend().batch)
-    model = IALS(IALS.Config(**options), Users(len(X) + 1), Head((Part("y0", "items", X.shape[1] + 1),)))
-    model.solve(train, None, clock or Limited())
-    return model
+    return ranker(IALS, lists(X), clock=clock or Limited(), items=X.shape[1] + 1, **options)
 
 
 def tastes(users=40, items=12) -> torch.Tensor:
@@ -60,11 +40,6 @@ def tastes(users=40, items=12) -> torch.Tensor:
     X[1::2, items // 2 :] = 0
     X[0, -1] = X[1, 0] = 1
     return X
-
-
-def asked(X: torch.Tensor) -> dict:
-    lengths = torch.cat([torch.zeros(1).long(), X.sum(1).cumsum(0)])
-    return {"c0": torch.zeros(len(X)), "history": Ragged(X.nonzero()[:, 1] + 1, lengths)}
 
 
 def exact(X: np.ndarray, Y: np.ndarray, c) -> np.ndarray:
@@ -82,7 +57,7 @@ def test_a_history_is_folded_in_exactly():
     model = solved(tastes(), factors=5, alpha=0.2, l2=0.03)
     new = torch.tril(torch.ones(12, 12)).long()
     Y = model.vectors.double().numpy()
-    torch.testing.assert_close(model(asked(new)).double().numpy(), exact(new.numpy(), Y, model.config) @ Y.T, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(model(asked(*lists(new))).double().numpy(), exact(new.numpy(), Y, model.config) @ Y.T, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("nu", [0.0, 1.0])
@@ -125,7 +100,7 @@ def test_tastes_are_kept_apart_and_nobody_gets_what_is_popular():
     model = solved(tastes(), factors=2)
     one = torch.zeros(2, 12).long()
     one[0, 7] = 1
-    scores = model(asked(one))
+    scores = model(asked(*lists(one)))
     best = scores[0, 1:].masked_fill(one[0] == 1, -1).topk(4).indices
     assert set(best.tolist()) <= {6, 8, 9, 10, 11}
     assert torch.equal(scores[1], model.popular)
