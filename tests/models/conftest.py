@@ -82,18 +82,20 @@ def ids(users: int, items: int) -> SimpleNamespace:
     return SimpleNamespace(inputs={"c0": of[0]}, targets={"y0": of[1]})
 
 
-def logged(logs: list[list[int]], valid: bool = False) -> tuple[Examples, Examples]:
-    """(training, validation) of the items of each user, in order; with `valid` the last of each is validation's."""
+def logged(logs: list[list[int]], valid: bool = False, weight: torch.Tensor | None = None) -> tuple[Examples, Examples]:
+    """(training, validation) of the items of each user, in order; with `valid` the last of each is validation's. weight: (E,)."""
     user = torch.tensor([u for u, items in enumerate(logs, 1) for _ in items])
     last = torch.tensor([i == len(items) - 1 for items in logs for i in range(len(items))])
-    store = Store({"c0": user, "y0": torch.tensor([item for items in logs for item in items])}, (last & valid).to(torch.uint8))
+    columns = {"c0": user, "y0": torch.tensor([item for items in logs for item in items])} | ({} if weight is None else {"weight": weight})
+    store = Store(columns, (last & valid).to(torch.uint8))
     task = TASKS["recommend"]()
     return Examples(store, task.spans(store, 0), task.batch), Examples(store, task.spans(store, 1), task.batch)
 
 
-def ranker(kind: Any, logs: list[list[int]], valid: bool = False, clock: Clock | None = None, items: int = 0, **options: Any) -> Any:
+def ranker(kind: Any, logs: list[list[int]], valid: bool = False, clock: Clock | None = None, items: int = 0,
+           weight: torch.Tensor | None = None, **options: Any) -> Any:  # fmt: skip
     """A model solved from such logs, which is asked about so many items, 0 included, or those that were had."""
-    train, held = logged(logs, valid)
+    train, held = logged(logs, valid, weight)
     size = items or max(map(max, logs)) + 1
     model = kind(kind.Config(**options), ids(len(logs) + 1, size), Head((Part("y0", "items", size),)))
     model.solve(train, held if valid else None, clock or Patient())
@@ -111,6 +113,13 @@ def chance(users: int, items: int) -> torch.Tensor:
     X = (torch.rand(users, items, generator=torch.Generator().manual_seed(3)) < 0.3).long()
     X[:, 0] = 1
     return X
+
+
+def weighed(X: torch.Tensor) -> tuple[torch.Tensor, dict]:
+    """(X with weights of 1 to 4 for its ones, a batch of its rows as the histories of strangers)."""
+    W = X * (1 + 3 * torch.rand(X.shape, generator=torch.Generator().manual_seed(4))).half().float()
+    batch = asked(*lists(X))
+    return W, batch | {"weight": Ragged(W[X.bool()], batch["history"].offsets)}
 
 
 def lists(X: torch.Tensor) -> list[list[int]]:

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import asked, chance, ids, lists, ranker
+from conftest import asked, chance, ids, lists, ranker, weighed
 
 from luban.core.contract import Head, Part
 from luban.core.errors import UserError
@@ -35,6 +35,16 @@ def test_is_the_papers_closed_form(users, items, few, l2):
     new = torch.flip(chance(9, items), [1])
     expected = new.double() @ paper(X, l2) + ease.PRIOR * X.double().mean(0)
     torch.testing.assert_close(model(asked(*lists(new)))[:, 1:].double(), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("users", "items"), [(7, 30), (40, 12)])
+def test_weights_are_the_values_of_the_closed_form(users, items):
+    X = chance(users, items)
+    W, _ = weighed(X)
+    model = ranker(EASE, lists(X), items=items + 1, weight=W[X.bool()], l2=2.0)
+    new, batch = weighed(torch.flip(chance(9, items), [1]))
+    expected = new.double() @ paper(W, 2.0) + ease.PRIOR * X.double().mean(0)
+    torch.testing.assert_close(model(batch)[:, 1:].double(), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_an_item_alone_says_nothing_of_itself():

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from conftest import Patient, asked, chance, lists, ranker
+from conftest import Patient, asked, chance, lists, ranker, weighed
 
 from luban.core.errors import UserError
 from luban.core.registry import MODELS
@@ -27,6 +27,17 @@ def test_is_the_formula(active, monkeypatch):
         monkeypatch.setattr(itemknn, "ENTRIES", entries)
         model = ranker(KNN, lists(X), shrink=3, active=active, half_life=1)
         torch.testing.assert_close(model(asked(*question))[:, 1:], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_weights_are_the_values_of_the_formula():
+    X = chance(20, 12)
+    W, _ = weighed(X)
+    x, n = W.double(), W.double().square().sum(0)
+    near = (x.T / X.sum(1).sqrt()) @ x / ((n[:, None] * n).sqrt() + 3)
+    near.fill_diagonal_(0)
+    new, batch = weighed(torch.flip(chance(9, 12), [1]))
+    model = ranker(KNN, lists(X), weight=W[X.bool()], shrink=3, half_life=1e9)
+    torch.testing.assert_close(model(batch)[:, 1:], new.double() @ near + itemknn.PRIOR * X.double().mean(0), rtol=1e-4, atol=1e-5)
 
 
 def test_each_item_keeps_its_nearest():
@@ -69,6 +80,14 @@ def test_is_the_projection(popularity):
     h = torch.stack([sum(torch.eye(12)[item - 1] for item in items) for items in question]).double()
     model = ranker(SVD, lists(X), factors=4, popularity=popularity)
     torch.testing.assert_close(model(asked(*question))[:, 1:], h @ V @ V.T + puresvd.PRIOR * X.double().mean(0), rtol=1e-4, atol=1e-4)
+
+
+def test_weights_are_what_is_projected():
+    X = chance(30, 12)
+    W, batch = weighed(X)
+    V = torch.linalg.svd(W.double() / W.double().square().sum(0).clamp(min=1) ** 0.25)[2][:4].T
+    model = ranker(SVD, lists(X), weight=W[X.bool()], factors=4)
+    torch.testing.assert_close(model(batch)[:, 1:], W.double() @ V @ V.T + puresvd.PRIOR * X.double().mean(0), rtol=1e-4, atol=1e-4)
 
 
 def test_factors_are_chosen_by_validation(monkeypatch):

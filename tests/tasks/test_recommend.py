@@ -223,7 +223,7 @@ def test_what_is_left_out_is_said(caplog):
         "1 rows have no user and are left out (the first: row 2)",
         "1 rows have no item and are left out (the first: row 5)",
         "1 rows have no time and are left out (the first: row 6)",
-        "1 rows repeat an earlier user and item and are left out (the first: row 1)",
+        "1 rows repeat an earlier user and item and are counted with it (the first: row 1)",
     ]
     with pytest.raises(UserError, match="none of the 1 rows names user and item and time"):
         task.order(table[1:2])

@@ -334,6 +334,9 @@ class Task(ABC):
         """
         return None
 
+    def noted(self, table: Table, rows: np.ndarray, part: np.ndarray) -> Batch:
+        return {}  # (n,) each, what the store holds beside its fields, of the rows (n,) that `order` gave and the part of each
+
     def target_field(self, column: pl.Series) -> str:
         """The name of the field that encodes this target column."""
         raise NotImplementedError

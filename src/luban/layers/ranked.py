@@ -82,10 +82,15 @@ def usual(schema: Schema) -> float:
     return max(1.0, sum(user.counts) / max(1, sum(count > 0 for count in user.counts)))
 
 
-def laid(history: Ragged, items: int) -> Tensor:
-    """(B, I) float32: 1 where the user had the item."""
+def weights(batch: Batch) -> Tensor | None:
+    """(E,) float32: how much each event of the histories counts; None: all alike."""
+    return batch["weight"].values if "weight" in batch else None
+
+
+def laid(history: Ragged, items: int, by: Tensor | None = None) -> Tensor:
+    """(B, I) float32: 1, or `by` (E,), where the user had the item."""
     x = torch.zeros(len(history), items, device=history.values.device)
-    x[history.owners, history.values] = 1
+    x[history.owners, history.values] = 1.0 if by is None else by
     return x
 
 
@@ -95,10 +100,11 @@ def sums(weight: Tensor, history: Ragged, by: Tensor | None = None) -> Tensor:
 
 
 def counted(train: Examples, items: int) -> Any:
-    """(U, I) float32, a sparse matrix of scipy, a row for each example: 1 where they had the item."""
-    had = beneath([batch["history"] for batch in train.pieces(PIECE)])
-    ones = np.ones(len(had.values), np.float32)
-    return sparse.csr_array((ones, had.values.numpy().astype(np.int32), had.offsets.numpy()), (len(had), items))
+    """(U, I) float32, a sparse matrix of scipy, a row for each example: 1, or the event's weight, where they had the item."""
+    pieces = [(batch["history"], weights(batch)) for batch in train.pieces(PIECE)]
+    had, by = beneath([piece for piece, _ in pieces]), [each for _, each in pieces if each is not None]
+    values = torch.cat(by).numpy() if by else np.ones(len(had.values), np.float32)
+    return sparse.csr_array((values, had.values.numpy().astype(np.int32), had.offsets.numpy()), (len(had), items))
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 """EASE (Steck 2019, arXiv 1905.03375): each item is predicted from the others of a user by one linear map, in closed form.
 
-X (U, I) says who had what. B = argmin |X - X B|^2 + l2 |B|^2 with a diagonal of zeros, so that no item predicts itself (eq. 8):
+X (U, I) says who had what, by 1 or a weight. B = argmin |X - X B|^2 + l2 |B|^2 with a diagonal of zeros, so that no item
+predicts itself (eq. 8):
 
     P = (X'X + l2)^-1,    B = I - P diag(1 / diag P),    scores of a history h: h B
 
@@ -21,7 +22,7 @@ from torch import Tensor
 from luban.core.batch import Batch, Examples, Ragged
 from luban.core.contract import Clock, Head, Schema
 from luban.core.errors import UserError
-from luban.layers.ranked import Ranker, laid, sums
+from luban.layers.ranked import Ranker, laid, sums, weights
 from luban.layers.rules import within
 
 PIECE = 512
@@ -59,7 +60,7 @@ class EASE(Ranker):
             raise UserError(f"ease would keep {size:,} numbers for {U - 1:,} users and {I - 1:,} items, and may keep {MOST:,}: "
                             "leave out items that few users had, or choose --model popular.")  # fmt: skip
         if self.few:
-            self.register_buffer("left", torch.zeros(I, U, dtype=torch.uint8))  # X'
+            self.register_buffer("left", torch.zeros(I, U, dtype=torch.float16))  # X'; a weight to three digits, 1 exactly
             self.register_buffer("right", torch.zeros(U, I))  # M X / (1 - d)
             self.register_buffer("own", torch.zeros(I))  # the diagonal of their product, which B has not
         else:
@@ -76,7 +77,7 @@ class EASE(Ranker):
         if self.few:
             X = torch.zeros(self.users, self.items)
             for batch in train.pieces(PIECE):
-                X[batch[self.user]] = laid(batch["history"], self.items)
+                X[batch[self.user]] = laid(batch["history"], self.items, weights(batch)).half().float()  # as `left` keeps them
             self.left.copy_(X.T)
             self.right.copy_(_woodbury(X, self.config.l2))
             self.own.copy_((X * self.right).sum(0))
@@ -85,8 +86,8 @@ class EASE(Ranker):
         for batch in train.pieces(PIECE):
             if clock.stopped():
                 return
-            x = laid(batch["history"], self.items)
-            gram += x.T @ x  # whole numbers up to PIECE: exact in float32
+            x = laid(batch["history"], self.items, weights(batch))
+            gram += x.T @ x  # where nothing is weighed, whole numbers up to PIECE: exact in float32
         self.weight.copy_(_dense(gram, self.config.l2))
 
     # ---------------------------------------------------------------- scoring
@@ -95,12 +96,14 @@ class EASE(Ranker):
         """(B, I), in float64 where the factors are multiplied: items with the same users must come out with the same score, or the order
         of a list would be that of rounding errors."""
         history: Ragged = batch["history"]
+        by = weights(batch)
         if not self.few:
-            return sums(self.weight, history).double() + PRIOR * self.popular.double()
+            return sums(self.weight, history, by).double() + PRIOR * self.popular.double()
         right = self.right.double()
-        shared = sums(self.left.float(), history).double()  # (B, U): how many items each user of training has in common; exact
+        shared = sums(self.left.float(), history, by).double()  # (B, U): how many items each user of training has in common; exact
         scores = shared @ right + PRIOR * self.popular.double()
-        return scores.index_put((history.owners, history.values), -self.own[history.values].double(), accumulate=True)
+        own = self.own[history.values].double() * (1.0 if by is None else by)
+        return scores.index_put((history.owners, history.values), -own, accumulate=True)
 
     def flops(self) -> float:
         return 2.0 * self.right.numel() if self.few else 100.0 * len(self.popular)  # a row of the matrix for each item of a history
@@ -117,7 +120,7 @@ def _dense(gram: Tensor, l2: float) -> Tensor:
 
 def _woodbury(X: Tensor, l2: float) -> Tensor:
     """M X / (1 - d) (U, I) from X (U, I)."""
-    gram = (X @ X.T).double()  # whole numbers: exact in float32
+    gram = (X @ X.T).double()  # whole numbers, where nothing is weighed: exact in float32
     gram.diagonal().add_(l2)
     X = X.double()
     MX = torch.cholesky_solve(X, torch.linalg.cholesky(gram))

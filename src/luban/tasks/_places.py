@@ -93,7 +93,9 @@ def placed(model: Model, batch: Batch, head: Head) -> Batch:
 def because(model: Model, batch: Batch, head: Head, items: Tensor) -> Tensor:
     """(B, k): of the items that each user had, the one that, alone, gives the recommended item its highest score; 0 without a history."""
     had, rows, at = batch["history"], list[Tensor](), 0
-    alone = {"c0": torch.zeros_like(had.values), "history": Ragged(had.values, torch.arange(len(had.values) + 1, device=items.device))}
+    each = torch.arange(len(had.values) + 1, device=items.device)
+    noted: Batch = {name: Ragged(batch[name].values, each) for name in ("history", "weight") if name in batch}
+    alone = {"c0": torch.zeros_like(had.values), **noted}
     asked = items.repeat_interleave(had.lengths, 0)  # (E, k)
     for _, scores in scored(model, alone, head, seen=True):
         rows.append(scores.gather(1, asked[at : at + len(scores)]))
