@@ -33,7 +33,7 @@ def test_is_the_papers_closed_form(users, items, few, l2):
     model = solved(X, l2)
     assert model.few == few
     new = torch.flip(chance(9, items), [1])
-    expected = new.double() @ paper(X, l2) + ease.PRIOR * X.double().mean(0)
+    expected = new.double() @ paper(X, l2) + EASE.prior * X.double().mean(0)
     torch.testing.assert_close(model(asked(*lists(new)))[:, 1:].double(), expected, rtol=1e-5, atol=1e-6)
 
 
@@ -43,7 +43,7 @@ def test_weights_are_the_values_of_the_closed_form(users, items):
     W, _ = weighed(X)
     model = ranker(EASE, lists(X), items=items + 1, weight=W[X.bool()], l2=2.0)
     new, batch = weighed(torch.flip(chance(9, items), [1]))
-    expected = new.double() @ paper(W, 2.0) + ease.PRIOR * X.double().mean(0)
+    expected = new.double() @ paper(W, 2.0) + EASE.prior * X.double().mean(0)
     torch.testing.assert_close(model(batch)[:, 1:].double(), expected, rtol=1e-4, atol=1e-5)
 
 
@@ -51,7 +51,7 @@ def test_an_item_alone_says_nothing_of_itself():
     X = chance(7, 30)
     one = torch.eye(30).long()
     own = solved(X)(asked(*lists(one)))[:, 1:].diagonal()
-    torch.testing.assert_close(own.double(), ease.PRIOR * X.double().mean(0), rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(own.double(), EASE.prior * X.double().mean(0), rtol=1e-4, atol=1e-7)
 
 
 def test_no_history_is_answered_by_popularity():

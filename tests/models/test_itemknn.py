@@ -22,7 +22,7 @@ def test_is_the_formula(active, monkeypatch):
     near.fill_diagonal_(0)
     question = [[4, 2, 9], [7]]
     weights = torch.tensor([0.25, 0.5, 1.0]).double()
-    expected = torch.stack([weights @ near[[3, 1, 8]], near[6]]) + itemknn.PRIOR * x.mean(0)
+    expected = torch.stack([weights @ near[[3, 1, 8]], near[6]]) + KNN.prior * x.mean(0)
     for entries in (10_000_000, 50):
         monkeypatch.setattr(itemknn, "ENTRIES", entries)
         model = ranker(KNN, lists(X), shrink=3, active=active, half_life=1)
@@ -37,14 +37,14 @@ def test_weights_are_the_values_of_the_formula():
     near.fill_diagonal_(0)
     new, batch = weighed(torch.flip(chance(9, 12), [1]))
     model = ranker(KNN, lists(X), weight=W[X.bool()], shrink=3, half_life=1e9)
-    torch.testing.assert_close(model(batch)[:, 1:], new.double() @ near + itemknn.PRIOR * X.double().mean(0), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(model(batch)[:, 1:], new.double() @ near + KNN.prior * X.double().mean(0), rtol=1e-4, atol=1e-5)
 
 
 def test_each_item_keeps_its_nearest():
     """One item is asked about at a time: of what it is near to, those answer that it is among the nearest three of."""
     model, whole = (ranker(KNN, lists(chance(20, 12)), neighbours=k, half_life=0) for k in (3, 12))
     ones = asked(*[[item] for item in range(1, 13)])
-    few, all = (each(ones)[:, 1:] - itemknn.PRIOR * each.popular[1:] for each in (model, whole))
+    few, all = (each(ones)[:, 1:] - KNN.prior * each.popular[1:] for each in (model, whole))
     third = all.sort(0, descending=True).values[2]
     assert ((few > 1e-6).sum(0) == 3).all()
     torch.testing.assert_close(few, all.where(all >= third, 0.0))
@@ -79,7 +79,7 @@ def test_is_the_projection(popularity):
     question = [[4, 2, 9], [7]]
     h = torch.stack([sum(torch.eye(12)[item - 1] for item in items) for items in question]).double()
     model = ranker(SVD, lists(X), factors=4, popularity=popularity)
-    torch.testing.assert_close(model(asked(*question))[:, 1:], h @ V @ V.T + puresvd.PRIOR * X.double().mean(0), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(model(asked(*question))[:, 1:], h @ V @ V.T + SVD.prior * X.double().mean(0), rtol=1e-4, atol=1e-4)
 
 
 def test_weights_are_what_is_projected():
@@ -87,7 +87,7 @@ def test_weights_are_what_is_projected():
     W, batch = weighed(X)
     V = torch.linalg.svd(W.double() / W.double().square().sum(0).clamp(min=1) ** 0.25)[2][:4].T
     model = ranker(SVD, lists(X), weight=W[X.bool()], factors=4)
-    torch.testing.assert_close(model(batch)[:, 1:], W.double() @ V @ V.T + puresvd.PRIOR * X.double().mean(0), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(model(batch)[:, 1:], W.double() @ V @ V.T + SVD.prior * X.double().mean(0), rtol=1e-4, atol=1e-4)
 
 
 def test_factors_are_chosen_by_validation(monkeypatch):

@@ -29,14 +29,13 @@ PIECE = 512
 """Users taken at a time while solving."""
 MOST = 200_000_000
 """Numbers in the solution, at most: 800 MB in the bundle, or 14,142 items and many users; some minutes and 5 GB to solve."""
-PRIOR = 0.01
-"""What an item has before any history: so much times the share of users that had it. It alone orders items for a user without a history,
-and it separates items of which a history says nothing. On ml-latest-small it costs nothing (validation nDCG@10 .0479 with 0, .001, .01 and
-.03; .0458 with .1); an intercept, a constant item that everyone has, cost .002."""
 
 
 class EASE(Ranker):
     solves = True
+    prior = 0.01
+    """It costs nothing on ml-latest-small (validation nDCG@10 .0479 with 0, .001, .01 and .03; .0458 with .1); an intercept, a constant
+    item that everyone has, cost .002."""
     left: Tensor  # these three where users are few
     right: Tensor
     own: Tensor
@@ -98,10 +97,10 @@ class EASE(Ranker):
         history: Ragged = batch["history"]
         by = weights(batch)
         if not self.few:
-            return sums(self.weight, history, by).double() + PRIOR * self.popular.double()
+            return sums(self.weight, history, by).double() + self.before()
         right = self.right.double()
         shared = sums(self.left.float(), history, by).double()  # (B, U): how many items each user of training has in common; exact
-        scores = shared @ right + PRIOR * self.popular.double()
+        scores = shared @ right + self.before()
         own = self.own[history.values].double() * (1.0 if by is None else by)
         return scores.index_put((history.owners, history.values), -own, accumulate=True)
 

@@ -38,8 +38,6 @@ validation DCG@10 of ml-latest-small .068 against .040, of beauty .047 against .
 against .165)."""
 TRIED = 1024
 """Users of validation by whom it is chosen."""
-PRIOR = 1e-3
-"""What an item has before any history, times the share of users that had it: it orders what is near to nothing."""
 
 
 class ItemKNN(Ranker):
@@ -123,7 +121,7 @@ class ItemKNN(Ranker):
             decay = decay * by
         H = _rows(decay, history.values, history.offsets, (len(history), self.items))
         S = _rows(self.weight.double(), self.near, self.offsets, (self.items, self.items))
-        return torch.from_numpy((H @ S).toarray()).to(decay.device) + PRIOR * self.popular.double()
+        return torch.from_numpy((H @ S).toarray()).to(decay.device) + self.before()
 
     def flops(self) -> float:
         return 2.0 * 50 * self.config.neighbours  # of a usual history

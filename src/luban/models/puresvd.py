@@ -26,8 +26,6 @@ sparse, extmath = Later("scipy.sparse"), Later("sklearn.utils.extmath")
 
 FACTORS = (16, 32, 64, 128, 256)
 """That are tried on validation: directions are nested, so that all cost one solution."""
-PRIOR = 1e-3
-"""What an item has before any history, times the share of users that had it."""
 
 
 class PureSVD(Ranker):
@@ -71,4 +69,4 @@ class PureSVD(Ranker):
 
     def scores(self, batch: Batch) -> Tensor:
         """(B, I)"""
-        return (sums(self.weight, batch["history"], weights(batch)) @ self.weight.T).double() + PRIOR * self.popular.double()
+        return (sums(self.weight, batch["history"], weights(batch)) @ self.weight.T).double() + self.before()

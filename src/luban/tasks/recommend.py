@@ -26,9 +26,10 @@ from luban.core.config import within
 from luban.core.contract import Head, Measured, Model, Part, Schema, Table, Task
 from luban.core.errors import UserError, did_you_mean, listed
 from luban.core.notes import say
+from luban.layers.ranked import scored
 from luban.metrics import family, resampled
 from luban.tasks._events import OfEvents, firsts
-from luban.tasks._places import RANKS, because, best, placed, ranks_of, scored
+from luban.tasks._places import RANKS, because, best, placed, ranks_of
 
 ACTIVITY = (1, 5, 20, 100)
 """For the report: users with fewer events than each of these before their answer."""
