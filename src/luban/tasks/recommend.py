@@ -271,8 +271,12 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
             return pl.DataFrame(columns).select(pl.when(known).then(pl.all()))
         item, score = predicted["item"], predicted["score"]
         row, place = item.nonzero(as_tuple=True)
-        if full := int((item == 0).all(1).sum()):
+        left = (item > 0).sum(1)
+        if full := int((left == 0).sum()):
             say(f"{full:,} users had every item that was to be chosen from, and get an empty answer")
+        if short := int(((left > 0) & (left < item.shape[1])).sum()):
+            say(f"{short:,} of {len(item):,} users get fewer items than were asked for, the fewest {int(left[left > 0].min()):,}: no others "
+                "are left to choose from")  # fmt: skip
         field: Any = schema.targets["y0"]
 
         def words(ids: Tensor) -> pl.Series:
