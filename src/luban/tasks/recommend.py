@@ -275,8 +275,10 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
         if full := int((left == 0).sum()):
             say(f"{full:,} users had every item that was to be chosen from, and get an empty answer")
         if short := int(((left > 0) & (left < item.shape[1])).sum()):
-            say(f"{short:,} of {len(item):,} users get fewer items than were asked for, the fewest {int(left[left > 0].min()):,}: no others "
-                "are left to choose from")  # fmt: skip
+            least = int(left[left > 0].min())
+            say(
+                f"{short:,} of {len(item):,} users get fewer items than were asked for, the fewest {least:,}: no more are left to choose from"
+            )
         field: Any = schema.targets["y0"]
 
         def words(ids: Tensor) -> pl.Series:
