@@ -142,3 +142,5 @@ def test_what_cannot_be_is_refused():
 
 def test_it_is_tried_where_there_is_enough(data):
     assert SASRec.suits(data.schema, data.head, 200) == 0.0 and SASRec.suits(data.schema, data.head, 20_000) > 0
+    drawn = prepare(planted(), from_words({"task": "recommend", "set": ["task.protocol=random"]}))
+    assert SASRec.suits(drawn.schema, drawn.head, 20_000) == 0.0  # in no order

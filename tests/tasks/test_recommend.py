@@ -421,10 +421,10 @@ def test_the_best_unseen_first_and_equals_by_id(caplog):
     assert "users that were not in training: 1 of 3; they are answered with what is popular" in caplog.messages
     everything = asked(data, "popular", some, k=100)
     assert [[each["item"] for each in answer] for answer in everything] == [[1, 2, 3], [1, 2, 3, 4, 5], [3, 4, 5]]
-    assert "3 of 3 users get fewer items than were asked for, the fewest 3: no more are left to choose from" in caplog.messages
+    assert "3 of 3 users get fewer items than asked for, the fewest 3: no more are left to choose from" in caplog.messages
     caplog.clear()
     assert [len(answer) for answer in asked(data, "popular", some, k=4)] == [3, 4, 3]
-    assert "2 of 3 users get fewer items than were asked for, the fewest 3: no more are left to choose from" in caplog.messages
+    assert "2 of 3 users get fewer items than asked for, the fewest 3: no more are left to choose from" in caplog.messages
     caplog.clear()
     asked(data, "popular", some, k=3)
     assert not any("fewer" in each for each in caplog.messages)

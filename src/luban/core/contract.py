@@ -224,8 +224,8 @@ class Part:
     task may bring another kind: models that can answer it list it in `gives`."""
     size: int
     loss: str = ""
-    """The task's loss by name, for models that are solved rather than stepped: mse | mae | huber | cross_entropy | bce. With crf a model
-    of tags has `steps` (layers/crf.py)."""
+    """The task's loss by name, for models that are solved rather than stepped: mse | mae | huber | cross_entropy | bce. With crf a model of
+    tags has `steps` (layers/crf.py). Of items: those that come next are asked for (next), or any that were held back by chance (any)."""
     weights: tuple[float, ...] = ()
     """A weight a class; empty for none."""
     bias: tuple[float, ...] = ()

@@ -39,6 +39,8 @@ HELD = {
     "item": "at random, the same share of each item's events",
     "cold": "whole items at random: all events of some are tested, all of others validate, and training has none of either",
 }
+NEWEST = ("last", "time")
+"""Protocols that hold back what came last."""
 OPTIONS = {"user": "--set task.user=COLUMN", "item": "--target COLUMN"}
 BOT = 50
 """A user with so many times the events of the usual one, and with as large a share of all items, is told of: a bot, or a shared account."""
@@ -185,7 +187,7 @@ class OfEvents:
             at = np.zeros(table.height, np.int64)
             at[rows] = np.arange(len(rows))
             held = np.append(0, np.cumsum((part == 1) | (part == 2)))
-            known = np.isin(first, rows) & ((held[before] == held[at[first]]) | (c.protocol not in ("last", "time")))
+            known = np.isin(first, rows) & ((held[before] == held[at[first]]) | (c.protocol not in NEWEST))
             weight = weight + np.bincount(at[first[known]], once[again[known]], minlength=len(rows))
         if (weight != 1).any():
             found["weight"] = torch.from_numpy((np.log2(1 + weight) if c.weighed == "log" else weight).astype(np.float32))

@@ -28,7 +28,7 @@ from luban.core.errors import UserError, did_you_mean, listed
 from luban.core.notes import say
 from luban.layers.ranked import scored
 from luban.metrics import family, resampled
-from luban.tasks._events import OfEvents, firsts
+from luban.tasks._events import NEWEST, OfEvents, firsts
 from luban.tasks._places import RANKS, because, best, placed, ranks_of
 
 ACTIVITY = (1, 5, 20, 100)
@@ -87,18 +87,20 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
         if unknown := int((mine & (user == 0)).sum()):
             say(f"{unknown:,} events are of users that training never had, and are left out")
         if part and int(fits.sum()):
-            self._tell(store, user, mine & (user > 0), "validation" if part == 1 else "test")
+            self._tell(store, user, mine & (user > 0), part)
         return Spans(first[fits], length[fits], part)
 
-    def _tell(self, store: Store, user: Tensor, mine: Tensor, name: str) -> None:
+    def _tell(self, store: Store, user: Tensor, mine: Tensor, part: int) -> None:
         """What makes the examples of a part hard, or impossible."""
+        name = "validation" if part == 1 else "test"
         if missed := int((mine & (store.columns["y0"] == 0)).sum()):
             say(f"{name}: {missed:,} of {int(mine.sum()):,} events to be found are of items that training never had; each counts as a miss")
         items = torch.zeros(int(store.columns["y0"].max()) + 1, dtype=torch.bool)
         items[store.columns["y0"][store.part == 0]] = True
         # without a table none is known so, and of new data the store holds what a few users had, not what training had
         if self.beside.get("items") is not None and (cold := int((mine & ~items[store.columns["y0"]] & (store.columns["y0"] > 0)).sum())):
-            say(f"{name}: {cold:,} of {int(mine.sum()):,} events to be found are of items that training knows by their table alone")
+            hint = "; what ranks by what was had can place none of these, twotower can" if part == 1 else ""
+            say(f"{name}: {cold:,} of {int(mine.sum()):,} events to be found are of items that training knows by their table alone{hint}")
         seen = torch.zeros(int(user.max()) + 1, dtype=torch.bool)
         seen[user[(store.part == 0) & (store.columns["y0"] > 0)]] = True
         if alone := int((~seen[user[mine].unique()]).sum()):
@@ -121,7 +123,7 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
         return {"c0": store.columns["c0"][spans.start], "history": history, **noted, "y0": answers}
 
     def head(self, schema: Schema) -> Head:
-        return Head((Part("y0", "items", schema.targets["y0"].size),))
+        return Head((Part("y0", "items", schema.targets["y0"].size, "next" if self.config.protocol in NEWEST else "any"),))
 
     def loss(self, model: Any, batch: Batch, head: Head) -> tuple[Tensor, dict[str, Tensor]]:
         """The model's own, for each has its way of drawing what was not had."""
@@ -276,9 +278,7 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
             say(f"{full:,} users had every item that was to be chosen from, and get an empty answer")
         if short := int(((left > 0) & (left < item.shape[1])).sum()):
             least = int(left[left > 0].min())
-            say(
-                f"{short:,} of {len(item):,} users get fewer items than were asked for, the fewest {least:,}: no more are left to choose from"
-            )
+            say(f"{short:,} of {len(item):,} users get fewer items than asked for, the fewest {least:,}: no more are left to choose from")
         field: Any = schema.targets["y0"]
 
         def words(ids: Tensor) -> pl.Series:
