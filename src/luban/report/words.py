@@ -241,6 +241,12 @@ def _compared(facts: Mapping[str, Any], zh: bool, of: tuple[str, str, str]) -> s
         apart = f"（配对之差的 95% 区间：{low:+.4f} 至 {high:+.4f}）" if zh else f" (paired difference {low:+.4f} to {high:+.4f}, 95 %)"
     elif facts["outcome"] != "level":
         apart = "（没有区间，可能只是偶然）" if zh else " (no interval says how sure that is: it may be chance)"
+    if facts["outcome"] == "level" and facts.get("nothing"):
+        if zh:
+            return f"{model} 与 {best} 都一无所获：{rows}上 {metric} 均为 0。它们不认识留出的内容，换一个能认识的模型。"
+        return (
+            f"{model} and {best} find nothing: {metric} is 0 for both on {rows}. Neither knows what was held back; take a model that can."
+        )
     if facts.get("simple") and facts["outcome"] != "worse":
         if zh:
             return f"这里简单的规则就够了：{rows}上 {model} 的 {metric} 为 {value}，其余中最好的（{best}）为 {theirs}{apart}。"

@@ -256,4 +256,6 @@ def verdict(
     level = apart[0] <= 0 <= apart[1] if apart is not None else value == others[best]
     ahead = better(metric, apart[0], 0.0) if apart is not None else better(metric, value, others[best])
     outcome = "level" if level else "better" if ahead else "worse"
+    if value == others[best] == 0 and better(metric, 1.0, 0.0):
+        facts["nothing"] = True
     return facts | {"outcome": outcome, "best": best, "theirs": others[best], "difference": list(apart) if apart else None}
