@@ -52,6 +52,8 @@ def fit_schema(rows: Rows, config: DataConfig, chosen: dict[str, Any], task: Tas
                     theirs, ours = configs.to_dict(old.config), configs.to_dict(each.config)
                     if other := [f"{name} {theirs[name]} instead of {ours[name]}" for name in ours if theirs[name] != ours[name]]:
                         say(f"{each.columns[0]!r} is read as the run to go on from reads it: {', '.join(other)}")
+                    if getattr(each, "beside", None) is not None:
+                        say(f"{each.columns[0]!r}: its table is not read; what the run to go on from knew of it counts")
                     (schema.inputs if key in schema.inputs else schema.targets)[key] = old
                     _tell_strangers(old, rows.table.get_column(each.columns[0]).gather(rows.of(TRAIN)))
                 elif options := (usual or {}).get(_name_of(each)):  # the model decides how it is read
@@ -71,9 +73,7 @@ def _tell_strangers(field: Field, column: pl.Series) -> None:
     if field.kind == "id" and (new := (field.encode(column) == 0).numpy()).any():  # type: ignore[union-attr]
         words = cells.words(column.filter(new)).unique(maintain_order=True).to_list()
         many = f"{int(new.sum()):,} of {len(column):,} training rows"
-        say(
-            f"{field.columns[0]!r}: the run to go on from never had {listed(words, 3)}, and nothing is learned of the {many} with such values"
-        )
+        say(f"{field.columns[0]!r}: the run to go on from never had {listed(words, 3)}, and nothing is learned of the {many} with such")
 
 
 def _sniffed(rows: Rows, config: DataConfig, chosen: dict[str, Any], usual: Options, before: dict[str, Field]) -> Schema:
