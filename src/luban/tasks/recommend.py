@@ -184,7 +184,7 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
         return {
             "Hit rate by the length of the list": {"x": "items in the list", "y": "hit rate", "lines": {"": (k, found)}},
             "What was had in training, and what is shown, by the most popular items": {
-                "x": "share of the items", "y": "share of the events", "unit": True,
+                "x": "share of the items", "y": "share of the events", "unit": True, "fixed": True,
                 "lines": {what: (place[some], share[some]) for what, share in shares.items()}},
         }  # fmt: skip
 
