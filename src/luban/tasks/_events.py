@@ -69,9 +69,10 @@ class OfEvents:
         weight: str | None = None
         """The column that says how often, or how much. Unset: one called count, plays, quantity, 次数 or the like. Rows that repeat a user
         and an item add up, with such a column and without."""
-        weighed: Literal["log", "plain", "no"] = "log"
-        """What an event counts that came w times: log2(1 + w), for of such counts a few are in the thousands (log); w (plain); or 1 (no).
-        So count popular, itemknn, ease, puresvd and ials; to the others something was had or not."""
+        weighed: Literal["log", "plain", "once"] = "log"
+        """What an event counts that came w times: log2(1 + w), for of such counts a few are in the thousands (log); w (plain); or 1 (once);
+        each divided by what events of training count on average, so that settings mean the same. So count popular, itemknn, ease, puresvd
+        and ials; to the others something was had or not."""
         protocol: Literal["last", "time", "random", "user", "item", "cold"] = "last"
         """What is held back: each user's last event for the test and the one before for validation (last); the newest events (time); a
         share of all events, of each user's or of each item's, drawn at random (random, user, item); all events of a share of the items,
@@ -96,7 +97,7 @@ class OfEvents:
         user, item = _column(table, "user", c.user), _column(table, "item", next(iter(targets), c.item))
         when = _column(table, "time", time or c.time)
         rating = _column(table, "rating", c.rating) if c.rating or c.least is not None else None
-        weight = None if c.weighed == "no" else _column(table, "weight", c.weight)
+        weight = None if c.weighed == "once" else _column(table, "weight", c.weight)
         if len({user, item, when}) < 3:
             raise UserError(f"user, item and time must be different columns, not {listed([user, item, *([when] if when else [])])}.")
         if c.least is not None and rating is None:
@@ -165,21 +166,22 @@ class OfEvents:
         again = first != np.arange(len(rows))
         self._again = rows[again], rows[first[again]], np.cumsum(~again)[again]
         if again.any():
-            what = "are left out" if c.weighed == "no" else "are counted with it"
+            what = "are left out" if c.weighed == "once" else "are counted with it"
             say(f"{int(again.sum()):,} rows repeat an earlier {c.user} and {c.item} and {what} "
                 f"(the first: {cells.row(int(rows[again].min()))})")  # fmt: skip
         return rows[~again]
 
     def noted(self, table: Table, rows: np.ndarray, part: np.ndarray) -> Batch:
         """age: how long each event was before the newest of training, as a share of the time that training spans; where there are times.
-        weight: how much each counts; where some count more than one. Where the newest are held back, what a user repeated after that counts
-        for nothing."""
+        weight: how much each counts, 1 on average; where they differ. Where the newest are held back, what a user repeated after that
+        counts for nothing."""
         c, found = self.config, Batch()
+        trained = part == 0 if (part == 0).any() else np.ones(len(part), bool)
         if c.time and len(rows):
             when = _moments(table.get_column(c.time).gather(rows), c.day_first)
-            trained = when[part == 0] if (part == 0).any() else when
-            found["age"] = torch.from_numpy(((trained.max() - when) / max(1, np.ptp(trained))).astype(np.float32))
-        if c.weighed == "no":
+            old = when[trained]
+            found["age"] = torch.from_numpy(((old.max() - when) / max(1, np.ptp(old))).astype(np.float32))
+        if c.weighed == "once":
             return found
         once = np.ones(table.height) if c.weight not in table.columns else cells.numbers(table.get_column(c.weight)).to_numpy()
         weight, (again, first, before) = once[rows], self._again
@@ -189,8 +191,9 @@ class OfEvents:
             held = np.append(0, np.cumsum((part == 1) | (part == 2)))
             known = np.isin(first, rows) & ((held[before] == held[at[first]]) | (c.protocol not in NEWEST))
             weight = weight + np.bincount(at[first[known]], once[again[known]], minlength=len(rows))
-        if (weight != 1).any():
-            found["weight"] = torch.from_numpy((np.log2(1 + weight) if c.weighed == "log" else weight).astype(np.float32))
+        if (weight != weight[:1]).any():
+            weight = np.log2(1 + weight) if c.weighed == "log" else weight
+            found["weight"] = torch.from_numpy((weight / weight[trained].mean()).astype(np.float32))
         return found
 
     def split(self, table: Table, shares: tuple[float, float, float]) -> tuple[np.ndarray, str]:
