@@ -25,10 +25,14 @@ def paper(X: torch.Tensor, l2: float) -> torch.Tensor:
     return B
 
 
-@pytest.mark.parametrize(("users", "items", "few"), [(7, 30, True), (40, 12, False), (20, 30, False)])
+@pytest.mark.parametrize(("users", "items", "few", "sparse"), [
+    (7, 30, True, 0), (40, 12, False, 0), (20, 30, False, 0), (20, 30, False, 1e9)])  # fmt: skip
 @pytest.mark.parametrize("l2", [0.5, 2.0, 300.0])
-def test_is_the_papers_closed_form(users, items, few, l2):
-    """Scores of histories that the model has not seen, against x B of the dense inverse: Woodbury and dense alike."""
+def test_is_the_papers_closed_form(users, items, few, sparse, l2, monkeypatch):
+    """Scores of histories that the model has not seen, against x B of the dense inverse: Woodbury and dense alike, and pairs counted by
+    sparse and dense products in pieces."""
+    monkeypatch.setattr(ease, "SPARSE", sparse)
+    monkeypatch.setattr(ease, "PIECE", 8)
     X = chance(users, items)
     model = solved(X, l2)
     assert model.few == few

@@ -16,19 +16,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from luban.core.batch import Batch, Examples, Ragged
 from luban.core.contract import Clock, Head, Schema
 from luban.core.errors import UserError
-from luban.layers.ranked import Ranker, laid, sums, weights
+from luban.layers.ranked import Ranker, counted, laid, sums, weights
 from luban.layers.rules import within
 
 PIECE = 512
-"""Users taken at a time while solving."""
+"""Users, or items, taken at a time while solving."""
+SPARSE = 200
+"""A pair of items that a user had costs so many times as much, added up in a sparse product, as a pair of any two does in a dense one."""
 MOST = 200_000_000
-"""Numbers in the solution, at most: 800 MB in the bundle, or 14,142 items and many users; some minutes and 5 GB to solve."""
+"""Numbers in the solution, at most: 800 MB in the bundle, or 14,142 items and many users; some minutes and 3 GB to solve."""
 
 
 class EASE(Ranker):
@@ -81,13 +84,10 @@ class EASE(Ranker):
             self.right.copy_(_woodbury(X, self.config.l2))
             self.own.copy_((X * self.right).sum(0))
             return
-        gram = torch.zeros(self.items, self.items, dtype=torch.float64)
-        for batch in train.pieces(PIECE):
-            if clock.stopped():
-                return
-            x = laid(batch["history"], self.items, weights(batch))
-            gram += x.T @ x  # where nothing is weighed, whole numbers up to PIECE: exact in float32
-        self.weight.copy_(_dense(gram, self.config.l2))
+        gram = _gram(counted(train, self.items), clock)
+        if gram is not None:
+            gram = gram.double()
+            self.weight.copy_(_dense(gram, self.config.l2))
 
     # ---------------------------------------------------------------- scoring
 
@@ -108,13 +108,32 @@ class EASE(Ranker):
         return 2.0 * self.right.numel() if self.few else 100.0 * len(self.popular)  # a row of the matrix for each item of a history
 
 
+def _gram(X: Any, clock: Clock) -> Tensor | None:
+    """X'X (I, I) on and above the diagonal; exact in float32 where nothing is weighed; None where time is up."""
+    (U, I), of_user = X.shape, np.diff(X.indptr).astype(np.float64)
+    thin = SPARSE * float(of_user @ of_user) < U * I * I
+    left, gram = X.T.tocsr() if thin else X, torch.zeros(I, I)
+    for at in range(0, left.shape[0], PIECE):
+        if clock.stopped():
+            return None
+        if thin:
+            gram[at : at + PIECE] = torch.from_numpy((left[at : at + PIECE] @ X).toarray())
+            continue
+        x = torch.from_numpy(left[at : at + PIECE].toarray())
+        for i in range(0, I, PIECE):
+            gram[i : i + PIECE, i:].addmm_(x[:, i : i + PIECE].T, x[:, i:])
+    return gram
+
+
 def _dense(gram: Tensor, l2: float) -> Tensor:
-    """B (I, I) from X'X."""
+    """B (I, I) from X'X, of which it reads what is on and above the diagonal; it takes its place, for nothing else is as large."""
     gram.diagonal().add_(l2)
-    P = torch.cholesky_inverse(torch.linalg.cholesky(gram))
-    B = -P / P.diagonal()
-    B.diagonal().zero_()
-    return B
+    P = gram.mT  # by columns, as LAPACK has it; of any other order torch makes copies
+    torch.linalg.cholesky(P, out=P)
+    torch.cholesky_inverse(P, out=P)
+    P.div_(-P.diagonal().clone())
+    P.diagonal().zero_()
+    return P
 
 
 def _woodbury(X: Tensor, l2: float) -> Tensor:
