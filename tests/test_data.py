@@ -209,7 +209,7 @@ def held(**columns):
     """Rows as `assign` gives them, of columns that a source gave."""
     table = pl.DataFrame(columns)
     part = np.where(np.arange(table.height) % 5 == 0, TEST, np.where(np.arange(table.height) % 5 == 1, VALID, TRAIN)).astype(np.uint8)
-    return Rows(table, part, np.arange(table.height), lambda i: f"row {i + 1}", {"rich": "category"}, {"split": "by hand"})
+    return Rows(table, part, np.arange(table.height), lambda i: f"row {i + 1}", {"rich": "category"}, {"split": "by hand"}, {})
 
 
 def look(schema, store, rows):

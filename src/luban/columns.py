@@ -15,7 +15,7 @@ from luban.core import cells
 from luban.core import config as configs
 from luban.core.contract import Field, Schema, Table, Task
 from luban.core.device import side_by_side
-from luban.core.errors import UserError
+from luban.core.errors import UserError, listed
 from luban.core.notes import say
 from luban.core.registry import FIELDS
 from luban.core.table import Pieces
@@ -52,7 +52,10 @@ def fit_schema(rows: Rows, config: DataConfig, chosen: dict[str, Any], task: Tas
                     theirs, ours = configs.to_dict(old.config), configs.to_dict(each.config)
                     if other := [f"{name} {theirs[name]} instead of {ours[name]}" for name in ours if theirs[name] != ours[name]]:
                         say(f"{each.columns[0]!r} is read as the run to go on from reads it: {', '.join(other)}")
+                    if getattr(each, "beside", None) is not None:
+                        say(f"{each.columns[0]!r}: its table is not read; what the run to go on from knew of it counts")
                     (schema.inputs if key in schema.inputs else schema.targets)[key] = old
+                    _tell_strangers(old, rows.table.get_column(each.columns[0]).gather(rows.of(TRAIN)))
                 elif options := (usual or {}).get(_name_of(each)):  # the model decides how it is read
                     each.config = configs.build(type(each).Config, {**configs.to_dict(each.config), **options})
         else:
@@ -63,6 +66,14 @@ def fit_schema(rows: Rows, config: DataConfig, chosen: dict[str, Any], task: Tas
         answers = {each.columns[0] for each in targets.values()}
         Schema(inputs, targets).fit(rows.table, lambda name: Pieces(rows.table, name, train if name in answers else seen), side_by_side)
         return schema
+
+
+def _tell_strangers(field: Field, column: pl.Series) -> None:
+    """Says which ids of the training rows the run to go on from never had: they stay unknown."""
+    if field.kind == "id" and (new := (field.encode(column) == 0).numpy()).any():  # type: ignore[union-attr]
+        words = cells.words(column.filter(new)).unique(maintain_order=True).to_list()
+        many = f"{int(new.sum()):,} of {len(column):,} training rows"
+        say(f"{field.columns[0]!r}: the run to go on from never had {listed(words, 3)}, and nothing is learned of the {many} with such")
 
 
 def _sniffed(rows: Rows, config: DataConfig, chosen: dict[str, Any], usual: Options, before: dict[str, Field]) -> Schema:

@@ -94,6 +94,8 @@ class Rows:
     """{target: the field that encodes it}, decided once, on all rows; empty where the task is not labelled."""
     facts: dict[str, Any]
     """For the report: how it was split, how many rows were left out."""
+    noted: Batch
+    """Columns of the store that no field reads."""
 
     def of(self, part: int) -> np.ndarray:
         """Row numbers of a part, (n,) int64."""
@@ -161,6 +163,7 @@ def assign(table: Table, test: Table | None, config: DataConfig, task: Task, bad
                 aside = UNLABELLED if semi else TEST + 1
                 part = fewer(table, part, VALID, "labels", valid, config, fields, aside)
                 part = fewer(table, part, TRAIN, "labels", config.labels - valid, config, fields, aside)
+        noted = task.noted(whole, kept, part)
         if semi:
             part, kept = unlabelled(whole, given, part, kept, bad, config)
             table = picked(whole, kept)
@@ -170,7 +173,7 @@ def assign(table: Table, test: Table | None, config: DataConfig, task: Task, bad
         say(f"{beyond:,} rows lie beyond the parts that were asked for: they are neither trained on nor scored")
     splitting.check_parts(part)
     splitting.announce(part, facts["split"])
-    return Rows(table, part, kept, lambda i: name(int(kept[i])), fields, facts)
+    return Rows(table, part, kept, lambda i: name(int(kept[i])), fields, facts, noted)
 
 
 def joined(table: Table, test: Table | None) -> tuple[Table, Callable[[int], str]]:
@@ -294,7 +297,7 @@ def encode(schema: Schema, rows: Rows, folder: Path | None = None) -> Store:
         raise BadCells(
             f"{bad} Or leave such rows out: --set data.skip_bad=true.{_otherwise(schema, rows, bad)}", rows.numbers[bad.rows]
         ) from bad
-    return Store(columns, torch.from_numpy(rows.part))
+    return Store(columns | rows.noted, torch.from_numpy(rows.part))
 
 
 def _otherwise(schema: Schema, rows: Rows, bad: BadCells) -> str:

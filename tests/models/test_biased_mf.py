@@ -102,6 +102,16 @@ def test_what_it_needs(caplog):
         BiasedMF(BiasedMF.Config(), Schema({"c0": category(("a",)), "c1": category(("b",))}, {}), Head(ONE.parts * 2))
 
 
+def test_numbers_that_are_ids_are_told_by_their_names(tmp_path):
+    words = {"target": "score", "task": "regress", "model": "biased-mf", "baselines": "none"}
+    with pytest.raises(UserError, match=r"If these are such, say so \(--set 'fields.user=category' --set 'fields.item=category'\)"):
+        luban.train(ratings(), **words, out=tmp_path / "none")
+    with pytest.raises(UserError, match=r"and there are 1\..+ --set 'fields\.item=category'"):
+        luban.train(ratings(), **words, out=tmp_path / "one", set=["fields.user=category"])
+    run = luban.train(ratings(), **words, out=tmp_path / "run", set=["fields.user=category", "fields.item=category"])
+    assert run.metrics["rmse"] < 2
+
+
 def test_trained_by_its_hyphened_name_and_loaded(tmp_path, monkeypatch, caplog):
     """Whole numbers called user_id and item_id are ids; a third column is said to be unused; the bundle answers alike."""
     monkeypatch.chdir(tmp_path)

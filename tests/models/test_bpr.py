@@ -6,9 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from conftest import found
 
 from luban import optim
-from luban.bundle import judge
 from luban.core.batch import Ragged
 from luban.core.errors import UserError
 from luban.core.registry import MODELS
@@ -54,7 +54,7 @@ def hits(model, data, stranger=False) -> float:
     if stranger:
         batch = examples.batch
         examples = type(examples)(examples.store, examples.spans, lambda *of: batch(*of) | {"c0": torch.zeros(len(of[1])).long()})
-    return data.task.measure(*judge(model, data.task, data.head, examples), data.schema, ["hit_rate@10"]).metrics["hit_rate@10"]
+    return found(model, data, "hit_rate@10", examples)
 
 
 def test_two_tastes_are_told_apart_for_users_and_for_strangers(data, model):
@@ -82,8 +82,8 @@ def test_what_is_drawn_was_not_had():
     """Of ten items one user had nine, the other one: drawn again where it was had, and left out where it still was."""
     owner, had = torch.tensor([0] * 9 + [1]), torch.tensor([*range(1, 10), 4])
     torch.manual_seed(0)
-    found = [bpr.drawn(owner, had, 11) for _ in range(200)]
-    other, apart = torch.stack([each for each, _ in found]), torch.stack([each for _, each in found]).bool()
+    pairs = [bpr.drawn(owner, had, 11) for _ in range(200)]
+    other, apart = torch.stack([each for each, _ in pairs]), torch.stack([each for _, each in pairs]).bool()
     assert (other[:, :9][apart[:, :9]] == 10).all() and not (other[:, :9] == 10)[~apart[:, :9]].any()
     assert apart[:, :9].float().mean().item() == pytest.approx(1 - 0.9**2, abs=0.03)  # two draws of one in ten
     assert set(other[:, 9][apart[:, 9]].tolist()) == {1, 2, 3, 5, 6, 7, 8, 9, 10}

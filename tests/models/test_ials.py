@@ -6,18 +6,18 @@ import math
 import numpy as np
 import pytest
 import torch
+from conftest import Patient, asked, lists, ranker, weighed
 
-from luban.core.batch import Examples, Ragged, Store
-from luban.core.contract import Clock, Head, Part
+from luban.core.batch import Ragged
 from luban.core.errors import UserError
-from luban.core.registry import MODELS, TASKS
+from luban.core.registry import MODELS
 from luban.layers import alternating
 
-IALS, Recommend = MODELS["ials"], TASKS["recommend"]
+IALS = MODELS["ials"]
 
 
-class Limited(Clock):
-    seed, threads = 0, 1
+class Limited(Patient):
+    seed = 0
 
     def __init__(self, left=math.inf, stop=False):
         self.left, self.stop = left, stop
@@ -29,28 +29,8 @@ class Limited(Clock):
         return self.stop
 
 
-class Ids:
-    kind = "id"
-
-    def __init__(self, size):
-        self.size = size
-
-
-class Users:
-    """A schema with so many users, 0 included."""
-
-    def __init__(self, size):
-        self.inputs, self.targets = {"c0": Ids(size)}, {"y0": None}
-
-
 def solved(X: torch.Tensor, clock=None, **options):
-    """iALS on a matrix of users (rows from 1) by items (columns from 1), given as a log."""
-    user, item = X.nonzero(as_tuple=True)
-    store = Store({"c0": user + 1, "y0": item + 1}, torch.zeros(len(user), dtype=torch.uint8))
-    train = Examples(store, Recommend().spans(store, 0), Recommend().batch)
-    model = IALS(IALS.Config(**options), Users(len(X) + 1), Head((Part("y0", "items", X.shape[1] + 1),)))
-    model.solve(train, None, clock or Limited())
-    return model
+    return ranker(IALS, lists(X), clock=clock or Limited(), items=X.shape[1] + 1, **options)
 
 
 def tastes(users=40, items=12) -> torch.Tensor:
@@ -62,18 +42,13 @@ def tastes(users=40, items=12) -> torch.Tensor:
     return X
 
 
-def asked(X: torch.Tensor) -> dict:
-    lengths = torch.cat([torch.zeros(1).long(), X.sum(1).cumsum(0)])
-    return {"c0": torch.zeros(len(X)), "history": Ragged(X.nonzero()[:, 1] + 1, lengths)}
-
-
 def exact(X: np.ndarray, Y: np.ndarray, c) -> np.ndarray:
     """Rendle et al. 2021, eq. 8: each row by itself. Y has a row of 0 for the item 0, which counts among the others."""
     made = []
-    for had in X.astype(bool):
-        V = Y[1:][had]
-        price = c.l2 * (had.sum() + c.alpha * len(Y)) ** c.nu
-        made.append(np.linalg.solve(V.T @ V + c.alpha * Y.T @ Y + price * np.eye(Y.shape[1]), V.sum(0)))
+    for row in X:
+        V, w = Y[1:][row > 0], row[row > 0]
+        price = c.l2 * (len(w) + c.alpha * len(Y)) ** c.nu
+        made.append(np.linalg.solve((V.T * w) @ V + c.alpha * Y.T @ Y + price * np.eye(Y.shape[1]), w @ V))
     return np.stack(made)
 
 
@@ -82,21 +57,24 @@ def test_a_history_is_folded_in_exactly():
     model = solved(tastes(), factors=5, alpha=0.2, l2=0.03)
     new = torch.tril(torch.ones(12, 12)).long()
     Y = model.vectors.double().numpy()
-    torch.testing.assert_close(model(asked(new)).double().numpy(), exact(new.numpy(), Y, model.config) @ Y.T, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(model(asked(*lists(new))).double().numpy(), exact(new.numpy(), Y, model.config) @ Y.T, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("nu", [0.0, 1.0])
-def test_what_is_found_is_the_least_of_the_objective(nu):
+@pytest.mark.parametrize(("nu", "weights"), [(0.0, False), (1.0, False), (1.0, True)])
+def test_what_is_found_is_the_least_of_the_objective(nu, weights):
     """At the end, items solved for exactly, with users solved for exactly, are the items themselves."""
     X = tastes()
-    model = solved(X, factors=2, alpha=0.2, l2=0.05, nu=nu, iterations=200, steps=5)
+    W, batch = weighed(X) if weights else (X, asked(*lists(X)))
+    options = {"factors": 2, "l2": 0.05, "alpha": 0.2, "nu": nu, "iterations": 200, "steps": 5}
+    model = ranker(IALS, lists(X), clock=Limited(), weight=W[X.bool()] if weights else None, **options)
     Y = model.vectors.double().numpy()
-    users = exact(X.numpy(), Y, model.config)
-    V = np.stack([users[row.astype(bool)].sum(0) for row in X.numpy().T])
-    for item, row in enumerate(X.numpy().T.astype(bool)):
-        price = model.config.l2 * (row.sum() + model.config.alpha * len(users)) ** nu
-        A = users[row].T @ users[row] + model.config.alpha * users.T @ users + price * np.eye(2)
-        np.testing.assert_allclose(np.linalg.solve(A, V[item]), Y[item + 1], atol=1e-3)
+    users = exact(W.numpy(), Y, model.config)
+    torch.testing.assert_close(model(batch).double().numpy(), users @ Y.T, rtol=1e-3, atol=1e-4)
+    for item, row in enumerate(W.numpy().T):
+        mine, w = users[row > 0], row[row > 0]
+        price = model.config.l2 * (len(w) + model.config.alpha * len(users)) ** nu
+        A = (mine.T * w) @ mine + model.config.alpha * users.T @ users + price * np.eye(2)
+        np.testing.assert_allclose(np.linalg.solve(A, w @ mine), Y[item + 1], atol=1e-3)
 
 
 def test_one_step_moves_and_many_arrive():
@@ -125,7 +103,7 @@ def test_tastes_are_kept_apart_and_nobody_gets_what_is_popular():
     model = solved(tastes(), factors=2)
     one = torch.zeros(2, 12).long()
     one[0, 7] = 1
-    scores = model(asked(one))
+    scores = model(asked(*lists(one)))
     best = scores[0, 1:].masked_fill(one[0] == 1, -1).topk(4).indices
     assert set(best.tolist()) <= {6, 8, 9, 10, 11}
     assert torch.equal(scores[1], model.popular)
@@ -150,7 +128,9 @@ def test_more_users_get_longer_vectors():
 
 def test_alpha_follows_how_dense_the_log_is():
     X = tastes()
+    W, _ = weighed(X)
     assert float(solved(X, factors=2).alpha) == pytest.approx(20 * int(X.sum()) / X.numel(), rel=1e-6)
+    assert float(ranker(IALS, lists(X), weight=W[X.bool()], factors=2).alpha) == pytest.approx(20 * float(W.sum()) / X.numel(), rel=1e-6)
 
 
 def test_without_a_price_on_what_was_not_had_there_is_no_answer():

@@ -4,88 +4,47 @@ import math
 
 import pytest
 import torch
+from conftest import Patient, asked, chance, lists, ranker, weighed
 
-from luban.core.batch import Examples, Ragged, Store
-from luban.core.contract import Clock, Head, Part
 from luban.core.errors import UserError
-from luban.core.registry import MODELS, TASKS
+from luban.core.registry import MODELS
 from luban.models import itemknn, puresvd
 
-KNN, SVD, Recommend = MODELS["itemknn"], MODELS["puresvd"], TASKS["recommend"]
-
-
-class Patient(Clock):
-    seed, threads = 0, 1
-
-    def seconds_left(self) -> float:
-        return math.inf
-
-
-class Ids:
-    kind = "id"
-
-    def __init__(self, size):
-        self.size = size
-
-
-class Users:
-    """A schema with so many users and items, 0 included."""
-
-    def __init__(self, users, items):
-        self.inputs, self.targets = {"c0": Ids(users)}, {"y0": Ids(items)}
-
-
-def log(users: int, items: int) -> torch.Tensor:
-    X = (torch.rand(users, items, generator=torch.Generator().manual_seed(3)) < 0.3).long()
-    X[:, 0] = 1  # nobody is without an event
-    return X
-
-
-def solved(kind, logs: list[list[int]], valid: bool = False, **options):
-    """logs: the items of each user, in order; with `valid` the last of each is validation's."""
-    user = torch.tensor([u for u, items in enumerate(logs, 1) for _ in items])
-    last = torch.tensor([i == len(items) - 1 for items in logs for i in range(len(items))])
-    store = Store({"c0": user, "y0": torch.tensor([item for items in logs for item in items])}, (last & valid).to(torch.uint8))
-    train, held = (Examples(store, Recommend().spans(store, part), Recommend().batch) for part in (0, 1))
-    size = max(map(max, logs)) + 1
-    model = kind(kind.Config(**options), Users(len(logs) + 1, size), Head((Part("y0", "items", size),)))
-    model.solve(train, held if valid else None, Patient())
-    return model
-
-
-def lists(X: torch.Tensor) -> list[list[int]]:
-    return [(row.nonzero().squeeze(1) + 1).tolist() for row in X]
-
-
-def asked(logs: list[list[int]]) -> dict:
-    lengths = torch.tensor([0, *map(len, logs)])
-    return {
-        "c0": torch.zeros(len(logs)).long(),
-        "history": Ragged(torch.tensor([item for items in logs for item in items]).long(), lengths.cumsum(0)),
-    }
+KNN, SVD = MODELS["itemknn"], MODELS["puresvd"]
 
 
 @pytest.mark.parametrize("active", [0.0, 0.5])
 def test_is_the_formula(active, monkeypatch):
     """All neighbours kept; in one block and in many."""
-    X = log(20, 12)
+    X = chance(20, 12)
     x, n = X.double(), X.double().sum(0)
     near = (x.T * x.sum(1) ** -active) @ x / ((n[:, None] * n).sqrt() + 3)
     near.fill_diagonal_(0)
     question = [[4, 2, 9], [7]]
     weights = torch.tensor([0.25, 0.5, 1.0]).double()
-    expected = torch.stack([weights @ near[[3, 1, 8]], near[6]]) + itemknn.PRIOR * x.mean(0)
+    expected = torch.stack([weights @ near[[3, 1, 8]], near[6]]) + KNN.prior * x.mean(0)
     for entries in (10_000_000, 50):
         monkeypatch.setattr(itemknn, "ENTRIES", entries)
-        model = solved(KNN, lists(X), shrink=3, active=active, half_life=1)
-        torch.testing.assert_close(model(asked(question))[:, 1:], expected, rtol=1e-5, atol=1e-6)
+        model = ranker(KNN, lists(X), shrink=3, active=active, half_life=1)
+        torch.testing.assert_close(model(asked(*question))[:, 1:], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_weights_are_the_values_of_the_formula():
+    X = chance(20, 12)
+    W, _ = weighed(X)
+    x, n = W.double(), W.double().square().sum(0)
+    near = (x.T / X.sum(1).sqrt()) @ x / ((n[:, None] * n).sqrt() + 3)
+    near.fill_diagonal_(0)
+    new, batch = weighed(torch.flip(chance(9, 12), [1]))
+    model = ranker(KNN, lists(X), weight=W[X.bool()], shrink=3, half_life=1e9)
+    torch.testing.assert_close(model(batch)[:, 1:], new.double() @ near + KNN.prior * X.double().mean(0), rtol=1e-4, atol=1e-5)
 
 
 def test_each_item_keeps_its_nearest():
     """One item is asked about at a time: of what it is near to, those answer that it is among the nearest three of."""
-    model, whole = (solved(KNN, lists(log(20, 12)), neighbours=k, half_life=0) for k in (3, 12))
-    ones = asked([[item] for item in range(1, 13)])
-    few, all = (each(ones)[:, 1:] - itemknn.PRIOR * each.popular[1:] for each in (model, whole))
+    model, whole = (ranker(KNN, lists(chance(20, 12)), neighbours=k, half_life=0) for k in (3, 12))
+    ones = asked(*[[item] for item in range(1, 13)])
+    few, all = (each(ones)[:, 1:] - KNN.prior * each.popular[1:] for each in (model, whole))
     third = all.sort(0, descending=True).values[2]
     assert ((few > 1e-6).sum(0) == 3).all()
     torch.testing.assert_close(few, all.where(all >= third, 0.0))
@@ -96,14 +55,14 @@ def test_half_life_is_what_validation_wants():
     rng = torch.Generator().manual_seed(1)
     last = [[*(torch.randperm(30, generator=rng)[:8] + 1).tolist(), *(torch.randperm(4, generator=rng) + 31 + u % 10 * 4).tolist()]
             for u in range(80)]  # fmt: skip
-    assert solved(KNN, last, valid=True).life < math.inf
-    assert solved(KNN, [[10 + u % 2, 1 + u % 5, 6 + u % 3, 20 + u % 2] for u in range(30)] * 2, valid=True).life == math.inf
-    assert solved(KNN, last, valid=True, half_life=7).life == 7 and solved(KNN, last).life == math.inf
+    assert ranker(KNN, last, valid=True).life < math.inf
+    assert ranker(KNN, [[10 + u % 2, 1 + u % 5, 6 + u % 3, 20 + u % 2] for u in range(30)] * 2, valid=True).life == math.inf
+    assert ranker(KNN, last, valid=True, half_life=7).life == 7 and ranker(KNN, last).life == math.inf
 
 
 def test_what_is_near_to_nothing_is_ordered_by_popularity():
-    model = solved(KNN, [[1], [2, 3], [2], [2]])
-    scores = model(asked([[1], []]))
+    model = ranker(KNN, [[1], [2, 3], [2], [2]])
+    scores = model(asked([1], []))
     assert scores[0].argsort(descending=True)[:2].tolist() == [2, 1] and torch.equal(scores[1], model.popular.double())
     with pytest.raises(UserError, match=r"model\.neighbours must lie between"):
         KNN.Config(neighbours=0)
@@ -114,13 +73,21 @@ def test_what_is_near_to_nothing_is_ordered_by_popularity():
 
 @pytest.mark.parametrize("popularity", [1.0, 0.5])
 def test_is_the_projection(popularity):
-    X = log(30, 12)
+    X = chance(30, 12)
     scaled = X.double() * X.double().sum(0).clamp(min=1) ** ((popularity - 1) / 2)
     V = torch.linalg.svd(scaled)[2][:4].T
     question = [[4, 2, 9], [7]]
     h = torch.stack([sum(torch.eye(12)[item - 1] for item in items) for items in question]).double()
-    model = solved(SVD, lists(X), factors=4, popularity=popularity)
-    torch.testing.assert_close(model(asked(question))[:, 1:], h @ V @ V.T + puresvd.PRIOR * X.double().mean(0), rtol=1e-4, atol=1e-4)
+    model = ranker(SVD, lists(X), factors=4, popularity=popularity)
+    torch.testing.assert_close(model(asked(*question))[:, 1:], h @ V @ V.T + SVD.prior * X.double().mean(0), rtol=1e-4, atol=1e-4)
+
+
+def test_weights_are_what_is_projected():
+    X = chance(30, 12)
+    W, batch = weighed(X)
+    V = torch.linalg.svd(W.double() / W.double().square().sum(0).clamp(min=1) ** 0.25)[2][:4].T
+    model = ranker(SVD, lists(X), weight=W[X.bool()], factors=4)
+    torch.testing.assert_close(model(batch)[:, 1:], W.double() @ V @ V.T + SVD.prior * X.double().mean(0), rtol=1e-4, atol=1e-4)
 
 
 def test_factors_are_chosen_by_validation(monkeypatch):
@@ -128,10 +95,10 @@ def test_factors_are_chosen_by_validation(monkeypatch):
     monkeypatch.setattr(puresvd, "FACTORS", (2, 8))
     rng = torch.Generator().manual_seed(1)
     logs = [(torch.randperm(12, generator=rng)[:5] + 1 + 12 * (u % 2)).tolist() for u in range(60)]
-    chosen = solved(SVD, logs, valid=True)
+    chosen = ranker(SVD, logs, valid=True)
     assert chosen.weight.shape[1] == 8 and (chosen.weight.abs().sum(0) > 0).tolist() == [True] * 2 + [False] * 6
-    assert (solved(SVD, logs, factors=8).weight.abs().sum(0) > 0).all()
-    best = chosen(asked([[1, 2, 3]]))[0].topk(5).indices
+    assert (ranker(SVD, logs, factors=8).weight.abs().sum(0) > 0).all()
+    best = chosen(asked([1, 2, 3]))[0].topk(5).indices
     assert (best <= 12).all()
 
 
@@ -140,6 +107,4 @@ def test_a_stop_ends_it_at_once():
         def stopped(self) -> bool:
             return True
 
-    store = Store({"c0": torch.tensor([1, 1]), "y0": torch.tensor([1, 2])}, torch.zeros(2, dtype=torch.uint8))
-    train = Examples(store, Recommend().spans(store, 0), Recommend().batch)
-    KNN(KNN.Config(), Users(2, 3), Head((Part("y0", "items", 3),))).solve(train, None, Stopped())
+    assert not ranker(KNN, [[1, 2]] * 20, clock=Stopped()).offsets.any() and ranker(KNN, [[1, 2]] * 20).offsets.any()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import polars as pl
 import pytest
 import torch
+from conftest import asked
 
-from luban.core.batch import Examples, Ragged, Store
+from luban.core.batch import Examples, Store
 from luban.core.contract import Schema
 from luban.core.registry import FIELDS, MODELS, TASKS
 
@@ -39,10 +40,6 @@ def made(features: bool, steps: int = 100, **config):
         optimiser.step()
         optimiser.zero_grad()
     return model.eval(), train
-
-
-def asked(items: list[int], user: int = 0) -> dict:
-    return {"c0": torch.tensor([user]), "history": Ragged(torch.tensor(items, dtype=torch.int64), torch.tensor([0, len(items)]))}
 
 
 def test_how_often_an_item_is_a_target():

@@ -343,6 +343,13 @@ def test_questions_without_a_target_column(task, model, chart, tmp_path):
     read(text_of(run))
 
 
+def test_recommendations_in_chinese(tmp_path):
+    words = {"report.language": "zh", "task.protocol": "random"}
+    text = text_of(luban.train(TASKS["recommend"].samples()[0], task="recommend", model="ease", set=words, out=tmp_path / "run"))
+    for word in (">训练中的行为</span>", ">推荐的物品</span>", "<td>1 至 4</td>", "逐个随机", "只用于排列先后"):
+        assert word in text, word
+
+
 def test_a_forecast_of_items_in_chinese(tmp_path):
     words = {"task.horizon": 5, "report.language": "zh"}
     run = luban.train(TASKS["forecast"].samples()[2], task="forecast", model="nlinear", set=words, out=tmp_path / "run")

@@ -53,6 +53,7 @@ def test_whole_items_are_held_back(log, films, tmp_path, caplog):
     caplog.set_level("INFO")
     made = train(log, films, "task.protocol=cold", "data.shares=[.6,.2,.2]", tmp_path=tmp_path)
     assert "42 of 42 events to be found are of items that training knows by their table alone" in caplog.text  # six films, 7 users each
+    assert "what ranks by what was had can place none of these, twotower can" in caplog.text
     assert made.report["metrics"]["ndcg@10"] == 0
     held = luban.load(made).schema.targets["y0"]
     assert sum(count == 0 for count in held.counts) == 3 + 12 and sum(held.counts) == 210 - 84
@@ -66,6 +67,24 @@ def test_users_without_an_event_may_be_known(log, films, tmp_path):
     assert bundle.schema.inputs["c0"].size == 33
     old, new, stranger = (bundle.predict(None, {"user": name, "k": 33, "seen": True})["score"].to_list() for name in ("u30", "u31", "u99"))
     assert old != new != stranger and len(new) == 33
+
+
+def test_who_find_nothing_are_not_recommended(log, films, tmp_path):
+    made = luban.train(log, task="recommend", target="film", model="popular", out=tmp_path / "run",
+                       set=[f"data.items={films}", "task.protocol=cold", "data.shares=[.6,.2,.2]"])  # fmt: skip
+    assert made.report["verdict"].startswith("popular and itemknn find nothing: ndcg@10 is 0 for both on 27 test users.")
+
+
+def test_another_table_beside_is_no_resume_and_is_not_read_to_go_on(log, films, tmp_path, caplog):
+    caplog.set_level("INFO")
+    run = train(log, films, "train.epochs=1", model="twotower", tmp_path=tmp_path).path
+    pl.read_csv(films).with_columns(pl.col("year") + 1).write_csv(films)
+    luban.train(log, target="film", start=run, set=[f"data.items={films}", "train.epochs=1"], out=tmp_path / "then", baselines="none")
+    assert "'film': its table is not read; what the run to go on from knew of it counts" in caplog.text
+    (run / "report.json").unlink()
+    with pytest.raises(UserError, match=r"was begun with the fingerprint of data\.items = "):
+        luban.train(log, task="recommend", target="film", model="twotower", set=[f"data.items={films}", "train.epochs=1"], out=run,
+                    baselines="none", resume=True)  # fmt: skip
 
 
 @pytest.mark.parametrize("table, settings, says", [

@@ -223,7 +223,7 @@ def test_what_is_left_out_is_said(caplog):
         "1 rows have no user and are left out (the first: row 2)",
         "1 rows have no item and are left out (the first: row 5)",
         "1 rows have no time and are left out (the first: row 6)",
-        "1 rows repeat an earlier user and item and are left out (the first: row 1)",
+        "1 rows repeat an earlier user and item and are counted with it (the first: row 1)",
     ]
     with pytest.raises(UserError, match="none of the 1 rows names user and item and time"):
         task.order(table[1:2])
@@ -421,6 +421,13 @@ def test_the_best_unseen_first_and_equals_by_id(caplog):
     assert "users that were not in training: 1 of 3; they are answered with what is popular" in caplog.messages
     everything = asked(data, "popular", some, k=100)
     assert [[each["item"] for each in answer] for answer in everything] == [[1, 2, 3], [1, 2, 3, 4, 5], [3, 4, 5]]
+    assert "3 of 3 users get fewer items than asked for, the fewest 3: no more are left to choose from" in caplog.messages
+    caplog.clear()
+    assert [len(answer) for answer in asked(data, "popular", some, k=4)] == [3, 4, 3]
+    assert "2 of 3 users get fewer items than asked for, the fewest 3: no more are left to choose from" in caplog.messages
+    caplog.clear()
+    asked(data, "popular", some, k=3)
+    assert not any("fewer" in each for each in caplog.messages)
 
 
 def test_who_had_everything_gets_an_empty_answer(caplog):
@@ -535,13 +542,15 @@ def test_the_built_in_set_may_lie_gzipped(tmp_path, monkeypatch):
     assert catalogue.table("ml-latest-small").row(0) == ("1", "31", "2.5", "1260759144")
 
 
-def test_going_on_keeps_the_words_of_users_and_items(tmp_path):
-    """Else the vector of 0 would be that of 1 in the new log, which has as many items."""
+def test_going_on_keeps_the_words_of_users_and_items(tmp_path, caplog):
+    """Else the vector of 0 would be that of 1 in the new log, which has as many items. What was never had is told of."""
+    caplog.set_level(logging.INFO, "luban")
     table = Recommend.samples()[1]
     first = luban.train(table, task="recommend", model="bpr", set=["train.epochs=1"], out=tmp_path / "first", baselines="none").load()
     new = table.with_columns(pl.col("item").replace({0: 99}))
     then = luban.train(new, start=tmp_path / "first", set=["train.epochs=1"], out=tmp_path / "then", baselines="none").load()
     assert then.schema.targets["y0"].words == first.schema.targets["y0"].words
+    assert any(each.startswith("'item': the run to go on from never had '99', and nothing is learned of the ") for each in caplog.messages)
 
 
 def test_a_share_of_users_is_one_however_often_it_is_counted():

@@ -223,8 +223,8 @@ class Part:
     task may bring another kind: models that can answer it list it in `gives`."""
     size: int
     loss: str = ""
-    """The task's loss by name, for models that are solved rather than stepped: mse | mae | huber | cross_entropy | bce. With crf a model
-    of tags has `steps` (layers/crf.py)."""
+    """The task's loss by name, for models that are solved rather than stepped: mse | mae | huber | cross_entropy | bce. With crf a model of
+    tags has `steps` (layers/crf.py). Of items: those that come next are asked for (next), or any that were held back by chance (any)."""
     weights: tuple[float, ...] = ()
     """A weight a class; empty for none."""
     bias: tuple[float, ...] = ()
@@ -334,6 +334,9 @@ class Task(ABC):
         shares: of train, valid and test; numbers of rows where they are above 1.
         """
         return None
+
+    def noted(self, table: Table, rows: np.ndarray, part: np.ndarray) -> Batch:
+        return {}  # (n,) each, what the store holds beside its fields, of the rows (n,) that `order` gave and the part of each
 
     def target_field(self, column: pl.Series) -> str:
         """The name of the field that encodes this target column."""

@@ -21,12 +21,14 @@ MOST, CLOSE = 50, 1e-6
 """Steps at most where a row is solved to the end, and how small what is left of it becomes, as a share of where it began."""
 
 
-def improved(events: Ragged, answers: Tensor | float, y: Tensor, price: Tensor, x: Tensor, steps: int = MOST) -> Tensor:
-    """x (R, F) after some steps of conjugate gradients towards (V'V + price) x = V' answers.
+def improved(events: Ragged, answers: Tensor | float, y: Tensor, price: Tensor, x: Tensor, steps: int = MOST,
+             by: Tensor | None = None) -> Tensor:  # fmt: skip
+    """x (R, F) after some steps of conjugate gradients towards (V'WV + price) x = V'W answers.
 
-    V: the rows of y (I, F) that the events of a row name; answers: (E,), or one for all; price: (R, F), and what is divided by, so that few
-    steps do where it is most of the matrix. A row that is CLOSE rests: it comes out the same beside any others. A step is two passes over
-    the events, which cost 14 ms for a million and 64 factors; to lay out V would cost as much again.
+    W: `by` (E,), what each event counts, or 1; V: the rows of y (I, F) that the events of a row name; answers: (E,), or one for all;
+    price: (R, F), and what is divided by, so that few steps do where it is most of the matrix. A row that is CLOSE rests: it comes out
+    the same beside any others. A step is two passes over the events, which cost 14 ms for a million and 64 factors; to lay out V would
+    cost as much again.
     """
     ids, offsets = events.values, events.offsets
     with warnings.catch_warnings():
@@ -38,8 +40,8 @@ def improved(events: Ragged, answers: Tensor | float, y: Tensor, price: Tensor, 
         return torch.sparse.sampled_addmm(had, x, y.T, beta=0.0).values()
 
     def back(e: Tensor) -> Tensor:
-        """V' e (R, F)."""
-        return F.embedding_bag(ids, y, offsets, mode="sum", include_last_offset=True, per_sample_weights=e)
+        """V'W e (R, F)."""
+        return F.embedding_bag(ids, y, offsets, mode="sum", include_last_offset=True, per_sample_weights=e if by is None else e * by)
 
     r = back(answers - along(x)) - price * x
     p = z = r / price

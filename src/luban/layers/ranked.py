@@ -5,6 +5,7 @@ Letters: B users, I items with the id 0, which had nothing and is had by nobody,
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from luban.core.batch import Batch, Examples, Ragged, beneath
+from luban.core.batch import Batch, Examples, Ragged, beneath, piece_of, size_of
 from luban.core.contract import Head, Model, Schema
 from luban.core.registry import Later
 from luban.layers.columns import of_kind
@@ -22,7 +23,7 @@ sparse = Later("scipy.sparse")
 PIECE = 4096
 """Users counted at a time."""
 SCORES = 4_000_000
-"""Scores computed at a time, 32 MB."""
+"""Scores computed at a time, 32 MB: of 9,000 items, those of 440 users."""
 
 
 class Ranker(Model):
@@ -35,6 +36,9 @@ class Ranker(Model):
 
     personal: ClassVar[bool] = False
     """Has it something to say of a known user without a history (a vector of their own)?"""
+    prior: ClassVar[float] = 1e-3
+    """What an item has before any history, times the share of users that had it, where a model asks `before`: it orders items of which a
+    history says nothing."""
 
     def __init__(self, config: Any, schema: Schema, head: Head):
         super().__init__(config, schema, head)
@@ -64,6 +68,10 @@ class Ranker(Model):
         """(B, I)"""
         raise NotImplementedError
 
+    def before(self) -> Tensor:
+        """(I,) float64"""
+        return self.prior * self.popular.double()
+
     def flops(self) -> float:
         """Two for each number of an item, whose vectors are what it holds."""
         return 2.0 * sum(each.numel() for each in (*self.parameters(), *self.buffers()) if each.dim() > 1)
@@ -82,10 +90,15 @@ def usual(schema: Schema) -> float:
     return max(1.0, sum(user.counts) / max(1, sum(count > 0 for count in user.counts)))
 
 
-def laid(history: Ragged, items: int) -> Tensor:
-    """(B, I) float32: 1 where the user had the item."""
+def weights(batch: Batch) -> Tensor | None:
+    """(E,) float32: how much each event of the histories counts; None: all alike."""
+    return batch["weight"].values if "weight" in batch else None
+
+
+def laid(history: Ragged, items: int, by: Tensor | None = None) -> Tensor:
+    """(B, I) float32: 1, or `by` (E,), where the user had the item."""
     x = torch.zeros(len(history), items, device=history.values.device)
-    x[history.owners, history.values] = 1
+    x[history.owners, history.values] = 1.0 if by is None else by
     return x
 
 
@@ -95,21 +108,38 @@ def sums(weight: Tensor, history: Ragged, by: Tensor | None = None) -> Tensor:
 
 
 def counted(train: Examples, items: int) -> Any:
-    """(U, I) float32, a sparse matrix of scipy, a row for each example: 1 where they had the item."""
-    had = beneath([batch["history"] for batch in train.pieces(PIECE)])
-    ones = np.ones(len(had.values), np.float32)
-    return sparse.csr_array((ones, had.values.numpy().astype(np.int32), had.offsets.numpy()), (len(had), items))
+    """(U, I) float32, a sparse matrix of scipy, a row for each example: 1, or the event's weight, where they had the item."""
+    pieces = [(batch["history"], weights(batch)) for batch in train.pieces(PIECE)]
+    had, by = beneath([piece for piece, _ in pieces]), [each for _, each in pieces if each is not None]
+    values = torch.cat(by).numpy() if by else np.ones(len(had.values), np.float32)
+    return sparse.csr_array((values, had.values.numpy().astype(np.int32), had.offsets.numpy()), (len(had), items))
+
+
+def scored(model: Model, batch: Batch, head: Head, seen: bool = False) -> Iterator[tuple[Batch, Tensor]]:
+    """Pieces of the batch, each with its scores (b, I); -inf for what the user had, unless `seen`, and for id 0.
+
+    Rounded to 7 decimals: items with the same users have the same score but for the last bits, and their order must not hang on those, or
+    a list would change from machine to machine.
+    """
+    most = max(1, SCORES // head.size)
+    for start in range(0, size_of(batch), most):
+        piece = piece_of(batch, start, start + most)
+        scores = torch.round(head.split(model(piece))["y0"].mean(1), decimals=7)
+        scores = scores.nan_to_num(torch.nan, neginf=torch.finfo(scores.dtype).min)  # a model's own -inf is a low score, no exclusion
+        scores[:, 0] = -torch.inf
+        if not seen:
+            history = piece["history"]
+            rows = history.owners
+            scores[rows, history.values] = -torch.inf
+        yield piece, scores
 
 
 @torch.no_grad()
 def gain(model: Ranker, valid: Examples, k: int = 10) -> float:
     """Mean gain of the items of validation among the first k: DCG, to choose a setting by."""
     total = 0.0
-    for batch in valid.pieces(max(1, SCORES // model.items)):
-        history = batch["history"]
-        scores = model(batch)
-        scores[history.owners, history.values] = -torch.inf
-        scores[:, 0] = -torch.inf
-        best = scores.topk(min(k, model.items - 1)).indices
-        total += float((laid(batch["y0"], model.items).gather(1, best) / torch.log2(2.0 + torch.arange(best.shape[1]))).sum())
+    for whole in valid.pieces(PIECE):
+        for batch, scores in scored(model, whole, model.head):
+            best = scores.topk(min(k, model.items - 1)).indices
+            total += float((laid(batch["y0"], model.items).gather(1, best) / torch.log2(2.0 + torch.arange(best.shape[1]))).sum())
     return total / max(1, len(valid))

@@ -60,8 +60,9 @@ class BiasedMF(Model):
         super().__init__(config, schema, head)
         ids = of_kind(schema, "id")
         if len(ids) < 2:
-            raise UserError(f"biased_mf needs two columns of ids, a user and an item, and there are {len(ids)}. Name their field: "
-                            "--set fields.COLUMN=category.")  # fmt: skip
+            whole = next((each.columns[0] for each in schema.inputs.values() if getattr(each, "integer", False)), "COLUMN")
+            raise UserError(f"biased_mf needs two columns of ids, a user and an item, and there are {len(ids)}. Where whole "
+                            f"numbers are ids, say so, beside the fields that you named: --set 'fields.{whole}=category'.")  # fmt: skip
         if len(head.parts) > 1:
             raise UserError(f"biased_mf answers one target, not {len(head.parts)}: train one for each.")
         self.keys = tuple(ids)[:2]

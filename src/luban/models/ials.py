@@ -1,9 +1,10 @@
 """iALS: users and items as vectors whose products say who had what, by alternating least squares over all pairs, had or not.
 
-    sum over what was had of (1 - x'y)^2 + alpha * sum over all pairs of (x'y)^2 + sum over vectors v of l2 (n_v + alpha N)^nu |v|^2
+    sum over what was had of w (1 - x'y)^2 + alpha * sum over all pairs of (x'y)^2 + sum over vectors v of l2 (n_v + alpha N)^nu |v|^2
 
-Hu, Koren and Volinsky 2008; as written in Rendle et al. 2021 (arXiv 2110.14037, eq. 3 to 5). n_v: events of a user or item; N: how many
-there are of the other side. All pairs cost no more than the events, for their sum of squares is x' (Y'Y) x.
+Hu, Koren and Volinsky 2008; as written in Rendle et al. 2021 (arXiv 2110.14037, eq. 3 to 5). w: an event's weight, 1 where all are
+alike; n_v: events of a user or item; N: how many there are of the other side. All pairs cost no more than the events, for their sum of
+squares is x' (Y'Y) x.
 
 The vectors of a side are not solved for exactly but improved by some steps of conjugate gradients from where they were (Takacs, Pilaszy
 and Tikk 2011). The items are turned so that Y'Y is diagonal, D; alpha D + l2 then is most of the matrix, and what is divided by. So one
@@ -28,7 +29,7 @@ from luban.core.contract import Clock, Head, Schema
 from luban.core.notes import passes, say
 from luban.core.registry import Later
 from luban.layers.alternating import by_rows, improved
-from luban.layers.ranked import PIECE, Ranker
+from luban.layers.ranked import PIECE, Ranker, weights
 from luban.layers.rules import within
 
 sparse = Later("scipy.sparse")
@@ -89,10 +90,10 @@ class IALS(Ranker):
 
     def solve(self, train: Examples, valid: Examples | None, clock: Clock) -> None:
         self.count(train)
-        c, users = self.config, _events(train)
-        items = _turned(users, self.items)
+        c, (users, by) = self.config, _events(train)
+        items, of_items = _turned(users, by, self.items)
         pairs = len(users) * (self.items - 1)
-        self.alpha.fill_(UNSEEN * len(users.values) / pairs if c.alpha is None else c.alpha)
+        self.alpha.fill_(UNSEEN * (len(users.values) if by is None else float(by.sum())) / pairs if c.alpha is None else c.alpha)
         dice = torch.Generator().manual_seed(clock.seed)
         Y = torch.randn(self.items, c.factors, generator=dice) * 0.1 / c.factors**0.5
         X = torch.zeros(len(users), c.factors)
@@ -104,17 +105,18 @@ class IALS(Ranker):
             if done and clock.seconds_left() < (time.monotonic() - begun) / done:
                 say(f"ials: stopped after {done} of {c.iterations} iterations by the time limit")
                 break
-            X, Y = self._half(users, X, Y)
-            Y, X = self._half(items, Y, X)
+            X, Y = self._half(users, by, X, Y)
+            Y, X = self._half(items, of_items, Y, X)
         self.squares.copy_(_diagonal(Y)[0])
         self.vectors.copy_(_diagonal(Y)[1])
 
-    def _half(self, events: Ragged, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    def _half(self, events: Ragged, by: Tensor | None, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """(x (R, F), improved while y is held; y), both turned so that y'y is diagonal."""
         squares, y, turn = _diagonal(y)
         x = x @ turn
-        for mine, _, some in by_rows(events):
-            x[mine] = improved(some, 1.0, y, self._price(some, squares, len(y)), x[mine], self.config.steps)
+        for mine, which, some in by_rows(events):
+            weight = None if by is None else by[which]
+            x[mine] = improved(some, 1.0, y, self._price(some, squares, len(y)), x[mine], self.config.steps, weight)
         return x, y
 
     def _price(self, events: Ragged, squares: Tensor, others: int) -> Tensor:
@@ -127,23 +129,27 @@ class IALS(Ranker):
     def scores(self, batch: Batch) -> Tensor:
         history, Y = batch["history"], self.vectors
         nothing = Y.new_zeros(len(history), Y.shape[1])
-        return improved(history, 1.0, Y, self._price(history, self.squares, len(Y)), nothing) @ Y.T
+        return improved(history, 1.0, Y, self._price(history, self.squares, len(Y)), nothing, by=weights(batch)) @ Y.T
 
 
 # ---------------------------------------------------------------- small words
 
 
-def _events(train: Examples) -> Ragged:
-    """The items of each user."""
-    found = beneath([Ragged(batch["history"].values.int(), batch["history"].offsets.int()) for batch in train.pieces(PIECE)])
-    return Ragged(found.values, found.offsets.int())
+def _events(train: Examples) -> tuple[Ragged, Tensor | None]:
+    """The items of each user, and how much each counts."""
+    had, counts = [], []
+    for batch in train.pieces(PIECE):
+        had.append(Ragged(batch["history"].values.int(), batch["history"].offsets.int()))
+        counts.append(weights(batch))
+    found, by = beneath(had), [each for each in counts if each is not None]
+    return Ragged(found.values, found.offsets.int()), torch.cat(by) if by else None
 
 
-def _turned(events: Ragged, size: int) -> Ragged:
+def _turned(events: Ragged, by: Tensor | None, size: int) -> tuple[Ragged, Tensor | None]:
     """The users of each item: scipy's counting sort is ten times as fast as torch's sort."""
-    ones = np.ones(len(events.values), np.uint8)
-    found = sparse.csr_matrix((ones, events.values.numpy(), events.offsets.numpy()), (len(events), size)).tocsc()
-    return Ragged(torch.from_numpy(found.indices), torch.from_numpy(found.indptr))
+    values = np.ones(len(events.values), np.uint8) if by is None else by.numpy()
+    found = sparse.csr_matrix((values, events.values.numpy(), events.offsets.numpy()), (len(events), size)).tocsc()
+    return Ragged(torch.from_numpy(found.indices), torch.from_numpy(found.indptr)), None if by is None else torch.from_numpy(found.data)
 
 
 def _diagonal(y: Tensor) -> tuple[Tensor, Tensor, Tensor]:

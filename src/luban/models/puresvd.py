@@ -1,7 +1,8 @@
 """PureSVD (Cremonesi, Koren and Turrin 2010): who had what, cut to its largest directions; a history is projected on them and back.
 
-X (U, I) = A S V' of `factors` directions, and the scores of a history h are h V V'. The users' side is not kept, so a stranger's history is
-answered like any other. Columns are first divided by a power of the item's number of users (EigenRec, Nikolakopoulos et al. 2019).
+X (U, I), of 1 or weights, = A S V' of `factors` directions, and the scores of a history h are h V V'. The users' side is not kept, so a
+stranger's history is answered like any other. Columns are first divided by a power of the item's number of users (EigenRec,
+Nikolakopoulos et al. 2019).
 
 Letters: B users, I items with the id 0, F factors.
 """
@@ -18,15 +19,13 @@ from torch import Tensor
 from luban.core.batch import Batch, Examples
 from luban.core.contract import Clock, Head, Schema
 from luban.core.registry import Later
-from luban.layers.ranked import PIECE, Ranker, counted, gain, sums
+from luban.layers.ranked import PIECE, Ranker, counted, gain, sums, weights
 from luban.layers.rules import within
 
 sparse, extmath = Later("scipy.sparse"), Later("sklearn.utils.extmath")
 
 FACTORS = (16, 32, 64, 128, 256)
 """That are tried on validation: directions are nested, so that all cost one solution."""
-PRIOR = 1e-3
-"""What an item has before any history, times the share of users that had it."""
 
 
 class PureSVD(Ranker):
@@ -54,7 +53,7 @@ class PureSVD(Ranker):
     def solve(self, train: Examples, valid: Examples | None, clock: Clock) -> None:
         self.count(train)
         X = counted(train, self.items)
-        users = np.maximum(np.bincount(X.indices, minlength=self.items), 1).astype(np.float32)
+        users = np.maximum(np.bincount(X.indices, X.data**2, self.items), 1).astype(np.float32)
         X = X @ sparse.diags_array(users ** ((self.config.popularity - 1) / 2))
         F = min(self.weight.shape[1], X.shape[0])
         V = torch.from_numpy(np.ascontiguousarray(extmath.randomized_svd(X, F, n_iter=4, random_state=clock.seed)[2].T))
@@ -70,4 +69,4 @@ class PureSVD(Ranker):
 
     def scores(self, batch: Batch) -> Tensor:
         """(B, I)"""
-        return (sums(self.weight, batch["history"]) @ self.weight.T).double() + PRIOR * self.popular.double()
+        return (sums(self.weight, batch["history"], weights(batch)) @ self.weight.T).double() + self.before()

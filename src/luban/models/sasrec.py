@@ -74,8 +74,8 @@ class SASRec(Ranker):
 
     @classmethod
     def suits(cls, schema: Schema, head: Head, n_rows: int) -> float:
-        """Where enough was had in some order; the slowest of its kind, and so the last that is tried."""
-        return 0.5 if usual(schema) * n_rows >= LEAST else 0.0
+        """Where enough was had, and what comes next is asked for; the slowest of its kind, and so the last that is tried."""
+        return 0.5 if usual(schema) * n_rows >= LEAST and head.parts[0].loss != "any" else 0.0
 
     @classmethod
     def plan(cls, config: Any, schema: Schema, head: Head, n_rows: int, size: str) -> tuple[Any, dict[str, Any], dict[str, str]]:

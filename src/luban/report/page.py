@@ -258,7 +258,7 @@ def _details(details: Mapping[str, Any], t: Words) -> str:
     for title, of in details.items():
         if not isinstance(of, Mapping) or not of or title in ("classes", "confusion"):
             continue
-        rows = list(of.items())
+        rows = [(t(name) if title == "by_events_before" else name, each) for name, each in of.items()]  # else a user may have named them
         inner = [each for _, each in rows if isinstance(each, Mapping)]
         if len(inner) == len(rows) and not any(isinstance(value, (Mapping, list)) for each in inner for value in each.values()):
             # the worst class first, those without a row last; the order stays where there is no such figure

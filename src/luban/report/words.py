@@ -37,6 +37,17 @@ CHINESE = {
     "in the order of the rows, the first of each item train": "按行的顺序，每个序列最前的用于训练",
     "by user, the last event validates": "按用户，最后一次用于验证",
     "by user, the last event is tested, the one before validates": "按用户，最后一次用于测试，倒数第二次用于验证",
+    "by time, the newest events are tested, those before validate": "按时间，最新的用于测试，之前的用于验证",
+    "at random, event by event": "逐个随机", "at random, the same share of each user's events": "随机，每个用户同样的比例",
+    "at random, the same share of each item's events": "随机，每个物品同样的比例",
+    "whole items at random: all events of some are tested, all of others validate, and training has none of either":
+        "随机留出整个物品：一些物品的全部行为用于测试，另一些用于验证，训练中都没有",
+    "only orders the events": "只用于排列先后", "says which events count": "决定哪些行为算数",
+    "says how much an event counts": "表示行为的次数或分量", "task.least could say which count": "可由 task.least 决定哪些算数",
+    "neither user nor item": "既非用户也非物品",
+    "{} to {}": "{} 至 {}", "from {}": "{} 及以上", "from {} users": "自 {} 个用户起", "some {} events": "约 {} 次行为",
+    "three times a usual history, {} to {}": "通常历史长度的三倍，{} 至 {}",
+    "each user is told from the items of the others": "每个用户与他人的物品相区分",
     "error over its mean": "误差与其均值之比",
     "by class": "各类", "by events before": "按此前的事件数", "mse by column": "各序列的均方误差", "mse by step": "各步的均方误差",
     "rmse in units": "均方根误差（原单位）",
@@ -248,6 +259,12 @@ def _compared(facts: Mapping[str, Any], zh: bool, of: tuple[str, str, str]) -> s
         apart = f"（配对之差的 95% 区间：{low:+.4f} 至 {high:+.4f}）" if zh else f" (paired difference {low:+.4f} to {high:+.4f}, 95 %)"
     elif facts["outcome"] != "level":
         apart = "（没有区间，可能只是偶然）" if zh else " (no interval says how sure that is: it may be chance)"
+    if facts["outcome"] == "level" and facts.get("nothing"):
+        if zh:
+            return f"{model} 与 {best} 都一无所获：{rows}上 {metric} 均为 0。它们不认识留出的内容，换一个能认识的模型。"
+        return (
+            f"{model} and {best} find nothing: {metric} is 0 for both on {rows}. Neither knows what was held back; take a model that can."
+        )
     if facts.get("simple") and facts["outcome"] != "worse":
         if zh:
             return f"这里简单的规则就够了：{rows}上 {model} 的 {metric} 为 {value}，其余中最好的（{best}）为 {theirs}{apart}。"

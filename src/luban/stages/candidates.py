@@ -187,7 +187,9 @@ def draft(name: str, prepared: Prepared, network: Any, options: dict[str, Any]) 
         )
     if kinds := _wanting(model_class, prepared):
         able = [each for each, cls in FIELDS.items() if cls.kind in kinds and prepared.task.labelled]
-        hint = f"If one of them is such, say so (--set fields.COLUMN={able[-1]}), or choose" if able else "Choose"
+        whole = [each.columns[0] for each in schema.inputs.values() if getattr(each, "integer", False) and kinds == ["id"]]
+        fix = " ".join(f"--set 'fields.{column}={able[-1]}'" for column in whole[:2] or ["COLUMN"]) if able else ""
+        hint = f"If {'these are' if whole[1:] else 'one of them is'} such, say so ({fix}), or choose" if able else "Choose"
         raise UserError(f"{name} needs a column of {' or '.join(kinds)}, and there is none among {listed(column_kinds(prepared))}. "
                         f"{hint} another model.")  # fmt: skip
     n_train, n_valid = len(prepared.examples[TRAIN]), len(prepared.examples[VALID])

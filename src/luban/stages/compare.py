@@ -252,7 +252,7 @@ def _answer(run: _Found, data: Any, seen: _Data) -> _Answered:
     some = rows.table[kept]
     with cells.numbered(rows.names), cells.picked(kept):
         encoded = bundle.schema.encode(some, with_target=True)
-    scored = examples(task, Store(encoded, torch.from_numpy(rows.part[kept])), part)
+    scored = examples(task, Store(encoded | rows.noted, torch.from_numpy(rows.part[kept])), part)
     return _Answered(bundle, hashes, scored, groups_of(some, settings.group))
 
 

@@ -160,7 +160,7 @@ def _examples(
                 raise
             warn(f"{bad} Such rows are left out.")
             kept = np.delete(kept, bad.rows)
-    store = Store(columns, torch.from_numpy(part[kept]))
+    store = Store(columns | rows.noted, torch.from_numpy(part[kept]))
     return examples(bundle.task, bundle.task.remember(store, bundle.context) if new else store, wanted), kept
 
 
@@ -218,7 +218,8 @@ def _parted(
             part = np.full(table.height, wanted, np.uint8)
         order = None if bundle.task.labelled else bundle.task.order(table)
         order = np.arange(table.height) if order is None else order
-        rows = Rows(picked(table, order), part[order], order, lambda i: f"row {int(order[i]) + 1}", {}, {})
+        part = part[order]
+        rows = Rows(picked(table, order), part, order, lambda i: f"row {int(order[i]) + 1}", {}, {}, bundle.task.noted(table, order, part))
     if not (rows.part == wanted).any():
         raise UserError(f"the data have no {split} rows ({splitting.summary(rows.part)}).")
     if not (rows.part == wanted).all():
@@ -255,4 +256,6 @@ def verdict(
     level = apart[0] <= 0 <= apart[1] if apart is not None else value == others[best]
     ahead = better(metric, apart[0], 0.0) if apart is not None else better(metric, value, others[best])
     outcome = "level" if level else "better" if ahead else "worse"
+    if value == others[best] == 0 and better(metric, 1.0, 0.0):
+        facts["nothing"] = True
     return facts | {"outcome": outcome, "best": best, "theirs": others[best], "difference": list(apart) if apart else None}

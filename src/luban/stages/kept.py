@@ -94,6 +94,6 @@ def _read(folder: Path, table: Table, test: Table | None, again: bool = True) ->
         each.doubts = facts["doubts"][key]
     part, numbers = (np.load(folder / f"{name}.npy", mmap_mode="c") for name in ("part", "numbers"))
     whole, names = joined(table, test)
-    rows = Rows(picked(whole, numbers), part, numbers, lambda i: names(int(numbers[i])), facts["fields"], facts["facts"])
+    rows = Rows(picked(whole, numbers), part, numbers, lambda i: names(int(numbers[i])), facts["fields"], facts["facts"], {})
     columns = {key: stores.opened(folder, key) for key in schema.fields}
     return Known(rows, schema, Store(columns, torch.from_numpy(part)), facts["findings"], facts["fingerprint"])

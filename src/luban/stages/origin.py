@@ -46,9 +46,9 @@ def opened(config: Config) -> tuple[Bundle | None, Config]:
         start=str(path),
         model={"name": theirs, **bundle.info["model"]["config"], **config.model},
     )
-    targets = tuple(each.columns[0] for each in (bundle.schema.targets if bundle.task.labelled else bundle.schema.inputs).values())
-    question = bundle.info["task"]["name"]
-    if config.task.get("name") in (None, question) and config.data.target in ((), targets):
+    inputs, targets = (tuple(each.columns[0] for each in fields.values()) for fields in (bundle.schema.inputs, bundle.schema.targets))
+    question, named = bundle.info["task"]["name"], config.data.target
+    if config.task.get("name") in (None, question) and (named in ((), targets) or (not bundle.task.labelled and named == inputs)):
         data = dataclasses.replace(config.data, target=targets) if bundle.task.labelled else config.data
         config = dataclasses.replace(config, data=data, task={"name": question, **bundle.info["task"]["config"], **config.task})
     return bundle, config

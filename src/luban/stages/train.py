@@ -281,6 +281,9 @@ def _begin(prepared: Prepared, out: str | Path | None, resume: bool) -> RunFolde
         for inner in (value if isinstance(value, dict) else [key])
     }
     asked["the data's fingerprint"] = prepared.known.fingerprint
+    for name, table in prepared.task.beside.items():
+        if table is not None:
+            asked[f"the fingerprint of data.{name}"] = splitting.fingerprint(table)
     learned = json.dumps(prepared.schema.state(), sort_keys=True, ensure_ascii=False)
     asked["the hash of what was learned of its columns"] = hashlib.sha256(learned.encode()).hexdigest()[:16]
     if label in MODELS.sources:

@@ -12,8 +12,10 @@ from typing import Any, Literal
 
 import numpy as np
 import polars as pl
+import torch
 
 from luban.core import cells
+from luban.core.batch import Batch
 from luban.core.config import within
 from luban.core.contract import Field, Schema, Table
 from luban.core.errors import UserError, did_you_mean, listed
@@ -27,6 +29,7 @@ NAMES = {
     "track trackid artist artistid sku 商品 商品id 商品编号 物品 物品id 产品 产品id 电影 电影id 书 书名 歌曲 文章",
     "time": "timestamp time datetime date when ts unixtime unixreviewtime eventtime createdat 时间 时间戳 日期 评分时间 购买时间 下单时间",
     "rating": "rating ratings score stars overall 评分 打分 星级",
+    "weight": "weight count counts plays playcount listens listencount clicks views quantity qty 次数 数量 权重 播放次数",
 }
 """What such columns are called, in lower case and without blanks, _ - and dots; the first name that is there is taken."""
 HELD = {
@@ -36,6 +39,8 @@ HELD = {
     "item": "at random, the same share of each item's events",
     "cold": "whole items at random: all events of some are tested, all of others validate, and training has none of either",
 }
+NEWEST = ("last", "time")
+"""Protocols that hold back what came last."""
 OPTIONS = {"user": "--set task.user=COLUMN", "item": "--target COLUMN"}
 BOT = 50
 """A user with so many times the events of the usual one, and with as large a share of all items, is told of: a bot, or a shared account."""
@@ -61,6 +66,13 @@ class OfEvents:
         """The column that says how much they liked it, for task.least. Unset: one called rating, stars, 评分 or the like."""
         least: float | None = None
         """Events rated lower are left out, and so are those without a rating. Unset: whatever was rated was wanted."""
+        weight: str | None = None
+        """The column that says how often, or how much. Unset: one called count, plays, quantity, 次数 or the like. Rows that repeat a user
+        and an item add up, with such a column and without."""
+        weighed: Literal["log", "plain", "once"] = "log"
+        """What an event counts that came w times: log2(1 + w), for of such counts a few are in the thousands (log); w (plain); or 1 (once);
+        each divided by what events of training count on average, so that settings mean the same. So count popular, itemknn, ease, puresvd
+        and ials; to the others something was had or not."""
         protocol: Literal["last", "time", "random", "user", "item", "cold"] = "last"
         """What is held back: each user's last event for the test and the one before for validation (last); the newest events (time); a
         share of all events, of each user's or of each item's, drawn at random (random, user, item); all events of a share of the items,
@@ -85,6 +97,7 @@ class OfEvents:
         user, item = _column(table, "user", c.user), _column(table, "item", next(iter(targets), c.item))
         when = _column(table, "time", time or c.time)
         rating = _column(table, "rating", c.rating) if c.rating or c.least is not None else None
+        weight = None if c.weighed == "once" else _column(table, "weight", c.weight)
         if len({user, item, when}) < 3:
             raise UserError(f"user, item and time must be different columns, not {listed([user, item, *([when] if when else [])])}.")
         if c.least is not None and rating is None:
@@ -94,14 +107,14 @@ class OfEvents:
             raise UserError("task.protocol=time needs a time column, and none is called timestamp, date or the like: --time COLUMN.")
         if c.protocol == "cold" and self.beside.get("items") is None:
             raise UserError("task.protocol=cold holds back whole items, of which nothing is known without a table: --set data.items=FILE.")
-        self.config = replace(c, user=user, item=item, time=when, rating=rating)
+        self.config = replace(c, user=user, item=item, time=when, rating=rating, weight=weight)
         if when:
             moment: Any = FIELDS["moment"]
             moment = moment.of(table.get_column(when), c.day_first)
             moment.tell()
             self.config = replace(self.config, day_first=moment.day_first)
         stands = f"when {when!r}" if when else "in the order of the rows (no time column was found; --time COLUMN names one)"
-        say(f"events: who {user!r}, what {item!r}, {stands}")
+        say(f"events: who {user!r}, what {item!r}, {stands}" + (f"; how often {weight!r} (task.weighed={c.weighed})" if weight else ""))
 
     def check(self, table: Table, targets: Sequence[str]) -> None:
         """One user says nothing of another, and of one item none can be chosen."""
@@ -124,7 +137,7 @@ class OfEvents:
     # ---------------------------------------------------------------- which rows, in which order
 
     def order(self, table: Table) -> np.ndarray:
-        """By user, then time, stable on ties. Rows with an empty cell, low ratings and repeated events are left out, aloud."""
+        """By user, then time, stable on ties, the first of each user and item. Rows with an empty cell or rated low are left out, aloud."""
         c = self.config
         for name in (c.user, c.item, *([c.time] if c.time else []), *([c.rating] if c.least is not None else [])):
             _there(table, name)
@@ -135,6 +148,9 @@ class OfEvents:
             values = cells.numbers(table.get_column(c.rating)).fill_nan(None)
             gone |= _told(values.is_null().to_numpy(), f"have no {c.rating} that is a number")
             gone |= _told((values < c.least).fill_null(False).to_numpy(), f"are rated below {c.least:g}")
+        if c.weight in table.columns:  # new data may say nothing of it
+            counts = cells.numbers(table.get_column(c.weight)).fill_nan(None)
+            gone |= _told(~(counts > 0).fill_null(False).to_numpy(), f"have no {c.weight} above 0")
         keys = [user]
         if c.time:
             column = table.get_column(c.time)
@@ -146,11 +162,39 @@ class OfEvents:
             names = " and ".join(name for name in (c.user, c.item, c.time) if name)
             enough = "" if c.least is None else f", with {c.rating} of {c.least:g} or more: lower task.least"
             raise UserError(f"none of the {table.height:,} rows names {names}{enough}.")
-        again = repeats(user[rows], item[rows])
+        first = firsts(user[rows], item[rows])
+        again = first != np.arange(len(rows))
+        self._again = rows[again], rows[first[again]], np.cumsum(~again)[again]
         if again.any():
-            where = cells.row(int(rows[again].min()))
-            say(f"{int(again.sum()):,} rows repeat an earlier {c.user} and {c.item} and are left out (the first: {where})")
+            what = "are left out" if c.weighed == "once" else "are counted with it"
+            say(f"{int(again.sum()):,} rows repeat an earlier {c.user} and {c.item} and {what} "
+                f"(the first: {cells.row(int(rows[again].min()))})")  # fmt: skip
         return rows[~again]
+
+    def noted(self, table: Table, rows: np.ndarray, part: np.ndarray) -> Batch:
+        """age: how long each event was before the newest of training, as a share of the time that training spans; where there are times.
+        weight: how much each counts, 1 on average; where they differ. Where the newest are held back, what a user repeated after that
+        counts for nothing."""
+        c, found = self.config, Batch()
+        trained = part == 0 if (part == 0).any() else np.ones(len(part), bool)
+        if c.time and len(rows):
+            when = _moments(table.get_column(c.time).gather(rows), c.day_first)
+            old = when[trained]
+            found["age"] = torch.from_numpy(((old.max() - when) / max(1, np.ptp(old))).astype(np.float32))
+        if c.weighed == "once":
+            return found
+        once = np.ones(table.height) if c.weight not in table.columns else cells.numbers(table.get_column(c.weight)).to_numpy()
+        weight, (again, first, before) = once[rows], self._again
+        if len(again):
+            at = np.zeros(table.height, np.int64)
+            at[rows] = np.arange(len(rows))
+            held = np.append(0, np.cumsum((part == 1) | (part == 2)))
+            known = np.isin(first, rows) & ((held[before] == held[at[first]]) | (c.protocol not in NEWEST))
+            weight = weight + np.bincount(at[first[known]], once[again[known]], minlength=len(rows))
+        if (weight != weight[:1]).any():
+            weight = np.log2(1 + weight) if c.weighed == "log" else weight
+            found["weight"] = torch.from_numpy((weight / weight[trained].mean()).astype(np.float32))
+        return found
 
     def split(self, table: Table, shares: tuple[float, float, float]) -> tuple[np.ndarray, str]:
         """By the protocol; where no test part is asked for (shares[2] is 0), what would be tested validates."""
@@ -185,6 +229,7 @@ class OfEvents:
         user, item = self._field(table, c.user, "user"), self._field(table, c.item, "item")
         rating = c.rating or _column(table, "rating", None)
         why = {c.time: "only orders the events", rating: "says which events count" if c.least else "task.least could say which count"}
+        why |= {c.weight: "says how much an event counts"} if c.weight else {}
         why |= {name: "neither user nor item" for name in table.columns if name not in why}
         return Schema({"c0": user}, {"y0": item}, {name: why[name] for name in table.columns if name not in (c.user, c.item)})
 
@@ -248,13 +293,14 @@ def _told(gone: np.ndarray, why: str) -> np.ndarray:
     return gone
 
 
-def repeats(user: np.ndarray, item: np.ndarray) -> np.ndarray:
-    """(N,) bool: did the same user have the same item in an earlier row?"""
+def firsts(user: np.ndarray, item: np.ndarray) -> np.ndarray:
+    """(N,): the first row of the same user and item."""
     pairs = user * (item.max() + 1) + item
     order = np.argsort(pairs, kind="stable")
-    again = np.zeros(len(pairs), bool)
-    again[order[1:]] = np.diff(pairs[order]) == 0
-    return again
+    new = np.append(True, np.diff(pairs[order]) != 0)
+    first = np.empty_like(order)
+    first[order] = order[new][np.cumsum(new) - 1]
+    return first
 
 
 def _core(user: np.ndarray, item: np.ndarray, core: int, c: Any) -> np.ndarray:

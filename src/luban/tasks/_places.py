@@ -2,39 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
-from luban.core.batch import Batch, Ragged, piece_of, size_of
+from luban.core.batch import Batch, Ragged
 from luban.core.contract import Head, Model
+from luban.layers.ranked import scored
 
-SCORES = 4_000_000
-"""Scores computed at a time, 32 MB: of 9,000 items, those of 440 users."""
 RANKS = 100
 """Places of true items that are kept of each user, the best: more than any list has that a metric asks about."""
 FEW = 8
 """True items of a user up to which each is compared with all scores; beyond, the scores are sorted."""
-
-
-def scored(model: Model, batch: Batch, head: Head, seen: bool = False) -> Iterator[tuple[Batch, Tensor]]:
-    """Pieces of the batch, each with its scores (b, I); -inf for what the user had, unless `seen`, and for id 0.
-
-    Rounded to 7 decimals: items with the same users have the same score but for the last bits, and their order must not hang on those, or
-    a list would change from machine to machine.
-    """
-    most = max(1, SCORES // head.size)
-    for start in range(0, size_of(batch), most):
-        piece = piece_of(batch, start, start + most)
-        scores = torch.round(head.split(model(piece))["y0"].mean(1), decimals=7)
-        scores = scores.nan_to_num(torch.nan, neginf=torch.finfo(scores.dtype).min)  # a model's own -inf is a low score, no exclusion
-        scores[:, 0] = -torch.inf
-        if not seen:
-            history = piece["history"]
-            rows = history.owners
-            scores[rows, history.values] = -torch.inf
-        yield piece, scores
 
 
 def best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -93,7 +71,9 @@ def placed(model: Model, batch: Batch, head: Head) -> Batch:
 def because(model: Model, batch: Batch, head: Head, items: Tensor) -> Tensor:
     """(B, k): of the items that each user had, the one that, alone, gives the recommended item its highest score; 0 without a history."""
     had, rows, at = batch["history"], list[Tensor](), 0
-    alone = {"c0": torch.zeros_like(had.values), "history": Ragged(had.values, torch.arange(len(had.values) + 1, device=items.device))}
+    each = torch.arange(len(had.values) + 1, device=items.device)
+    noted: Batch = {name: Ragged(batch[name].values, each) for name in ("history", "weight") if name in batch}
+    alone = {"c0": torch.zeros_like(had.values), **noted}
     asked = items.repeat_interleave(had.lengths, 0)  # (E, k)
     for _, scores in scored(model, alone, head, seen=True):
         rows.append(scores.gather(1, asked[at : at + len(scores)]))

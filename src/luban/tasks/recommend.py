@@ -26,9 +26,10 @@ from luban.core.config import within
 from luban.core.contract import Head, Measured, Model, Part, Schema, Table, Task
 from luban.core.errors import UserError, did_you_mean, listed
 from luban.core.notes import say
+from luban.layers.ranked import scored
 from luban.metrics import family, resampled
-from luban.tasks._events import OfEvents, repeats
-from luban.tasks._places import RANKS, because, best, placed, ranks_of, scored
+from luban.tasks._events import NEWEST, OfEvents, firsts
+from luban.tasks._places import RANKS, because, best, placed, ranks_of
 
 ACTIVITY = (1, 5, 20, 100)
 """For the report: users with fewer events than each of these before their answer."""
@@ -87,18 +88,20 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
         if unknown := int((mine & (user == 0)).sum()):
             say(f"{unknown:,} events are of users that training never had, and are left out")
         if part and int(fits.sum()):
-            self._tell(store, user, mine & (user > 0), "validation" if part == 1 else "test")
+            self._tell(store, user, mine & (user > 0), part)
         return Spans(first[fits], length[fits], part)
 
-    def _tell(self, store: Store, user: Tensor, mine: Tensor, name: str) -> None:
+    def _tell(self, store: Store, user: Tensor, mine: Tensor, part: int) -> None:
         """What makes the examples of a part hard, or impossible."""
+        name = "validation" if part == 1 else "test"
         if missed := int((mine & (store.columns["y0"] == 0)).sum()):
             say(f"{name}: {missed:,} of {int(mine.sum()):,} events to be found are of items that training never had; each counts as a miss")
         items = torch.zeros(int(store.columns["y0"].max()) + 1, dtype=torch.bool)
         items[store.columns["y0"][store.part == 0]] = True
         # without a table none is known so, and of new data the store holds what a few users had, not what training had
         if self.beside.get("items") is not None and (cold := int((mine & ~items[store.columns["y0"]] & (store.columns["y0"] > 0)).sum())):
-            say(f"{name}: {cold:,} of {int(mine.sum()):,} events to be found are of items that training knows by their table alone")
+            hint = "; what ranks by what was had can place none of these, twotower can" if part == 1 else ""
+            say(f"{name}: {cold:,} of {int(mine.sum()):,} events to be found are of items that training knows by their table alone{hint}")
         seen = torch.zeros(int(user.max()) + 1, dtype=torch.bool)
         seen[user[(store.part == 0) & (store.columns["y0"] > 0)]] = True
         if alone := int((~seen[user[mine].unique()]).sum()):
@@ -106,6 +109,7 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
 
     def batch(self, store: Store, spans: Spans) -> Batch:
         """c0: the user (B,); history: what they had in the parts before, oldest first, Ragged; y0: what they had in this part, Ragged.
+        Beside the history, Ragged, what the store notes of each event: its weight, and in training its age.
 
         In training the history is all that they had there, and y0 is empty: a model divides it as it likes. An item that training never
         had is in no history.
@@ -115,10 +119,12 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
         item, part = store.columns["y0"][rows.values], store.part[rows.values]
         before, asked = (part < max(1, spans.part)) & (item > 0), (part == spans.part) & (spans.part > 0)
         history, answers = (_ragged(item[which], owner[which], len(spans)) for which in (before, asked))
-        return {"c0": store.columns["c0"][spans.start], "history": history, "y0": answers}
+        names = [name for name in ("weight", *([] if spans.part else ["age"])) if name in store.columns]
+        noted = {name: Ragged(store.columns[name][rows.values[before]], history.offsets) for name in names}
+        return {"c0": store.columns["c0"][spans.start], "history": history, **noted, "y0": answers}
 
     def head(self, schema: Schema) -> Head:
-        return Head((Part("y0", "items", schema.targets["y0"].size),))
+        return Head((Part("y0", "items", schema.targets["y0"].size, "next" if self.config.protocol in NEWEST else "any"),))
 
     def loss(self, model: Any, batch: Batch, head: Head) -> tuple[Tensor, dict[str, Tensor]]:
         """The model's own, for each has its way of drawing what was not had."""
@@ -179,18 +185,19 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
         return {
             "Hit rate by the length of the list": {"x": "items in the list", "y": "hit rate", "lines": {"": (k, found)}},
             "What was had in training, and what is shown, by the most popular items": {
-                "x": "share of the items", "y": "share of the events", "unit": True,
+                "x": "share of the items", "y": "share of the events", "unit": True, "fixed": True,
                 "lines": {what: (place[some], share[some]) for what, share in shares.items()}},
         }  # fmt: skip
 
     # ---------------------------------------------------------------- what it answers
 
     def context(self, store: Store) -> Batch:
-        """history: all items of each user, of every part, in row c0; row 0, nobody's, is empty."""
+        """history: all items of each user, of every part, in row c0; row 0, nobody's, is empty. weight: that of each, where they differ."""
         user, item = store.columns["c0"], store.columns["y0"]
-        user, item = user[known := (user > 0) & (item > 0) & (store.part < 3)], item[known]
-        user, order = user.sort(stable=True)
-        return {"history": _ragged(item[order], user, int(store.columns["c0"].max()) + 1)}
+        known = torch.nonzero((user > 0) & (item > 0) & (store.part < 3)).squeeze(1)
+        user, order = user[known].sort(stable=True)
+        of = {name: store.columns[key][known[order]] for name, key in (("history", "y0"), ("weight", "weight")) if key in store.columns}
+        return {name: _ragged(values, user, int(store.columns["c0"].max()) + 1) for name, values in of.items()}
 
     def remember(self, store: Store, context: Batch) -> Store:
         """What each user of the new events did before stands before them; events of items that they had already are left out, aloud."""
@@ -199,15 +206,17 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
         known = known[known > 0]
         before = past[known[known < len(past)]]
         known = known[: len(before)]  # the others are known by the table of users alone
-        users = torch.cat([known.repeat_interleave(before.lengths), user])
-        items, part = torch.cat([before.values, item]), torch.cat([torch.zeros(len(before.values), dtype=store.part.dtype), store.part])
-        users, order = users.sort(stable=True)
-        items, part = items[order], part[order]
-        apart = (users > 0) & (items > 0)  # what training never had is one id for many
-        first = ~(torch.from_numpy(repeats(users.numpy(), items.numpy())) & apart)
+        users, order = torch.cat([known.repeat_interleave(before.lengths), user]).sort(stable=True)
+        part = torch.cat([torch.zeros(len(before.values), dtype=store.part.dtype), store.part])[order]
+        columns = {"c0": users, "y0": torch.cat([before.values, item])[order]}
+        if "weight" in context:
+            weight = store.columns.get("weight", torch.ones(len(user)))
+            columns["weight"] = torch.cat([context["weight"][known].values, weight])[order]
+        apart = (users > 0) & (columns["y0"] > 0)  # what training never had is one id for many
+        first = ~apart | (torch.from_numpy(firsts(users.numpy(), columns["y0"].numpy())) == torch.arange(len(users)))
         if again := int((~first).sum()):
             say(f"{again:,} events are of items that the user had already, and are left out")
-        return Store({"c0": users[first], "y0": items[first]}, part[first])
+        return Store({name: column[first] for name, column in columns.items()}, part[first])
 
     def question(self, ask: Any) -> Table:
         if ask.pairs:
@@ -222,8 +231,9 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
         return ask.pairs
 
     def pose(self, encoded: Batch, context: Batch) -> Batch:
-        past, user = context["history"], encoded["c0"]  # beyond the past: known by the table of users alone
-        return {**encoded, "history": past[torch.where(user < len(past), user, 0)]}
+        user = encoded["c0"]
+        row = torch.where(user < len(context["history"]), user, 0)  # beyond the past: known by the table of users alone
+        return encoded | {name: past[row] for name, past in context.items()}
 
     def predict(self, model: Any, batch: Batch, head: Head, ask: Any) -> Batch:
         """item (B, k), the best first, and score (B, k); equals go by their id. Item 0, score 0 where fewer than k are left. because
@@ -264,8 +274,12 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
             return pl.DataFrame(columns).select(pl.when(known).then(pl.all()))
         item, score = predicted["item"], predicted["score"]
         row, place = item.nonzero(as_tuple=True)
-        if full := int((item == 0).all(1).sum()):
+        left = (item > 0).sum(1)
+        if full := int((left == 0).sum()):
             say(f"{full:,} users had every item that was to be chosen from, and get an empty answer")
+        if short := int(((left > 0) & (left < item.shape[1])).sum()):
+            least = int(left[left > 0].min())
+            say(f"{short:,} of {len(item):,} users get fewer items than asked for, the fewest {least:,}: no more are left to choose from")
         field: Any = schema.targets["y0"]
 
         def words(ids: Tensor) -> pl.Series:

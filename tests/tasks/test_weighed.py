@@ -1,0 +1,127 @@
+"""How often an event came, and when: what is noted of it, that no later part is seen by it, and what models make of it."""
+
+from __future__ import annotations
+
+import logging
+import math
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+import luban
+from luban.bundle import lines
+from luban.core import config as configs
+from luban.core.batch import Store
+from luban.core.errors import UserError
+from luban.core.registry import TASKS
+
+Recommend = TASKS["recommend"]
+
+
+def events(text: str) -> pl.DataFrame:
+    """ "a1 a2": user a had item 1, then 2; a third sign says how often."""
+    rows = [(each[0], each[1], *map(float, each[2:])) for each in text.split()]
+    return pl.DataFrame(rows, schema=["user", "item", "plays"][: len(rows[0])], orient="row")
+
+
+def noted(table: pl.DataFrame, part: list[int], **config) -> dict[str, list]:
+    """What is noted of the rows that are kept, in their order. part: that of each of these."""
+    task = Recommend(configs.build(Recommend.Config, config))
+    task.settle(table, (), None)
+    rows = task.order(table)
+    return {name: each.tolist() for name, each in task.noted(table, rows, np.array(part, np.uint8)).items()}
+
+
+def about(*weights, of: int | None = None):
+    """Weights divided by the mean of the first `of`, those of training; or of all."""
+    return pytest.approx([each / np.mean(weights[:of]) for each in weights])
+
+
+def test_repeats_count_and_without_any_nothing_is_noted(caplog):
+    caplog.set_level(logging.INFO, "luban")
+    log = events("a1 a2 a1 a3 a1 b3 b3")
+    assert noted(log, [0] * 4) == {"weight": about(2, 1, 1, math.log2(3))}
+    assert caplog.messages[-1] == "3 rows repeat an earlier user and item and are counted with it (the first: row 3)"
+    assert noted(log, [0] * 4, weighed="plain") == {"weight": about(3, 1, 1, 2)}
+    assert noted(log, [0] * 4, weighed="once") == {} and caplog.messages[-1].endswith("and are left out (the first: row 3)")
+    assert noted(events("a1 a2 b1"), [0] * 3) == {}
+
+
+def test_what_came_after_what_is_held_back_counts_for_nothing():
+    """a's 1 comes again before the 3 that is tested, and after it; by drawn protocols both count, for nothing there is later."""
+    log = events("a1 a2 a1 a3 a1 a3")
+    assert noted(log, [0, 0, 2], weighed="plain") == {"weight": about(2, 1, 1, of=2)}
+    assert noted(log, [0, 1, 2], weighed="plain") == {}
+    assert noted(log, [0, 0, 2], weighed="plain", protocol="random") == {"weight": about(3, 1, 2, of=2)}
+
+
+def test_a_column_says_how_often(caplog):
+    caplog.set_level(logging.INFO, "luban")
+    log = events("a19 a2- b13 b10 a11".replace("-", "1"))
+    assert noted(log, [0] * 3, weighed="plain") == {"weight": about(10, 1, 3)}
+    assert "; how often 'plays' (task.weighed=plain)" in caplog.messages[-3]
+    assert "1 rows have no plays above 0 and are left out (the first: row 4)" in caplog.messages
+    assert noted(log.rename({"plays": "hours"}), [0] * 3, weight="hours") == {"weight": about(*np.log2([11, 2, 4]))}
+    assert noted(log.rename({"plays": "hours"}), [0] * 3, weighed="plain") == {"weight": about(2, 1, 2)}
+    with pytest.raises(UserError, match="the column 'hour' is missing"):
+        noted(log, [0] * 3, weight="hour")
+
+
+def test_age_is_a_share_of_the_time_of_training():
+    log = pl.DataFrame({"user": ["a"] * 4, "item": [1, 2, 3, 4], "time": [100, 300, 200, 900]})
+    assert noted(log, [0, 0, 0, 2]) == {"age": [1, 0.5, 0, -3]}
+
+
+def planted() -> pl.DataFrame:
+    """Every user played the films of their circle often, and one of the other circle once."""
+    rng = np.random.default_rng(0)
+    rows = [(u, item, 20 if item // 6 == u % 2 else 1) for u in range(40)
+            for item in [*(rng.permutation(6)[:4] + u % 2 * 6), (1 - u % 2) * 6 + rng.integers(6)]]  # fmt: skip
+    return pl.DataFrame(rows, schema=["user", "item", "plays"], orient="row")
+
+
+@pytest.mark.parametrize("model", ["popular", "itemknn", "ease", "puresvd", "ials"])
+def test_what_was_had_often_says_more(model, tmp_path):
+    """Weights are learned by, and answered by; the bundle has those of each user, and evaluate finds them again."""
+    run = luban.train(planted(), task="recommend", model=model, out=tmp_path / "run", baselines="none", set={"task.protocol": "random"})
+    bundle = run.load()
+    assert (bundle.context["weight"].values.unique() / bundle.context["weight"].values.min()).tolist() == pytest.approx([1, math.log2(21)])
+    assert luban.evaluate(tmp_path / "run", planted()).metrics == run.metrics
+    batch = bundle.task.pose({"c0": torch.tensor([1])}, bundle.context)
+    plain = {name: each for name, each in batch.items() if name != "weight"}
+    with torch.no_grad():
+        assert torch.equal(bundle.model(batch), bundle.model(plain)) == (model == "popular")
+    once = luban.train(planted(), task="recommend", model=model, out=tmp_path / "once", baselines="none",
+                       set={"task.protocol": "random", "task.weighed": "once"})  # fmt: skip
+    assert "weight" not in once.load().context and run.metrics != once.metrics
+    assert lines(bundle.answer(None, {"user": "3", "because": True})).height == lines(once.load().answer(None, {"user": "3"})).height
+
+
+def test_new_events_count_beside_those_of_before(tmp_path):
+    run = luban.train(planted(), task="recommend", model="ease", out=tmp_path / "run", baselines="none", set={"task.protocol": "random"})
+    bundle, one = run.load(), torch.tensor([1])
+    before = bundle.context["history"][one].values.tolist()
+    item = next(item for item in range(1, 13) if item not in before)
+    for weight in ({"weight": torch.tensor([7.0])}, {}):
+        new = Store({"c0": one, "y0": torch.tensor([item]), **weight}, torch.tensor([2], dtype=torch.uint8))
+        kept = bundle.task.remember(new, bundle.context).columns
+        assert kept["y0"].tolist() == [*before, item]
+        assert kept["weight"].tolist() == [*bundle.context["weight"][one].values.tolist(), 7.0 if weight else 1.0]
+
+
+def test_popular_by_what_was_had_lately(tmp_path):
+    """All had 1 and 2 long ago, half of them 3 lately; and the log without times is told."""
+    log = pl.DataFrame([(u, item, when) for u in range(20) for item, when in ((1, 0), (2, 1), (3 + u % 2, 100), (5, 50), (6 + u % 3, 99))],
+                       schema=["user", "item", "time"], orient="row")  # fmt: skip
+    words = {"task": "recommend", "model": "popular", "baselines": "none"}
+    scores = {}
+    for half in (None, 0.1):
+        bundle = luban.train(log, **words, out=tmp_path / f"{half}", set={"model.half_life": half, "task.protocol": "random"}).load()
+        popular = bundle.model.popular[1:]
+        assert float(popular.sum()) == pytest.approx(sum(bundle.schema.targets["y0"].counts) / 20)
+        scores[half] = dict(zip(bundle.schema.targets["y0"].words, popular.tolist(), strict=True))
+    assert scores[None][1] > scores[None][3] and scores[0.1][3] > 10 * scores[0.1][1]
+    with pytest.raises(UserError, match=r"popular: model\.half_life needs the time of each event"):
+        luban.train(log.drop("time"), **words, out=tmp_path / "none", set={"model.half_life": 0.1})
