@@ -58,7 +58,8 @@ class Crf(Model):
     def __init__(self, config: Any, schema: Schema, head: Head):
         super().__init__(config, schema, head)
         self.key, field = the_tokens(schema)
-        self.single = getattr(field, "single", False)
+        words: Any = field
+        self.single = words.single
         self.register_buffer("ids", torch.zeros(1, dtype=torch.int64))  # of the features with a weight, increasing
         self.register_buffer("weights", torch.zeros(1, head.size))
         self.steps = steps(head)
