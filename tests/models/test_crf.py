@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from luban.layers.crf import NEVER, allowed, log_likelihood, masked, viterbi
+from luban.layers.crf import NEVER, allowed, log_likelihood, masked, slopes, viterbi
 
 
 def every(emissions, length, step):
@@ -59,3 +59,22 @@ def test_what_is_forbidden_is_never_answered_and_has_a_gradient():
     assert tags.tolist() == [[1, 2, 2]]
     log_likelihood(emissions, tags, there, step).sum().backward()
     assert emissions.grad.isfinite().all() and step.min() == NEVER
+
+
+@pytest.mark.parametrize("scheme", ["none", "bio"])
+def test_slopes_are_those_of_the_likelihood(scheme):
+    torch.manual_seed(0)
+    S, lengths = 5, torch.tensor([6, 4, 4, 1])
+    there = torch.arange(6) < lengths.unsqueeze(1)
+    emissions, tags = (3 * torch.randn(4, 6, S)).requires_grad_(), torch.tensor([1, 2, 0, 3, 4, 0]).expand(4, 6) * there
+    free = torch.randn(S + 1, S + 1, requires_grad=True)
+    step = masked(free, S, scheme, emissions)
+    wanted = -log_likelihood(emissions, tags, there, step).sum()
+    wanted.backward()
+    by_place = there.T  # all first tokens, all second ones
+    found, by_emission, by_step = slopes(
+        emissions.detach().transpose(0, 1)[by_place], tags.T[by_place], by_place.sum(1).tolist(), step.detach()
+    )
+    assert found == pytest.approx(wanted.item(), rel=1e-5)
+    assert torch.allclose(by_emission, emissions.grad.transpose(0, 1)[by_place], atol=1e-5)
+    assert torch.allclose(by_step[step > NEVER], free.grad[step > NEVER], atol=1e-4) and by_step[step == NEVER].abs().sum() == 0

@@ -35,7 +35,7 @@ def tags_of(made, i=0):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return luban.train(GIVEN, task="tag", model="crf", out=tmp_path_factory.mktemp("tag") / "run", set={"train.epochs": 12})
+    return luban.train(GIVEN, task="tag", model="crf", out=tmp_path_factory.mktemp("tag") / "run")
 
 
 # ---------------------------------------------------------------- what it reads
@@ -133,8 +133,7 @@ def test_networks_learn_it(model, tmp_path):
 
 
 def test_each_token_by_itself(tmp_path):
-    wanted = {"train.epochs": 12, "task.crf": False}
-    run = luban.train(GIVEN, task="tag", model="crf", baselines=[], out=tmp_path / "run", set=wanted)
+    run = luban.train(GIVEN, task="tag", model="crf", baselines=[], out=tmp_path / "run", set={"task.crf": False})
     assert run.metrics["f1"] > 0.9 and run.load().model.steps is None
 
 
@@ -194,7 +193,7 @@ def test_a_file_of_conll_from_the_command_line(luban_in, tmp_path):
 def test_the_report_of_wrong_rows(tmp_path, monkeypatch):
     """Trained on few rows, judged on many of which some cannot be known."""
     odd = pl.DataFrame({"tokens": [json.dumps(["Zed", "<b>", "Bonn"])] * 30, "tags": ['["B-PER", "I-PER", "O"]'] * 30})
-    run = luban.train(GIVEN, task="tag", model="crf", baselines=[], out=tmp_path / "run", set={"train.epochs": 8})
+    run = luban.train(GIVEN, task="tag", model="crf", baselines=[], out=tmp_path / "run")
     judged = pl.concat([odd, GIVEN.select("tokens", "tags")])
     luban.evaluate(run, judged, report=tmp_path / "eval.html")
     monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
@@ -203,7 +202,12 @@ def test_the_report_of_wrong_rows(tmp_path, monkeypatch):
         word in (tmp_path / "zh.html").read_text() for word in ("<th>真值</th><th>答案</th><th>最没把握的标签</th>", "实体数", "标错的比例")
     )
     page = (tmp_path / "eval.html").read_text()
-    assert "<td>[Zed &lt;b&gt;]PER Bonn</td>" in page and "[Bonn]LOC</td>" in page and "Most wrong" in page and "Confusion" in page
+    assert (
+        "<td>[Zed &lt;b&gt;]PER Bonn</td>" in page
+        and "[Zed]PER [&lt;b&gt; Bonn]LOC</td>" in page
+        and "Most wrong" in page
+        and "Confusion" in page
+    )
     assert "entities" in page and "(length)" in page and 'style="--c:#228833">f1' in page
 
 

@@ -9,11 +9,15 @@ Tags are numbered: 0 outside, then for each label its positions: B, I of BIO, or
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 NEVER = -1e4
 """Log of no probability: -inf would make a gradient of NaN."""
+TINY = 1e-30
+"""What a sum of probabilities is at least, before its logarithm."""
 POSITIONS = {"none": 1, "bio": 2, "bioes": 4}
 
 
@@ -63,6 +67,47 @@ def marginals(emissions: Tensor, there: Tensor, step: Tensor) -> Tensor:
         beta = torch.where(there[:, t, None], _onward(beta + emissions[:, t], inner.T, 0), beta)
         found.append(alphas[t - 1] + beta)
     return torch.stack(found[::-1], 1).softmax(2)
+
+
+def slopes(emissions: Tensor, tags: Tensor, going: list[int], step: Tensor) -> tuple[float, Tensor, Tensor]:
+    """(-log p of all rows together, its gradient by emissions (N, S), by step (S + 1, S + 1)), three times as fast as by autograd.
+
+    The N tokens stand by their place, rows with the longest first: all first tokens, all second ones; going: how many rows have each.
+    """
+    S = emissions.shape[1]
+    inner, first, last = step[:S, :S].exp(), step[S, :S], step[:S, S]
+    x, y = emissions.split(going), tags.split(going)
+    alphas = [first + x[0]]
+    for each in x[1:]:
+        alpha = alphas[-1][: len(each)]
+        top = alpha.amax(1, keepdim=True)
+        alphas.append(((alpha - top).exp() @ inner).clamp(min=TINY).log() + top + each)
+    total = torch.logsumexp(_ends(alphas) + last, 1)
+
+    beta, pairs = last.expand(going[-1], S), torch.zeros(S + 1, S + 1)
+    betas = [beta]
+    for t in range(len(going) - 1, 0, -1):
+        n, top = going[t], (beta + x[t]).amax(1, keepdim=True)
+        onward = (beta + x[t] - top).exp()
+        before = alphas[t - 1][:n] + top - total[:n, None]
+        pairs[:S, :S] += before.clamp(max=60).exp().T @ onward  # above 1 only where the step between has hardly a probability
+        beta = torch.cat([(onward @ inner.T).clamp(min=TINY).log() + top, last.expand(going[t - 1] - n, S)])
+        betas.append(beta)
+    p = (torch.cat(alphas) + torch.cat(betas[::-1]) - torch.cat([total[:n] for n in going]).unsqueeze(1)).exp()
+    pairs[:S, :S] *= inner
+    pairs[S, :S], pairs[:S, S] = p[: going[0]].sum(0), _ends(p.split(going)).sum(0)
+
+    outside = torch.full((going[0],), S)
+    before = torch.cat([outside, *(each[:n] for each, n in zip(y, going[1:], strict=False)), _ends(y)])
+    true = torch.bincount(before * (S + 1) + torch.cat([tags, outside]), minlength=(S + 1) ** 2).view(S + 1, S + 1)
+    taken = emissions.gather(1, tags.unsqueeze(1)).sum() + (true * step).sum()
+    return float(total.sum() - taken), p.scatter_add(1, tags.unsqueeze(1), -torch.ones(len(tags), 1)), pairs - true
+
+
+def _ends(places: Sequence[Tensor]) -> Tensor:
+    """Of what stands by place, that of the last token of each row."""
+    behind = [len(each) for each in places[1:]] + [0]
+    return torch.cat([each[n:] for each, n in zip(places, behind, strict=True)][::-1])
 
 
 def _onward(score: Tensor, inner: Tensor, emitted: Tensor | int) -> Tensor:
