@@ -15,6 +15,7 @@ from torch import Tensor
 from luban.core.batch import Batch, Examples, Ragged, beneath
 from luban.core.contract import Head, Model, Schema
 from luban.core.registry import Later
+from luban.layers import neighbours
 from luban.layers.columns import of_kind
 
 sparse = Later("scipy.sparse")
@@ -35,6 +36,9 @@ class Ranker(Model):
 
     personal: ClassVar[bool] = False
     """Has it something to say of a known user without a history (a vector of their own)?"""
+    inner: ClassVar[bool] = False
+    """Is a score the product of `user_side(batch)` (B, D) and `item_side(ids)` (n, D)? Then layers/neighbours.py knows how not to score
+    all of a large catalogue."""
 
     def __init__(self, config: Any, schema: Schema, head: Head):
         super().__init__(config, schema, head)
@@ -43,6 +47,10 @@ class Ranker(Model):
         self.catalogue = schema.targets[head.parts[0].key]
         """The field of items, for words and ids."""
         self.register_buffer("popular", torch.zeros(head.size))  # (I,): share of users that had it in training
+        if self.inner and self.items > neighbours.MANY:
+            self.register_buffer("group", torch.zeros(self.items, dtype=torch.int32))
+            self.register_buffer("search", torch.zeros(2))  # how many groups are looked at, and the share of the best that is found
+            self.groups: Any = None
 
     def count(self, train: Examples) -> None:
         self.popular.zero_()  # a model that goes on brings that of its own log along
@@ -62,6 +70,14 @@ class Ranker(Model):
 
     def scores(self, batch: Batch) -> Tensor:
         """(B, I)"""
+        raise NotImplementedError
+
+    def user_side(self, batch: Batch) -> Tensor:
+        """(B, D), where `inner`."""
+        raise NotImplementedError
+
+    def item_side(self, ids: Tensor) -> Tensor:
+        """(n, D), where `inner`."""
         raise NotImplementedError
 
     def flops(self) -> float:

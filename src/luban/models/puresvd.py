@@ -30,7 +30,7 @@ PRIOR = 1e-3
 
 
 class PureSVD(Ranker):
-    solves = True
+    solves = inner = True
     weight: Tensor
 
     @dataclass(frozen=True)
@@ -71,3 +71,10 @@ class PureSVD(Ranker):
     def scores(self, batch: Batch) -> Tensor:
         """(B, I)"""
         return (sums(self.weight, batch["history"]) @ self.weight.T).double() + PRIOR * self.popular.double()
+
+    def user_side(self, batch: Batch) -> Tensor:
+        mine = sums(self.weight, batch["history"])
+        return torch.cat([mine, mine.new_full((len(mine), 1), PRIOR)], 1)
+
+    def item_side(self, ids: Tensor) -> Tensor:
+        return torch.cat([self.weight[ids], self.popular[ids].unsqueeze(1)], 1)
