@@ -1,6 +1,6 @@
 """Recommendations beside implicit, Cornac, RecTools and RecBole, and luban's own limits; writes its part of RESULTS.md.
 
-    LUBAN_DATA=... python bench/rank.py [ials] [sasrec] [ease] [answers] [memory] [--rounds N] [--quick]
+    LUBAN_DATA=... python bench/rank.py [ials] [sasrec] [ease] [answers] [neighbours] [memory] [--rounds N] [--quick]
 
 A peer has a venv of its own under bench/.venvs, made on the first run, and its program in bench/peers/. A run is a fresh process, the
 peers take turns. Lists are scored here, by one function for all: nDCG@10 over the whole catalogue. --quick: few events, one round,
@@ -291,6 +291,61 @@ def answers(rounds: int, quick: bool) -> list[str]:
     ]
 
 
+def vast(items: int) -> Path:
+    """A log of six events an item, by 500 tastes; only a thousand users are validated and tested, for each is judged among all items."""
+    path = DATA / f"log-of-{items}.parquet"
+    if path.exists():
+        return path
+    rng, tastes, users, n = np.random.default_rng(0), 500, items // 5, 6 * items
+    taste, order = rng.integers(0, tastes, users), rng.permutation(items)  # items of a taste are neighbours in `order`
+    user = (rng.pareto(1.5, n) * users / 20).astype(np.int64) % users
+    of = np.where(rng.random(n) < 0.8, taste[user], rng.integers(0, tastes, n))
+    item = order[(of * (items // tastes) + rng.random(n) ** 3 * (items // tastes)).astype(np.int64)]
+    log = pl.DataFrame({"user_id": user, "item_id": item}).unique(maintain_order=True).sort("user_id", maintain_order=True)
+    left = pl.when(pl.col("user_id") < 1000).then(pl.len().over("user_id") - pl.int_range(pl.len()).over("user_id")).otherwise(9)
+    split = pl.when(left == 2).then(pl.lit("valid")).when(left == 1).then(pl.lit("test")).otherwise(pl.lit("train"))
+    log.with_columns(split=split).write_parquet(path)
+    return path
+
+
+def neighbours(rounds: int, quick: bool) -> list[str]:
+    """Of a large catalogue: ten items for one user, and for 200, with and without looking at all items."""
+    path = vast(10_000 if quick else 1_000_000)
+    with tempfile.TemporaryDirectory() as folder:
+        settings = {"model.factors": 64, "model.iterations": 3}
+        run = luban.train(str(path), task="recommend", model="ials", baselines="none", set=settings, out=Path(folder, "run"))
+        loaded = bundle.load(run.path)
+    users = [str(each) for each in pl.read_parquet(path, columns=["user_id"])["user_id"].unique().sort().sample(200, seed=0)]
+    told, lists = [], []
+    for exact in (False, True):
+        loaded.predict(ask={"user": users[0], "exact": exact})
+        one, all = [], []
+        for each in users[:50] * rounds:
+            began = time.perf_counter()
+            loaded.predict(ask={"user": each, "exact": exact})
+            one.append(time.perf_counter() - began)
+        for _ in range(rounds):
+            began = time.perf_counter()
+            found = loaded.predict({"user_id": users}, {"exact": exact})
+            all.append(time.perf_counter() - began)
+        lists.append(found.group_by("user_id", maintain_order=True).agg("item_id")["item_id"].to_list())
+        told.append(f"| {'all items' if exact else 'near ones'} | {1e3 * median(one):.1f} | {median(all):.2f} |")
+    share = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(*lists, strict=True)])
+    looked = int(loaded.model.search[0]) if hasattr(loaded.model, "search") else 0
+    return [
+        "## Rank: a large catalogue",
+        "",
+        f"ials, 64 factors, {loaded.model.items - 1:,} items of 500 tastes: ten for a user, looking at all or at the {looked} nearest of "
+        f"{int(2 * loaded.model.items**0.5):,} groups of items (0: this catalogue is too small, or it does not pay). Of the ten best, "
+        f"{share:.1%} are found.",
+        "",
+        "| looked at | one user, ms | 200 users, s |",
+        "|---|---|---|",
+        *told,
+        *results.about("rank.py", f" {rounds} rounds."),
+    ]
+
+
 def memory(rounds: int, quick: bool) -> list[str]:
     """The whole command on twenty million events."""
     path = made("few" if quick else "many")
@@ -309,8 +364,8 @@ def memory(rounds: int, quick: bool) -> list[str]:
     ]
 
 
-SECTIONS = {"ials": ials, "sasrec": sasrec, "ease": ease, "answers": answers, "memory": memory}
-ROUNDS = {"ials": 3, "sasrec": 2, "ease": 3, "answers": 5, "memory": 1}
+SECTIONS = {"ials": ials, "sasrec": sasrec, "ease": ease, "answers": answers, "neighbours": neighbours, "memory": memory}
+ROUNDS = {"ials": 3, "sasrec": 2, "ease": 3, "answers": 5, "neighbours": 3, "memory": 1}
 
 if __name__ == "__main__":
     processes.main("rank.py", __doc__, SECTIONS, ROUNDS)

@@ -35,6 +35,8 @@ PIECE = 8192
 class Groups(NamedTuple):
     items: Ragged
     """A row of ids a group, in order."""
+    vectors: Tensor
+    """(I - 1, D), in that order: to gather those of many ids from all over the memory costs more than to multiply them."""
     means: Tensor
     """(C, D)"""
 
@@ -84,7 +86,8 @@ def nearest(model: Any, batch: Batch, k: int, out: Tensor, seen: bool) -> tuple[
     done = history.lengths > 0
     for b in done.nonzero().squeeze(1).tolist():
         ids = groups.items[firsts[b]].values
-        scores = torch.round(model.item_side(ids) @ wishes[b], decimals=7)
+        ends = groups.items.offsets[torch.stack([firsts[b], firsts[b] + 1])].T.tolist()
+        scores = torch.round(torch.cat([groups.vectors[start:stop] @ wishes[b] for start, stop in ends]), decimals=7)
         had = history.values[history.offsets[b] : history.offsets[b + 1]]
         before = out[had]
         out[had] = before if seen else True
@@ -109,11 +112,9 @@ def groups_of(model: Any) -> Groups:
         owner = model.group[1:].long()
         count = torch.bincount(owner, minlength=_groups(model.items))
         items = Ragged(owner.argsort(stable=True) + 1, torch.nn.functional.pad(count.cumsum(0), (1, 0)))
-        sums: Any = 0
-        for ids in torch.arange(1, model.items, device=owner.device).split(PIECE):
-            x = model.item_side(ids)
-            sums = sums + x.new_zeros(len(count), x.shape[1]).index_add_(0, owner[ids - 1], x)
-        model.groups = state, Groups(items, sums / count.clamp(min=1).unsqueeze(1))
+        vectors = torch.cat([model.item_side(ids) for ids in items.values.split(PIECE)])
+        sums = vectors.new_zeros(len(count), vectors.shape[1]).index_add_(0, items.owners, vectors)
+        model.groups = state, Groups(items, vectors, sums / count.clamp(min=1).unsqueeze(1))
     return model.groups[1]
 
 
