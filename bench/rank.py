@@ -302,7 +302,11 @@ def vast(items: int) -> Path:
     of = np.where(rng.random(n) < 0.8, taste[user], rng.integers(0, tastes, n))
     item = order[(of * (items // tastes) + rng.random(n) ** 3 * (items // tastes)).astype(np.int64)]
     log = pl.DataFrame({"user_id": user, "item_id": item}).unique(maintain_order=True).sort("user_id", maintain_order=True)
-    left = pl.when(pl.col("user_id") < 1000).then(pl.len().over("user_id") - pl.int_range(pl.len()).over("user_id")).otherwise(9)
+    left = (
+        pl.when(pl.col("user_id") % (users // 1000) == 0)
+        .then(pl.len().over("user_id") - pl.int_range(pl.len()).over("user_id"))
+        .otherwise(9)
+    )
     split = pl.when(left == 2).then(pl.lit("valid")).when(left == 1).then(pl.lit("test")).otherwise(pl.lit("train"))
     log.with_columns(split=split).write_parquet(path)
     return path
