@@ -38,9 +38,9 @@ NEEDS = {
     "implicit": ["implicit==0.7.3", "scipy==1.17.1", "numpy==2.4.6"],
     "cornac": ["cornac==3.0.1", "tensorflow-cpu==2.21.0", "scipy==1.17.1", "numpy==2.4.6"],
     "rectools": ["rectools[torch]==0.19.0", "torch==2.14.1", "pandas==2.3.3"],
-    "recbole": ["recbole==1.2.1", "torch==2.13.0", "numpy<2", "pandas<3", "setuptools<81"],
+    "recbole": ["recbole==1.2.1", "torch==2.13.0", "numpy==1.26.4", "pandas==2.3.3", "setuptools==80.10.2"],
 }
-"""RecBole 1.2.1 needs the last three to be imported at all."""
+"""RecBole 1.2.1 cannot be imported with numpy 2 or setuptools 81."""
 SIZES = {
     "few": (20_000, 500, 400),
     "some": (3_000_000, 6_000, 3_400),
