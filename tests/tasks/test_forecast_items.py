@@ -173,7 +173,7 @@ def test_quantiles_hold_as_much_as_they_say_on_noise():
     noise = counted(6_000).with_columns(x=pl.Series(rng.normal(size=6_000)))
     data = prepared(noise, (0.4, 0.3, 0.3), horizon=5, look_back=20)
     model = solved(data, "nlinear")
-    data.task.calibrate(model, *judge(model, data.task, data.head, data.examples[1]))
+    data.task.calibrate(model, *judge(model, data.task, data.head, data.examples[1]), data.examples[1])
     judged, truth = judge(model, data.task, data.head, data.examples[2])
     found = data.task.measure(judged, truth, data.schema, data.task.metrics(data.schema))
     assert found.details["coverage"]["p10 to p90"] == pytest.approx(0.8, abs=0.03)

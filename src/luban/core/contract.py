@@ -362,7 +362,7 @@ class Task(ABC):
     def loss(self, model: Model, batch: Batch, head: Head) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean loss over the batch, and what else to log. Calls the model: chunked, sampled and adversarial losses fit here."""
 
-    def calibrate(self, model: Model, judged: Batch, truth: Batch) -> bool | None:  # noqa: B027 - most say themselves how sure they are
+    def calibrate(self, model: Model, judged: Batch, truth: Batch, valid: Examples) -> bool | None:  # noqa: B027 - most say it themselves
         """Told once, after training, what the model says of validation, for buffers that say how sure it is. True: it is judged again."""
 
     def guess(self, predicted: Batch, again: Batch, head: Head) -> Batch:

@@ -16,7 +16,7 @@ from torch import Tensor
 from luban.core.batch import Batch, Examples, Ragged, beneath, piece_of, size_of
 from luban.core.contract import Head, Model, Schema
 from luban.core.registry import Later
-from luban.layers.columns import of_kind
+from luban.layers import neighbours
 
 sparse = Later("scipy.sparse")
 
@@ -39,14 +39,21 @@ class Ranker(Model):
     prior: ClassVar[float] = 1e-3
     """What an item has before any history, times the share of users that had it, where a model asks `before`: it orders items of which a
     history says nothing."""
+    inner: ClassVar[bool] = False
+    """Is a score the product of `user_side(batch)` (B, D) and `item_side(ids)` (n, D)? Then layers/neighbours.py knows how not to score
+    all of a large catalogue."""
 
     def __init__(self, config: Any, schema: Schema, head: Head):
         super().__init__(config, schema, head)
-        (self.user, field), *_ = of_kind(schema, "id").items()
+        self.user, field = next((key, each) for key, each in schema.inputs.items() if each.kind == "id")
         self.users, self.items = field.size, head.size
         self.catalogue = schema.targets[head.parts[0].key]
         """The field of items, for words and ids."""
         self.register_buffer("popular", torch.zeros(head.size))  # (I,): share of users that had it in training
+        if self.inner and self.items > neighbours.MANY:
+            self.register_buffer("group", torch.zeros(self.items, dtype=torch.int32))
+            self.register_buffer("search", torch.zeros(2))  # how many groups are looked at, and the share of the best that is found
+            self.groups: Any = None
 
     def count(self, train: Examples) -> None:
         self.popular.zero_()  # a model that goes on brings that of its own log along
@@ -71,6 +78,14 @@ class Ranker(Model):
     def before(self) -> Tensor:
         """(I,) float64"""
         return self.prior * self.popular.double()
+
+    def user_side(self, batch: Batch) -> Tensor:
+        """(B, D), where `inner`."""
+        raise NotImplementedError
+
+    def item_side(self, ids: Tensor) -> Tensor:
+        """(n, D), where `inner`."""
+        raise NotImplementedError
 
     def flops(self) -> float:
         """Two for each number of an item, whose vectors are what it holds."""

@@ -28,6 +28,7 @@ PACE = 8.0
 
 
 class BPR(Ranker):
+    inner = True
     moments: Tensor
     cross: Tensor
     seen: Tensor
@@ -95,12 +96,22 @@ class BPR(Ranker):
     # ---------------------------------------------------------------- scoring
 
     def scores(self, batch: Batch) -> Tensor:
+        return self._person(batch) @ self.item.weight.T + self.bias.weight.T
+
+    def user_side(self, batch: Batch) -> Tensor:
+        return F.pad(self._person(batch), (0, 1), value=1.0)
+
+    def item_side(self, ids: Tensor) -> Tensor:
+        return torch.cat([self.item(ids), self.bias(ids)], 1)
+
+    def _person(self, batch: Batch) -> Tensor:
+        """(B, D)"""
         user = batch[self.user]
         new = ~self.seen[user]  # nor has somebody a vector of whom a table alone knows
         person = PACE * self.person(user)
         if new.any():
             person = torch.where(new.unsqueeze(1), self._mean(batch["history"]) @ self._turn(), person)
-        return person @ self.item.weight.T + self.bias.weight.T
+        return person
 
     def _mean(self, history: Ragged) -> Tensor:
         """(B, D), of the items' vectors."""

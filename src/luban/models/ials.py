@@ -42,7 +42,7 @@ random, .083, .090, .102, .095; Beauty .035 at 5 and at 20. With one alpha for a
 
 
 class IALS(Ranker):
-    solves = True
+    solves = inner = True
     vectors: Tensor
     squares: Tensor
     alpha: Tensor
@@ -127,9 +127,15 @@ class IALS(Ranker):
     # ---------------------------------------------------------------- scoring
 
     def scores(self, batch: Batch) -> Tensor:
+        return self.user_side(batch) @ self.vectors.T
+
+    def user_side(self, batch: Batch) -> Tensor:
         history, Y = batch["history"], self.vectors
         nothing = Y.new_zeros(len(history), Y.shape[1])
-        return improved(history, 1.0, Y, self._price(history, self.squares, len(Y)), nothing, by=weights(batch)) @ Y.T
+        return improved(history, 1.0, Y, self._price(history, self.squares, len(Y)), nothing, by=weights(batch))
+
+    def item_side(self, ids: Tensor) -> Tensor:
+        return self.vectors[ids]
 
 
 # ---------------------------------------------------------------- small words

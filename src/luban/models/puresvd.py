@@ -29,7 +29,7 @@ FACTORS = (16, 32, 64, 128, 256)
 
 
 class PureSVD(Ranker):
-    solves = True
+    solves = inner = True
     weight: Tensor
 
     @dataclass(frozen=True)
@@ -70,3 +70,10 @@ class PureSVD(Ranker):
     def scores(self, batch: Batch) -> Tensor:
         """(B, I)"""
         return (sums(self.weight, batch["history"], weights(batch)) @ self.weight.T).double() + self.before()
+
+    def user_side(self, batch: Batch) -> Tensor:
+        mine = sums(self.weight, batch["history"], weights(batch))
+        return torch.cat([mine, mine.new_full((len(mine), 1), self.prior)], 1)
+
+    def item_side(self, ids: Tensor) -> Tensor:
+        return torch.cat([self.weight[ids], self.popular[ids].unsqueeze(1)], 1)

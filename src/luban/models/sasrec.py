@@ -39,6 +39,8 @@ LEAST = 10_000
 
 
 class SASRec(Ranker):
+    inner = True
+
     @dataclass(frozen=True)
     class Config:
         layers: int | None = None
@@ -113,6 +115,12 @@ class SASRec(Ranker):
     # ---------------------------------------------------------------- scoring
 
     def scores(self, batch: Batch) -> Tensor:
+        return self.user_side(batch) @ self.item.weight.T
+
+    def item_side(self, ids: Tensor) -> Tensor:
+        return self.item(ids)
+
+    def user_side(self, batch: Batch) -> Tensor:
         history: Ragged = batch["history"]
         rows = torch.nonzero(history.lengths).squeeze(1)
         rows = rows[history.lengths[rows].argsort(stable=True)]
@@ -121,7 +129,7 @@ class SASRec(Ranker):
         z = self.item.weight.new_zeros(len(history), self.config.width)
         if len(rows):
             z[rows] = self.states(x, self.item(x.values))[x.offsets[1:] - 1]
-        return z @ self.item.weight.T
+        return z
 
     def states(self, rows: Ragged, vectors: Tensor) -> Tensor:
         """(N, D): what each place of the rows, the shortest first, expects next. vectors: (N, D), those of their items."""

@@ -68,7 +68,7 @@ class Tower(nn.Module):
 class TwoTower(Ranker):
     often: Tensor
 
-    personal = True
+    personal = inner = True
 
     @dataclass(frozen=True)
     class Config:
@@ -138,6 +138,12 @@ class TwoTower(Ranker):
         V = self._catalogue()
         u = self.users_of(batch[self.user], batch["history"], V)
         return (u @ V.T).float() / self.config.temperature
+
+    def user_side(self, batch: Batch) -> Tensor:
+        return self.users_of(batch[self.user], batch["history"], self._catalogue()) / self.config.temperature
+
+    def item_side(self, ids: Tensor) -> Tensor:
+        return self._catalogue()[ids]
 
     def _catalogue(self) -> Tensor:
         """(I, D): all items, computed again only where a weight was changed."""

@@ -341,7 +341,7 @@ class Workshop:
         bundle = Bundle(ready.schema, ready.task, one.model, ready.head, ready.task.context(ready.store), info)
         some = ready.examples[VALID].thinned(BESIDE)
         judged = judge(one.model, ready.task, ready.head, some)
-        if ready.task.calibrate(one.model, *judged):
+        if ready.task.calibrate(one.model, *judged, some):
             judged = judge(one.model, ready.task, ready.head, some)
         scored = ready.task.measure(*judged, ready.schema, ready.task.metrics(ready.schema))
         if one.model.solves or one.model.joins:

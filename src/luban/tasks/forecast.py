@@ -200,7 +200,7 @@ class Forecast(OfSeries, Task):  # type: ignore[misc]
             "low": bands[:, 0, 0], "high": bands[:, -1, 0], "inside": inside.sum((1, 2)), "known": known.sum((1, 2)),
             "counts": torch.from_numpy(counts), "sums": torch.from_numpy(sums)}  # fmt: skip
 
-    def calibrate(self, model: Model, judged: Batch, truth: Batch) -> bool:
+    def calibrate(self, model: Model, judged: Batch, truth: Batch, valid: Examples) -> bool:
         """How far the model is off in the validation part, step by step: the quantiles that go with its forecasts."""
         off = self._stacked(truth) - self._stacked(judged)
         model.bands = quantiles(off, torch.tensor(self.config.quantiles))

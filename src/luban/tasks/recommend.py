@@ -26,6 +26,7 @@ from luban.core.config import within
 from luban.core.contract import Head, Measured, Model, Part, Schema, Table, Task
 from luban.core.errors import UserError, did_you_mean, listed
 from luban.core.notes import say
+from luban.layers import neighbours
 from luban.layers.ranked import scored
 from luban.metrics import family, resampled
 from luban.tasks._events import NEWEST, OfEvents, firsts
@@ -43,6 +44,7 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
     asks = "items"
     taken = frozenset({"prediction", "rank", "score", "because"})
     instead = ("user", "liked")
+    golden = {"exact": True}
 
     @dataclass(frozen=True)
     class Ask:
@@ -63,6 +65,8 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
         where: tuple[str, ...] | None = None
         """Only items of which this is true: genres=Comedy, year>=1990, by the columns of the table of items; of several, all must be."""
 
+        exact: bool = False
+        """Look at every item, where of a large catalogue only those near to what the user had would be looked at."""
         pairs: bool = False
         """Each row of the file names an item, too: give its score, and its place among all that the user has not had."""
 
@@ -129,6 +133,9 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
     def loss(self, model: Any, batch: Batch, head: Head) -> tuple[Tensor, dict[str, Tensor]]:
         """The model's own, for each has its way of drawing what was not had."""
         return model.loss(batch), {}
+
+    def calibrate(self, model: Model, judged: Batch, truth: Batch, valid: Examples) -> None:
+        neighbours.learn(model, valid)
 
     # ---------------------------------------------------------------- how it is judged
 
@@ -237,29 +244,26 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
 
     def predict(self, model: Any, batch: Batch, head: Head, ask: Any) -> Batch:
         """item (B, k), the best first, and score (B, k); equals go by their id. Item 0, score 0 where fewer than k are left. because
-        (B, k), where it is asked for: the item of the history that speaks for each most. Of pairs: `placed`. new (B,): is it a stranger?"""
+        (B, k), where it is asked for: the item of the history that speaks for each most. Of pairs: `placed`. new (B,): is it a stranger?
+        found (B,), of a large catalogue: the share of the best items that such a search finds; 1 where all were looked at."""
         new = (batch["c0"] == 0) & (ask.liked is None)
         if "y0" in batch:
             return placed(model, batch, head) | {"new": new}
         if ask.liked is not None:
             liked = torch.from_numpy(_known(model, ask.liked, "liked")).to(batch["c0"].device)
             batch = {"c0": torch.zeros_like(batch["c0"]), "history": Ragged(liked, torch.tensor([0, len(liked)], device=liked.device))}
-        among, without = (None if each is None else torch.from_numpy(_known(model, each, name))
-                          for name, each in (("among", ask.among), ("without", ask.without)))  # fmt: skip
-        where = None if ask.where is None else _where(model, ask.where).to(batch["c0"].device)
-        items, found = [], []
-        for _, scores in scored(model, batch, head, ask.seen):
-            if among is not None:
-                scores[:, torch.ones(head.size, dtype=torch.bool).index_fill_(0, among, False)] = -torch.inf
-            if without is not None:
-                scores[:, without] = -torch.inf
-            if where is not None:
-                scores[:, ~where] = -torch.inf
-            score, item = best(scores, ask.k)
-            items.append(item)
-            found.append(score)
-        answer = {"item": torch.cat(items), "score": torch.cat(found), "new": new}
-        return answer | ({"because": because(model, batch, head, answer["item"])} if ask.because else {})
+        out = torch.zeros(head.size, dtype=torch.bool, device=batch["c0"].device)  # what is not to be recommended, whoever asks
+        if ask.among is not None:
+            out[:] = True
+            out[torch.from_numpy(_known(model, ask.among, "among"))] = False
+        if ask.without is not None:
+            out[torch.from_numpy(_known(model, ask.without, "without"))] = True
+        if ask.where is not None:
+            out |= ~_where(model, ask.where).to(out.device)
+        # what is found of all items says nothing of what is found of some
+        share = None if ask.exact or ask.among or ask.where or ask.k > neighbours.KEPT else neighbours.found(model)
+        answer = _listed(model, batch, head, ask, out) if share is None else _near(model, batch, head, ask, out, share)
+        return answer | {"new": new} | ({"because": because(model, batch, head, answer["item"])} if ask.because else {})
 
     def kept(self, schema: Schema) -> tuple[str, ...]:
         return (self.config.user,)
@@ -268,6 +272,10 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
         """`prediction`: a list of items, each with its rank from 1 and its score, which means nothing beside another model's."""
         if new := int(predicted["new"].sum()):
             say(f"users that were not in training: {new:,} of {len(predicted['new']):,}; they are answered with what is popular")
+        if "found" in predicted and (near := predicted["found"] < 1).any():
+            share = float(predicted["found"].min())
+            say(f"{int(near.sum()):,} answers looked only at items near to what the user had, which finds {share:.1%} of the best; `exact` "
+                "looks at all")  # fmt: skip
         if "place" in predicted:
             known = pl.Series(predicted["place"].numpy() > 0)
             columns = {"prediction": predicted["score"].double().numpy(), "rank": predicted["place"].numpy()}
@@ -306,6 +314,24 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
 
 
 # ---------------------------------------------------------------- small words
+
+
+def _listed(model: Any, batch: Batch, head: Head, ask: Any, out: Tensor) -> Batch:
+    """score and item (B, k), of all items less those of `out` (I,)."""
+    lists = []
+    for _, scores in scored(model, batch, head, ask.seen):
+        lists.append(best(scores.masked_fill_(out, -torch.inf), ask.k))
+    score, item = (torch.cat(each) for each in zip(*lists, strict=True))
+    return {"score": score, "item": item}
+
+
+def _near(model: Any, batch: Batch, head: Head, ask: Any, out: Tensor, share: float) -> Batch:
+    """The same of the items near to what each user had; of all for whom that does not do. share: what is found so of the best."""
+    score, item, done = neighbours.nearest(model, batch, ask.k, out, ask.seen)
+    if len(rest := torch.nonzero(~done).squeeze(1)):
+        exact = _listed(model, {key: value[rest] for key, value in batch.items()}, head, ask, out)
+        score[rest], item[rest] = exact["score"].to(score.dtype), exact["item"]
+    return {"score": score, "item": item, "found": torch.where(done, share, 1.0)}
 
 
 def _known(model: Any, words: Sequence[str], option: str) -> np.ndarray:
