@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import polars as pl
 import pytest
@@ -152,6 +153,18 @@ def test_a_row_longer_than_the_model_reads(folder, tmp_path):
         pl.concat([TAGGED, long]), task="tag", model=f"hf:{folder}", set=["train.epochs=1"], out=tmp_path / "run", baselines=[]
     )
     assert len(luban.load(run.path / "model").predict({"tokens": long["tokens"][:1]})) > 0
+
+
+def test_a_model_that_reads_few_pieces_is_not_asked_for_more(folder, tmp_path):
+    """It has no vectors for places behind its last; the tokenizer does not know of it."""
+    short = shutil.copytree(folder, tmp_path / "short")
+    config = transformers.BertConfig.from_pretrained(folder, max_position_embeddings=16)
+    config.save_pretrained(short)
+    transformers.BertModel(config).save_pretrained(short)
+    run = luban.train(TAGGED, task="tag", model=f"hf:{short}", set=["train.epochs=1"], out=tmp_path / "run", baselines=[])
+    bundle = luban.load(run.path / "model")
+    assert bundle.schema.inputs["c0"].reads == 16
+    assert len(bundle.predict({"tokens": [json.dumps(["room"] * 40)]})) > 0
 
 
 def test_tags_are_not_solved_on_frozen_features(folder, tmp_path):
