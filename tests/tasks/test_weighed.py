@@ -16,6 +16,7 @@ from luban.core import config as configs
 from luban.core.batch import Store
 from luban.core.errors import UserError
 from luban.core.registry import TASKS
+from luban.data import DataConfig, assign
 
 Recommend = TASKS["recommend"]
 
@@ -26,12 +27,13 @@ def events(text: str) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=["user", "item", "plays"][: len(rows[0])], orient="row")
 
 
-def noted(table: pl.DataFrame, part: list[int], **config) -> dict[str, list]:
-    """What is noted of the rows that are kept, in their order. part: that of each of these."""
+def noted(table: pl.DataFrame, part: list[int], held: str = "", **config) -> dict[str, list]:
+    """What is noted of the rows that are kept, in their order. part: that of each of these; held: rows of the table that were given so."""
     task = Recommend(configs.build(Recommend.Config, config))
     task.settle(table, (), None)
     rows = task.order(table)
-    return {name: each.tolist() for name, each in task.noted(table, rows, np.array(part, np.uint8)).items()}
+    given = np.isin(np.arange(table.height), [*map(int, held)])
+    return {name: each.tolist() for name, each in task.noted(table, rows, np.array(part, np.uint8), given).items()}
 
 
 def about(*weights, of: int | None = None):
@@ -55,6 +57,26 @@ def test_what_came_after_what_is_held_back_counts_for_nothing():
     assert noted(log, [0, 0, 2], weighed="plain") == {"weight": about(2, 1, 1, of=2)}
     assert noted(log, [0, 1, 2], weighed="plain") == {}
     assert noted(log, [0, 0, 2], weighed="plain", protocol="random") == {"weight": about(3, 1, 2, of=2)}
+
+
+def test_what_came_again_when_others_are_tested_counts_for_nothing():
+    """By the newest events a's 1 comes again when b's 2 is tested, though nothing of a is; the moment of the test counts to it."""
+    log = pl.DataFrame([*zip("aaaabb", [1, 2, 1, 2, 1, 2], [0, 1, 5, 6, 2, 6], strict=True)], schema=["user", "item", "time"], orient="row")
+    assert noted(log, [0, 0, 0, 2], weighed="plain", protocol="time")["weight"] == about(2, 1, 1, 1, of=3)
+    assert noted(log, [0, 0, 0, 0], weighed="plain", protocol="time")["weight"] == about(2, 2, 1, 1)
+
+
+def test_what_came_again_in_rows_that_were_given_for_the_test_counts_for_nothing():
+    log = events("a1 a2 a1 b1 b2 a1 a3")
+    for protocol in ("last", "random"):
+        weight = noted(log, [0, 0, 2, 0, 0], held="56", weighed="plain", protocol=protocol)["weight"]
+        assert [each / weight[1] for each in weight] == [2, 1, 1, 1, 1]
+    task = Recommend(Recommend.Config(protocol="random", weighed="plain"))
+    task.settle(log, (), None)
+    named = log.with_columns(split=pl.Series([*["train"] * 4, "valid", *["test"] * 2]))
+    for table, config in ((log, DataConfig(test_rows=(5, 7), shares=(0.5, 0.25, 0.25))), (named, DataConfig())):
+        weight = assign(table, None, config, task).noted["weight"]
+        assert (weight / weight[1]).tolist() == [2, 1, 1, 1, 1]
 
 
 def test_a_column_says_how_often(caplog):

@@ -218,8 +218,8 @@ def _parted(
             part = np.full(table.height, wanted, np.uint8)
         order = None if bundle.task.labelled else bundle.task.order(table)
         order = np.arange(table.height) if order is None else order
-        part = part[order]
-        rows = Rows(picked(table, order), part, order, lambda i: f"row {int(order[i]) + 1}", {}, {}, bundle.task.noted(table, order, part))
+        noted = bundle.task.noted(table, order, part[order], part > 0)
+        rows = Rows(picked(table, order), part[order], order, lambda i: f"row {int(order[i]) + 1}", {}, {}, noted)
     if not (rows.part == wanted).any():
         raise UserError(f"the data have no {split} rows ({splitting.summary(rows.part)}).")
     if not (rows.part == wanted).all():
