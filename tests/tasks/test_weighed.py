@@ -84,7 +84,9 @@ def test_a_column_says_how_often(caplog):
     log = events("a19 a2- b13 b10 a11".replace("-", "1"))
     assert noted(log, [0] * 3, weighed="plain") == {"weight": about(10, 1, 3)}
     assert "; how often 'plays' (task.weighed=plain)" in caplog.messages[-3]
-    assert "1 rows have no plays above 0 and are left out (the first: row 4)" in caplog.messages
+    assert "1 rows have no plays that is a number above 0 and are left out (the first: row 4)" in caplog.messages
+    odd = log.with_columns(plays=pl.Series(["9", "1", "3", "inf", "1"]))
+    assert noted(odd, [0] * 3, weighed="plain") == {"weight": about(10, 1, 3)}
     assert noted(log.rename({"plays": "hours"}), [0] * 3, weight="hours") == {"weight": about(*np.log2([11, 2, 4]))}
     assert noted(log.rename({"plays": "hours"}), [0] * 3, weighed="plain") == {"weight": about(2, 1, 2)}
     with pytest.raises(UserError, match="the column 'hour' is missing"):

@@ -150,7 +150,8 @@ class OfEvents:
             gone |= _told((values < c.least).fill_null(False).to_numpy(), f"are rated below {c.least:g}")
         if c.weight in table.columns:  # new data may say nothing of it
             counts = cells.numbers(table.get_column(c.weight)).fill_nan(None)
-            gone |= _told(~(counts > 0).fill_null(False).to_numpy(), f"have no {c.weight} above 0")
+            fine = counts.is_between(0, np.inf, closed="none").fill_null(False)
+            gone |= _told(~fine.to_numpy(), f"have no {c.weight} that is a number above 0")
         keys = [user]
         if c.time:
             column = table.get_column(c.time)
