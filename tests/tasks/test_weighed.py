@@ -123,6 +123,14 @@ def test_what_was_had_often_says_more(model, tmp_path):
     assert lines(bundle.answer(None, {"user": "3", "because": True})).height == lines(once.load().answer(None, {"user": "3"})).height
 
 
+def test_the_data_of_a_run_whose_parts_a_column_names_are_no_new_events(tmp_path):
+    log = planted()
+    log = log.with_columns(split=pl.Series(np.random.default_rng(0).choice(["train", "valid", "test"], log.height, p=[0.6, 0.2, 0.2])))
+    run = luban.train(log, task="recommend", model="ease", out=tmp_path / "run", baselines="none")
+    assert luban.evaluate(tmp_path / "run", log).metrics == run.metrics
+    assert luban.evaluate(tmp_path / "run", log, split="valid").metrics != run.metrics
+
+
 def test_new_events_count_beside_those_of_before(tmp_path):
     run = luban.train(planted(), task="recommend", model="ease", out=tmp_path / "run", baselines="none", set={"task.protocol": "random"})
     bundle, one = run.load(), torch.tensor([1])
