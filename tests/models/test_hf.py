@@ -11,6 +11,7 @@ import torch
 
 import luban
 from luban.core.errors import UserError
+from luban.core.registry import FIELDS
 from luban.layers import encoders
 
 transformers = pytest.importorskip("transformers")
@@ -165,6 +166,17 @@ def test_a_model_that_reads_few_pieces_is_not_asked_for_more(folder, tmp_path):
     bundle = luban.load(run.path / "model")
     assert bundle.schema.inputs["c0"].reads == 16
     assert len(bundle.predict({"tokens": [json.dumps(["room"] * 40)]})) > 0
+
+
+def test_what_ends_a_row_may_have_nothing_before_it():
+    """As T5's tokenizer has it."""
+    hf = pytest.importorskip("tokenizers")
+    tokenizer = hf.Tokenizer(hf.models.WordLevel({"<unk>": 0, "</s>": 1, "a": 2}, unk_token="<unk>"))
+    tokenizer.post_processor = hf.processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    words = FIELDS["words"](("tokens",), FIELDS["words"].Config(pieces="hf:t5")).restore(
+        {"vocabulary": ["a"], "single": False, "length": 1, "has_missing": False, "tokenizer": json.loads(tokenizer.to_str()), "reads": 8}
+    )
+    assert words.around == ([], [1])
 
 
 def test_tags_are_not_solved_on_frozen_features(folder, tmp_path):
