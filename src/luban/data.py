@@ -163,7 +163,8 @@ def assign(table: Table, test: Table | None, config: DataConfig, task: Task, bad
                 aside = UNLABELLED if semi else TEST + 1
                 part = fewer(table, part, VALID, "labels", valid, config, fields, aside)
                 part = fewer(table, part, TRAIN, "labels", config.labels - valid, config, fields, aside)
-        noted = task.noted(whole, kept, part)
+        named = _named(whole, config)
+        noted = task.noted(whole, kept, part, given == TEST if named is None else splitting.held_out(named))
         if semi:
             part, kept = unlabelled(whole, given, part, kept, bad, config)
             table = picked(whole, kept)
@@ -202,8 +203,7 @@ def used(table: Table, targets: Sequence[str], task: Task, semi: bool = False) -
 def _parts(table: Table, part: np.ndarray, config: DataConfig, task: Task, fields: dict[str, str]) -> tuple[np.ndarray, str, bool]:
     """The part of each row, in words what decided it, and were test rows drawn by a hash? part: TEST where the user said so, else TRAIN."""
     shares = _shares(config.shares)
-    name = "split" if config.split is None else config.split
-    named = table.get_column(name) if name and name in table.columns else None
+    named = _named(table, config)
     from_column = splitting.by_column(named) if named is not None else None
     if config.split and from_column is None:
         splitting.need(table, config.split, "data.split")
@@ -211,7 +211,8 @@ def _parts(table: Table, part: np.ndarray, config: DataConfig, task: Task, field
     given = (part == TEST).any()
     if from_column is None and not given and (own := task.split(table, shares)) is not None:
         return *own, False
-    inputs = table.drop([each for each in (*config.target, *config.drop, name) if each in table.columns])
+    aside = (*config.target, *config.drop, *([] if named is None else [named.name]))
+    inputs = table.drop([each for each in aside if each in table.columns])
     if config.group:
         hashes = splitting.row_hash(splitting.need_column(table, config.group, "--group").to_frame(), config.split_seed)
     else:
@@ -239,6 +240,12 @@ def _parts(table: Table, part: np.ndarray, config: DataConfig, task: Task, field
         else:
             part[train] = own[0]
     return part, how, from_column is None and not given and time is None
+
+
+def _named(table: Table, config: DataConfig) -> pl.Series | None:
+    """The column that says of which part each row is, where there is one."""
+    name = "split" if config.split is None else config.split
+    return table.get_column(name) if name and name in table.columns else None
 
 
 def _shares(shares: Sequence[float]) -> tuple[float, float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import polars as pl
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 import luban
 from luban.core.errors import UserError
+from luban.core.registry import FIELDS
 from luban.layers import encoders
 
 transformers = pytest.importorskip("transformers")
@@ -152,6 +154,29 @@ def test_a_row_longer_than_the_model_reads(folder, tmp_path):
         pl.concat([TAGGED, long]), task="tag", model=f"hf:{folder}", set=["train.epochs=1"], out=tmp_path / "run", baselines=[]
     )
     assert len(luban.load(run.path / "model").predict({"tokens": long["tokens"][:1]})) > 0
+
+
+def test_a_model_that_reads_few_pieces_is_not_asked_for_more(folder, tmp_path):
+    """It has no vectors for places behind its last; the tokenizer does not know of it."""
+    short = shutil.copytree(folder, tmp_path / "short")
+    config = transformers.BertConfig.from_pretrained(folder, max_position_embeddings=16)
+    config.save_pretrained(short)
+    transformers.BertModel(config).save_pretrained(short)
+    run = luban.train(TAGGED, task="tag", model=f"hf:{short}", set=["train.epochs=1"], out=tmp_path / "run", baselines=[])
+    bundle = luban.load(run.path / "model")
+    assert bundle.schema.inputs["c0"].reads == 16
+    assert len(bundle.predict({"tokens": [json.dumps(["room"] * 40)]})) > 0
+
+
+def test_what_ends_a_row_may_have_nothing_before_it():
+    """As T5's tokenizer has it."""
+    hf = pytest.importorskip("tokenizers")
+    tokenizer = hf.Tokenizer(hf.models.WordLevel({"<unk>": 0, "</s>": 1, "a": 2}, unk_token="<unk>"))
+    tokenizer.post_processor = hf.processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    words = FIELDS["words"](("tokens",), FIELDS["words"].Config(pieces="hf:t5")).restore(
+        {"vocabulary": ["a"], "single": False, "length": 1, "has_missing": False, "tokenizer": json.loads(tokenizer.to_str()), "reads": 8}
+    )
+    assert words.around == ([], [1])
 
 
 def test_tags_are_not_solved_on_frozen_features(folder, tmp_path):

@@ -128,6 +128,12 @@ def test_a_difference_within_the_noise_is_level():
     assert "may be chance" in said("accuracy", "mlp", 1.0, {"trees": 0.5, "linear": 0.4}, {"linear": (-1, 1)})  # the best one decides
 
 
+def test_of_what_was_held_back_only_items_can_be_unknown():
+    """A classifier whose mcc is 0 answers one class, as the constant does: that is level, and no other model knows more of the rows."""
+    assert "Neither knows what was held back" in said("ndcg@10", "ease", 0.0, {"popular": 0.0}, {"popular": (0.0, 0.0)}, "users")
+    assert "are level: mcc 0.0000" in said("mcc", "mlp", 0.0, {"constant": 0.0}, {"constant": (0.0, 0.0)})
+
+
 def test_the_paired_interval_decides_who_is_ahead():
     """The figure of all rows may lie on the other side of a baseline's on a sample than its own on the sample."""
     assert "was worth it" in said("accuracy", "mlp", 0.89, {"trees": 0.9}, {"trees": (0.001, 0.004)})

@@ -16,6 +16,7 @@ from luban.core import config as configs
 from luban.core.batch import Store
 from luban.core.errors import UserError
 from luban.core.registry import TASKS
+from luban.data import DataConfig, assign
 
 Recommend = TASKS["recommend"]
 
@@ -26,12 +27,13 @@ def events(text: str) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=["user", "item", "plays"][: len(rows[0])], orient="row")
 
 
-def noted(table: pl.DataFrame, part: list[int], **config) -> dict[str, list]:
-    """What is noted of the rows that are kept, in their order. part: that of each of these."""
+def noted(table: pl.DataFrame, part: list[int], held: str = "", **config) -> dict[str, list]:
+    """What is noted of the rows that are kept, in their order. part: that of each of these; held: rows of the table that were given so."""
     task = Recommend(configs.build(Recommend.Config, config))
     task.settle(table, (), None)
     rows = task.order(table)
-    return {name: each.tolist() for name, each in task.noted(table, rows, np.array(part, np.uint8)).items()}
+    given = np.isin(np.arange(table.height), [*map(int, held)])
+    return {name: each.tolist() for name, each in task.noted(table, rows, np.array(part, np.uint8), given).items()}
 
 
 def about(*weights, of: int | None = None):
@@ -57,12 +59,34 @@ def test_what_came_after_what_is_held_back_counts_for_nothing():
     assert noted(log, [0, 0, 2], weighed="plain", protocol="random") == {"weight": about(3, 1, 2, of=2)}
 
 
+def test_what_came_again_when_others_are_tested_counts_for_nothing():
+    """By the newest events a's 1 comes again when b's 2 is tested, though nothing of a is; the moment of the test counts to it."""
+    log = pl.DataFrame([*zip("aaaabb", [1, 2, 1, 2, 1, 2], [0, 1, 5, 6, 2, 6], strict=True)], schema=["user", "item", "time"], orient="row")
+    assert noted(log, [0, 0, 0, 2], weighed="plain", protocol="time")["weight"] == about(2, 1, 1, 1, of=3)
+    assert noted(log, [0, 0, 0, 0], weighed="plain", protocol="time")["weight"] == about(2, 2, 1, 1)
+
+
+def test_what_came_again_in_rows_that_were_given_for_the_test_counts_for_nothing():
+    log = events("a1 a2 a1 b1 b2 a1 a3")
+    for protocol in ("last", "random"):
+        weight = noted(log, [0, 0, 2, 0, 0], held="56", weighed="plain", protocol=protocol)["weight"]
+        assert [each / weight[1] for each in weight] == [2, 1, 1, 1, 1]
+    task = Recommend(Recommend.Config(protocol="random", weighed="plain"))
+    task.settle(log, (), None)
+    named = log.with_columns(split=pl.Series([*["train"] * 4, "valid", *["test"] * 2]))
+    for table, config in ((log, DataConfig(test_rows=(5, 7), shares=(0.5, 0.25, 0.25))), (named, DataConfig())):
+        weight = assign(table, None, config, task).noted["weight"]
+        assert (weight / weight[1]).tolist() == [2, 1, 1, 1, 1]
+
+
 def test_a_column_says_how_often(caplog):
     caplog.set_level(logging.INFO, "luban")
     log = events("a19 a2- b13 b10 a11".replace("-", "1"))
     assert noted(log, [0] * 3, weighed="plain") == {"weight": about(10, 1, 3)}
     assert "; how often 'plays' (task.weighed=plain)" in caplog.messages[-3]
-    assert "1 rows have no plays above 0 and are left out (the first: row 4)" in caplog.messages
+    assert "1 rows have no plays that is a number above 0 and are left out (the first: row 4)" in caplog.messages
+    odd = log.with_columns(plays=pl.Series(["9", "1", "3", "inf", "1"]))
+    assert noted(odd, [0] * 3, weighed="plain") == {"weight": about(10, 1, 3)}
     assert noted(log.rename({"plays": "hours"}), [0] * 3, weight="hours") == {"weight": about(*np.log2([11, 2, 4]))}
     assert noted(log.rename({"plays": "hours"}), [0] * 3, weighed="plain") == {"weight": about(2, 1, 2)}
     with pytest.raises(UserError, match="the column 'hour' is missing"):
@@ -97,6 +121,14 @@ def test_what_was_had_often_says_more(model, tmp_path):
                        set={"task.protocol": "random", "task.weighed": "once"})  # fmt: skip
     assert "weight" not in once.load().context and run.metrics != once.metrics
     assert lines(bundle.answer(None, {"user": "3", "because": True})).height == lines(once.load().answer(None, {"user": "3"})).height
+
+
+def test_the_data_of_a_run_whose_parts_a_column_names_are_no_new_events(tmp_path):
+    log = planted()
+    log = log.with_columns(split=pl.Series(np.random.default_rng(0).choice(["train", "valid", "test"], log.height, p=[0.6, 0.2, 0.2])))
+    run = luban.train(log, task="recommend", model="ease", out=tmp_path / "run", baselines="none")
+    assert luban.evaluate(tmp_path / "run", log).metrics == run.metrics
+    assert luban.evaluate(tmp_path / "run", log, split="valid").metrics != run.metrics
 
 
 def test_new_events_count_beside_those_of_before(tmp_path):

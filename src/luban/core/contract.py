@@ -335,8 +335,10 @@ class Task(ABC):
         """
         return None
 
-    def noted(self, table: Table, rows: np.ndarray, part: np.ndarray) -> Batch:
-        return {}  # (n,) each, what the store holds beside its fields, of the rows (n,) that `order` gave and the part of each
+    def noted(self, table: Table, rows: np.ndarray, part: np.ndarray, held: np.ndarray) -> Batch:
+        """(n,) each: what the store holds beside its fields, of the rows (n,) that `order` gave and the part (n,) of each. held (N,) bool:
+        did the user give this row of the table to be held back?"""
+        return {}
 
     def target_field(self, column: pl.Series) -> str:
         """The name of the field that encodes this target column."""

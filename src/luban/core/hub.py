@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -47,10 +48,11 @@ def read(folder: Path, name: str) -> dict[str, Any]:
 
 def tokenizer_of(name: str) -> tuple[dict[str, Any], int]:
     """(the JSON of a model's tokenizer, how many tokens it reads). Raises UserError where it has none."""
-    saved = read(folder_of(name), "tokenizer.json")
+    folder = folder_of(name)
+    saved, places = read(folder, "tokenizer.json"), read(folder, "config.json").get("max_position_embeddings", math.inf)
     if not {"model", "added_tokens"} <= saved.keys():
         raise UserError(f"{name} has a tokenizer.json that is none of Hugging Face's `tokenizers`.")
-    return {**saved, "padding": None, "truncation": None}, (saved.get("truncation") or {}).get("max_length", LONGEST)
+    return {**saved, "padding": None, "truncation": None}, min((saved.get("truncation") or {}).get("max_length", LONGEST), places)
 
 
 def _fetched(name: str) -> Path:

@@ -104,9 +104,10 @@ class Words(Field):
 
     @property
     def around(self) -> tuple[list[int], list[int]]:
-        """The special pieces that a pretrained model wants before and behind a row: [CLS] and [SEP]."""
-        ids = self._tokenizer.encode("").ids
-        return ids[: len(ids) - len(ids) // 2], ids[len(ids) - len(ids) // 2 :]
+        """The special pieces that a pretrained model wants before and behind a row: [CLS] and [SEP]; of T5 only what ends it."""
+        found = self._tokenizer.encode("a")
+        within = [at for at, special in enumerate(found.special_tokens_mask) if not special]
+        return found.ids[: within[0]], found.ids[within[-1] + 1 :]
 
     def about(self) -> str:
         return f"{len(self.vocabulary):,} {'characters' if self.single else 'tokens'}"

@@ -3,7 +3,9 @@
     score(y | x) = sum_t emissions[t, y_t] + sum_t step[y_t-1, y_t],   p(y | x) = exp(score) / sum over all y'
 
 The sum is that of the forward algorithm, the best sequence that of Viterbi. `step` is (S + 1, S + 1): its last row is from before the
-first token, its last column to behind the last; steps that the scheme forbids have no probability, in training and in answering.
+first token, its last column to behind the last; steps that the scheme forbids have no probability, in training by the loop and in
+answering; models/crf.py learns over all sequences, as crfsuite does, and only answers so.
+
 Tags are numbered: 0 outside, then for each label its positions: B, I of BIO, or B, I, E, S of BIOES. Letters: B rows, T tokens, S tags.
 """
 

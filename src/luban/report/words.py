@@ -259,7 +259,7 @@ def _compared(facts: Mapping[str, Any], zh: bool, of: tuple[str, str, str]) -> s
         apart = f"（配对之差的 95% 区间：{low:+.4f} 至 {high:+.4f}）" if zh else f" (paired difference {low:+.4f} to {high:+.4f}, 95 %)"
     elif facts["outcome"] != "level":
         apart = "（没有区间，可能只是偶然）" if zh else " (no interval says how sure that is: it may be chance)"
-    if facts["outcome"] == "level" and facts.get("nothing"):
+    if facts["outcome"] == "level" and facts.get("nothing") and facts["noun"] == "users":
         if zh:
             return f"{model} 与 {best} 都一无所获：{rows}上 {metric} 均为 0。它们不认识留出的内容，换一个能认识的模型。"
         return (

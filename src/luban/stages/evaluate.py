@@ -203,7 +203,9 @@ def _parted(
     name = settings.split or "split"
     read = [each.columns[0] for each in bundle.schema.inputs.values()]  # a feature of this name says nothing of parts
     part = splitting.by_column(table.get_column(name)) if name in table.columns and name not in read else None
-    known = part is None and folder is not None and _trained_on(table, data, folder, settings, bundle)
+    # a bundle remembers its own held-back rows, too: taken for new ones, where a column names the parts, users would have had all of them
+    apart = part is None or not bundle.task.labelled
+    known = apart and folder is not None and _trained_on(table, data, folder, settings, bundle)
     if known:
         # rows that the run was trained on must not be scored as if they were new, unless asked for
         rows = assign(table, read_test(table, settings, bundle.reading, bundle.task), settings, bundle.task, _left_out(folder))
@@ -218,8 +220,8 @@ def _parted(
             part = np.full(table.height, wanted, np.uint8)
         order = None if bundle.task.labelled else bundle.task.order(table)
         order = np.arange(table.height) if order is None else order
-        part = part[order]
-        rows = Rows(picked(table, order), part, order, lambda i: f"row {int(order[i]) + 1}", {}, {}, bundle.task.noted(table, order, part))
+        noted = bundle.task.noted(table, order, part[order], part > 0)
+        rows = Rows(picked(table, order), part[order], order, lambda i: f"row {int(order[i]) + 1}", {}, {}, noted)
     if not (rows.part == wanted).any():
         raise UserError(f"the data have no {split} rows ({splitting.summary(rows.part)}).")
     if not (rows.part == wanted).all():

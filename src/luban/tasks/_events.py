@@ -150,7 +150,8 @@ class OfEvents:
             gone |= _told((values < c.least).fill_null(False).to_numpy(), f"are rated below {c.least:g}")
         if c.weight in table.columns:  # new data may say nothing of it
             counts = cells.numbers(table.get_column(c.weight)).fill_nan(None)
-            gone |= _told(~(counts > 0).fill_null(False).to_numpy(), f"have no {c.weight} above 0")
+            fine = counts.is_between(0, np.inf, closed="none").fill_null(False)
+            gone |= _told(~fine.to_numpy(), f"have no {c.weight} that is a number above 0")
         keys = [user]
         if c.time:
             column = table.get_column(c.time)
@@ -171,10 +172,10 @@ class OfEvents:
                 f"(the first: {cells.row(int(rows[again].min()))})")  # fmt: skip
         return rows[~again]
 
-    def noted(self, table: Table, rows: np.ndarray, part: np.ndarray) -> Batch:
+    def noted(self, table: Table, rows: np.ndarray, part: np.ndarray, held: np.ndarray) -> Batch:
         """age: how long each event was before the newest of training, as a share of the time that training spans; where there are times.
-        weight: how much each counts, 1 on average; where they differ. Where the newest are held back, what a user repeated after that
-        counts for nothing."""
+        weight: how much each counts, 1 on average; where they differ. What was repeated in a row that was given to be held back counts for
+        nothing; nor, where the newest are held back, does what came after these: of the user (last), or of anybody (time)."""
         c, found = self.config, Batch()
         trained = part == 0 if (part == 0).any() else np.ones(len(part), bool)
         if c.time and len(rows):
@@ -188,8 +189,14 @@ class OfEvents:
         if len(again):
             at = np.zeros(table.height, np.int64)
             at[rows] = np.arange(len(rows))
-            held = np.append(0, np.cumsum((part == 1) | (part == 2)))
-            known = np.isin(first, rows) & ((held[before] == held[at[first]]) | (c.protocol not in NEWEST))
+            asked = (part == 1) | (part == 2)
+            known = np.isin(first, rows) & ~held[again]
+            if c.protocol == "last":
+                events = np.append(0, np.cumsum(asked))
+                known &= events[before] == events[at[first]]
+            elif c.protocol == "time" and asked.any():
+                when = _moments(table.get_column(c.time), c.day_first)
+                known &= when[again] < when[rows[asked]].min()
             weight = weight + np.bincount(at[first[known]], once[again[known]], minlength=len(rows))
         if (weight != weight[:1]).any():
             weight = np.log2(1 + weight) if c.weighed == "log" else weight
