@@ -182,3 +182,19 @@ def test_what_ends_a_row_may_have_nothing_before_it():
 def test_tags_are_not_solved_on_frozen_features(folder, tmp_path):
     with pytest.raises(UserError, match="one a token"):
         luban.train(TAGGED, task="tag", model=f"hf:{folder}", set=["model.tune=head"], out=tmp_path / "run")
+
+
+def test_a_text_longer_than_the_model_has_places_for(folder, tmp_path):
+    short = tmp_path / "short"
+    shutil.copytree(folder, short)
+    about = json.loads((short / "config.json").read_text())
+    weights = transformers.AutoModel.from_pretrained(short)
+    weights.config.max_position_embeddings = about["max_position_embeddings"] = 16
+    weights.embeddings.position_embeddings = torch.nn.Embedding(16, about["hidden_size"])
+    weights.save_pretrained(short)
+    long = TABLE.with_columns(review=pl.col("review") + " good" * 30)
+    run = luban.train(long, target="label", model=f"hf:{short}", set=["train.epochs=1"], out=tmp_path / "run", baselines=[])
+    assert luban.load(run.path / "model").schema.inputs["c0"].length == 16
+    with pytest.raises(UserError, match="has places for 16 tokens"):
+        luban.train(long, target="label", model=f"hf:{short}", out=tmp_path / "other",
+                    set=[f"fields.review={{field: text, tokenizer: 'hf:{short}', max_length: 20}}"])  # fmt: skip

@@ -46,13 +46,14 @@ def read(folder: Path, name: str) -> dict[str, Any]:
     return found
 
 
-def tokenizer_of(name: str) -> tuple[dict[str, Any], int]:
-    """(the JSON of a model's tokenizer, how many tokens it reads). Raises UserError where it has none."""
+def tokenizer_of(name: str) -> tuple[dict[str, Any], int, float]:
+    """(the JSON of a model's tokenizer, how many tokens it reads, how many the model has places for). Raises UserError where it has none."""
     folder = folder_of(name)
     saved, places = read(folder, "tokenizer.json"), read(folder, "config.json").get("max_position_embeddings", math.inf)
     if not {"model", "added_tokens"} <= saved.keys():
         raise UserError(f"{name} has a tokenizer.json that is none of Hugging Face's `tokenizers`.")
-    return {**saved, "padding": None, "truncation": None}, min((saved.get("truncation") or {}).get("max_length", LONGEST), places)
+    limit = (saved.get("truncation") or {}).get("max_length", LONGEST)
+    return {**saved, "padding": None, "truncation": None}, min(limit, places), places
 
 
 def _fetched(name: str) -> Path:

@@ -132,9 +132,11 @@ class Text(Field):
         every = -(-characters // TRAINED_ON) or 1
         sample = pl.concat([self._clean(column.gather_every(every)) for column in chunks]) if rows else pl.Series([], dtype=pl.String)
         if self.config.tokenizer.startswith("hf:"):
-            self._saved, limit = tokenizer_of(self.config.tokenizer.removeprefix("hf:"))
+            self._saved, limit, places = tokenizer_of(self.config.tokenizer.removeprefix("hf:"))
+            if self.config.max_length and places < self.config.max_length < self.whole:
+                raise UserError(f"max_length is {self.config.max_length}, and {self.config.tokenizer} has places for {places} tokens.")
         else:
-            self._saved, limit = _trained(sample, self.config), self.whole
+            self._saved, limit, places = _trained(sample, self.config), self.whole, self.whole
         self._tokenizer = hf.Tokenizer.from_str(json.dumps(self._saved))
         self.scripts = _scripts(sample.gather_every(-(-len(sample) // 2_000) or 1))
         some = self._encoded(sample.gather_every(-(-len(sample) // 20_000) or 1))
@@ -143,7 +145,7 @@ class Text(Field):
         unknown = next((id for name in (UNKNOWN, "[UNK]") if (id := self._tokenizer.token_to_id(name)) is not None), -1)
         self.unknown = float((some.values == unknown).float().mean()) if len(some.values) else 0.0
         usual = int(np.quantile(lengths, 0.99, method="higher")) if len(lengths) else 1
-        self.length = self.config.max_length or max(1, min(LONGEST, usual))
+        self.length = self.config.max_length or max(1, min(LONGEST, usual, int(min(places, self.whole))))
         if self.length == self.whole:
             self.length = limit
         self.cut = float((lengths > self.length).mean()) if len(lengths) else 0.0

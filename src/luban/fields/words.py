@@ -89,7 +89,7 @@ class Words(Field):
         kept = sorted((-count, token) for token, count in counts.items() if count >= self.config.min_count)
         self.vocabulary = {token: i for i, (_, token) in enumerate(kept, 1)}
         if self.config.pieces:
-            self._saved, self.reads = tokenizer_of(self.config.pieces.removeprefix("hf:"))
+            self._saved, self.reads, _ = tokenizer_of(self.config.pieces.removeprefix("hf:"))
         return self._ready()
 
     def _ready(self) -> Words:
