@@ -106,7 +106,7 @@ def test_what_is_no_column_is_ignored(url, caplog):
 
 
 def test_a_user_that_training_had_not_is_told_and_errors_speak_of_the_body(tmp_path):
-    log = pl.DataFrame({"user": [f"u{i % 8}" for i in range(48)], "item": [i * 5 % 7 for i in range(48)]})
+    log = pl.DataFrame({"user": [f"u{i % 8}" for i in range(48)], "item": [i * 5 % 23 for i in range(48)]})
     words = {"task": "recommend", "model": "popular", "baselines": []}
     with served(luban.load(luban.train(log, out=tmp_path / "run", **words))) as url:
         assert "said" not in call(url, {"user": "u1"})[1]

@@ -47,7 +47,7 @@ def read(folder: Path, name: str) -> dict[str, Any]:
 
 
 def tokenizer_of(name: str) -> tuple[dict[str, Any], int, float]:
-    """(the JSON of a model's tokenizer, how many tokens it reads, how many the model has places for). Raises UserError where it has none."""
+    """(the JSON of a model's tokenizer, how many tokens it reads, how many the model has places for). Raises UserError without."""
     folder = folder_of(name)
     saved, places = read(folder, "tokenizer.json"), read(folder, "config.json").get("max_position_embeddings", math.inf)
     if not {"model", "added_tokens"} <= saved.keys():
