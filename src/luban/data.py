@@ -141,7 +141,7 @@ def assign(table: Table, test: Table | None, config: DataConfig, task: Task, bad
     whole, given = table, part
     with cells.numbered(name):
         kept, fields = used(table, config.target, task, semi)
-        facts: dict[str, Any] = {"rows_without_target": table.height - len(kept)}
+        facts: dict[str, Any] = {"rows_without_target" if task.labelled else "rows_left_out": table.height - len(kept)}
         if len(bad):
             gone = np.isin(kept, bad)
             facts |= {"rows_unreadable": len(bad), "unreadable": np.asarray(bad).tolist()}  # by which `evaluate` finds the parts again

@@ -51,6 +51,13 @@ def test_repeats_count_and_without_any_nothing_is_noted(caplog):
     assert noted(events("a1 a2 b1"), [0] * 3) == {}
 
 
+def test_the_page_says_that_repeats_are_counted(tmp_path):
+    log = pl.DataFrame({"user": [f"u{i % 8}" for i in range(60)], "item": [i * 5 % 23 for i in range(60)]})
+    run = luban.train(pl.concat([log, log[:9]]), task="recommend", model="popular", baselines=[], out=tmp_path / "run")
+    page = (run.path / "report.html").read_text(encoding="utf-8")
+    assert "9 rows were left out, or are counted with others." in page and "no target" not in page
+
+
 def test_what_came_after_what_is_held_back_counts_for_nothing():
     """a's 1 comes again before the 3 that is tested, and after it; by drawn protocols both count, for nothing there is later."""
     log = events("a1 a2 a1 a3 a1 a3")

@@ -293,7 +293,7 @@ def _learning(report: Mapping[str, Any], t: Words) -> str:
 
 def _doubts(report: Mapping[str, Any], t: Words) -> str:
     """What was found before training, the worst first; what was left out; and the doubts that stand with a column."""
-    data, said = report.get("data", {}), []
+    data = report.get("data", {})
     rows: dict[bool, list[list[str]]] = {True: [], False: []}  # is it but a note?
     for each in report.get("findings", [])[:ROWS]:
         what, sure = each["what"] + where(each), f"{each['certainty']:.2f}: {each['basis']}"
@@ -301,12 +301,12 @@ def _doubts(report: Mapping[str, Any], t: Words) -> str:
         rows[each["severity"] == NOTE].append(cells)
     head = ["", t("finding"), t("remedy"), t("certainty")]
     found, notes = (_scroll(table(head, each, "words")) if each else "" for each in (rows[False], rows[True]))
-    for key, words in {
+    words = {
         "rows_without_target": "{n} rows have no target and were left out.",
+        "rows_left_out": "{n} rows were left out, or are counted with others.",
         "rows_unreadable": "{n} rows could not be read and were left out.",
-    }.items():
-        if data.get(key):
-            said.append(t(words).format(n=f"{data[key]:,}"))
+    }
+    said = [t(each).format(n=f"{data[key]:,}") for key, each in words.items() if data.get(key)]
     doubted = [f"{each['column']}: {each['doubts']}" for each in report.get("columns", [])[:COLUMNS] if each["doubts"]]
     if not found and not said and "columns" not in report:
         return ""

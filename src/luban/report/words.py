@@ -128,6 +128,7 @@ CHINESE = {
     "There are too few independent examples here to say how sure these figures are.": "互相独立的样例太少，无法给出这些数字的区间。",
     "finding": "发现", "certainty": "把握", "remedy": "处理办法", "serious": "严重", "doubt": "存疑", "note": "说明",
     "{n} rows have no target and were left out.": "{n} 行没有目标值，未使用。",
+    "{n} rows were left out, or are counted with others.": "{n} 行未使用，或并入了其他行。",
     "{n} rows could not be read and were left out.": "{n} 行无法读取，未使用。",
     "Nothing was found that should be mended.": "没有需要处理的问题。",
     "{tested} values of {of} columns were each compared with all other rows by {what}. Listed are those on which the model is worse "
