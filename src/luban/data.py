@@ -209,7 +209,7 @@ def _parts(table: Table, part: np.ndarray, config: DataConfig, task: Task, field
         splitting.need(table, config.split, "data.split")
         raise UserError(f"the split column {config.split!r} must say train, valid or test (or 0, 1, 2) in every row.")
     given = (part == TEST).any()
-    if from_column is None and not given and (own := task.split(table, shares)) is not None:
+    if from_column is None and not given and (own := task.split(table, shares, config.split_seed)) is not None:
         return *own, False
     aside = (*config.target, *config.drop, *([] if named is None else [named.name]))
     inputs = table.drop([each for each in aside if each in table.columns])

@@ -21,6 +21,7 @@ from luban.core.batch import Examples, Ragged, Store
 from luban.core.contract import Clock
 from luban.core.errors import UserError
 from luban.core.registry import MODELS, TASKS
+from luban.data import DataConfig, assign
 from luban.metrics import compute, family, resampled
 from luban.tasks._places import because, best
 
@@ -34,14 +35,14 @@ class Patient(Clock):
         return math.inf
 
 
-def prepared(table: pl.DataFrame, shares=(0.8, 0.1, 0.1), targets=(), time=None, part=None, **config) -> SimpleNamespace:
+def prepared(table: pl.DataFrame, shares=(0.8, 0.1, 0.1), targets=(), time=None, part=None, seed=0, **config) -> SimpleNamespace:
     """The stages' order of calls, without the stages."""
     task = Recommend(configs.build(Recommend.Config, config))
     task.settle(table, targets, time)
     task.check(table, targets)
     order = task.order(table)
     table = table[order]
-    part = task.split(table, shares)[0] if part is None else np.array(part, np.uint8)[order]
+    part = task.split(table, shares, seed)[0] if part is None else np.array(part, np.uint8)[order]
     train = table.filter(part == 0)
     schema = task.schema(train, targets).fit(train)
     store = Store(schema.encode(table, with_target=True), torch.from_numpy(part))
@@ -155,6 +156,13 @@ def test_by_time_the_newest_are_tested_and_a_moment_stays_together():
     assert np.bincount(data.part).tolist() == pytest.approx([160, 20, 20], abs=8)
     with pytest.raises(UserError, match=r"task\.protocol=time needs a time column"):
         prepared(events(SMALL), protocol="time")
+
+
+def test_another_split_is_asked_for_as_anywhere():
+    task = Recommend(Recommend.Config(protocol="random"))
+    task.settle(log(), (), None)
+    first, again, other = (assign(log(), None, DataConfig(shares=(0.5, 0.25, 0.25), split_seed=seed), task).part for seed in (0, 0, 1))
+    assert (first == again).all() and (first != other).any()
 
 
 @pytest.mark.parametrize("protocol", ["random", "user", "item"])

@@ -328,10 +328,10 @@ class Task(ABC):
         unless it is answered row by row."""
         return None
 
-    def split(self, table: Table, shares: tuple[float, float, float]) -> tuple[np.ndarray, str] | None:
+    def split(self, table: Table, shares: tuple[float, float, float], seed: int = 0) -> tuple[np.ndarray, str] | None:
         """(part (N,) uint8, in words how) of rows in their order; None: by the row's hash, by time or by group. 3: in no part.
 
-        shares: of train, valid and test; numbers of rows where they are above 1.
+        shares: of train, valid and test; numbers of rows where they are above 1. seed: another draws another split, where one is drawn.
         """
         return None
 

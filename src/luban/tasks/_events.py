@@ -76,9 +76,8 @@ class OfEvents:
         protocol: Literal["last", "time", "random", "user", "item", "cold"] = "last"
         """What is held back: each user's last event for the test and the one before for validation (last); the newest events (time); a
         share of all events, of each user's or of each item's, drawn at random (random, user, item); all events of a share of the items,
-        which training then knows by their table alone (cold). data.shares says how much."""
-        seed: int = 0
-        """Another number draws other events, where the protocol draws."""
+        which training then knows by their table alone (cold). data.shares says how much, and where the
+        protocol draws, another data.split_seed draws others."""
         core: int = 1
         """Leave out users and items with fewer events, again and again until all that are left have as many. What so small a remainder
         scores says nothing of the users that were left out."""
@@ -86,7 +85,7 @@ class OfEvents:
         """Is 01/05/2024 the first of May? Unset: the time column decides, by a value that leaves no choice; else the month goes first."""
 
         def __post_init__(self) -> None:
-            within(self, {"core": (1, 10_000), "seed": (0, 2**32 - 1)}, "task")
+            within(self, {"core": (1, 10_000)}, "task")
 
     # ---------------------------------------------------------------- which columns
 
@@ -203,7 +202,7 @@ class OfEvents:
             found["weight"] = torch.from_numpy((weight / weight[trained].mean()).astype(np.float32))
         return found
 
-    def split(self, table: Table, shares: tuple[float, float, float]) -> tuple[np.ndarray, str]:
+    def split(self, table: Table, shares: tuple[float, float, float], seed: int = 0) -> tuple[np.ndarray, str]:
         """By the protocol; where no test part is asked for (shares[2] is 0), what would be tested validates."""
         c, n = self.config, table.height
         user, item = (_ids(table.get_column(name)) for name in (c.user, c.item))
@@ -218,12 +217,12 @@ class OfEvents:
             part[used] = (stamps >= first[0]).astype(np.uint8) + ((stamps >= first[1]) & (test > 0))  # those of a moment stay together
             return part, HELD["time"]
         if c.protocol == "cold":
-            items = np.random.default_rng(c.seed).permutation(np.unique(item[used]))
+            items = np.random.default_rng(seed).permutation(np.unique(item[used]))
             tests, valids = np.split(items, np.cumsum(np.round(np.array([test, valid]) * len(items)).astype(int)))[:2]
             part[used] = 2 * np.isin(item[used], tests) + np.isin(item[used], valids)
             return part, HELD["cold"]
         group = {"random": np.zeros_like(user), "user": user, "item": item}[c.protocol][used]
-        order = np.lexsort([np.random.default_rng(c.seed).random(len(used)), group])
+        order = np.lexsort([np.random.default_rng(seed).random(len(used)), group])
         _, start, count = np.unique(group[order], return_index=True, return_counts=True)
         place = np.arange(len(used)) - np.repeat(start, count)
         n_test, n_valid = (np.repeat(np.round(count * share), count) for share in (test, valid))

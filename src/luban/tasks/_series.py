@@ -188,7 +188,7 @@ class OfSeries:
                  f"{words(moment, stamps[i : i + 1])[0]} ({cells.row(int(order[i]))}); rows are taken as if evenly spaced.")  # fmt: skip
         return order
 
-    def split(self, table: Table, shares: tuple[float, float, float]) -> tuple[np.ndarray, str]:
+    def split(self, table: Table, shares: tuple[float, float, float], seed: int = 0) -> tuple[np.ndarray, str]:
         """Three runs of rows of each item, the oldest train. Of numbers of rows, what lies beyond is in part 3; where the first is 0, all
         but the newest train. An item that is too short to be judged is only trained on."""
         sizes, counts, many = _roles.sizes(table, self.config.item), max(shares) > 1, self.config.item is not None

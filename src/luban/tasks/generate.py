@@ -79,7 +79,7 @@ class Generate(Task):
         if not cells.raw(table.get_column(self.config.column)).str.len_chars().sum():
             raise UserError(f"the column {self.config.column!r} is empty in all {table.height:,} rows: there is nothing to learn from.")
 
-    def split(self, table: Table, shares: tuple[float, float, float]) -> tuple[np.ndarray, str]:
+    def split(self, table: Table, shares: tuple[float, float, float], seed: int = 0) -> tuple[np.ndarray, str]:
         """Three runs of passages, the first train; shares are of the characters, and a passage is never cut."""
         last = np.cumsum(_lengths(table.get_column(self.config.column))) - 1  # where each passage ends
         total, ends = last[-1] + 1, np.cumsum(shares)
