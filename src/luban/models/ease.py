@@ -79,9 +79,8 @@ class EASE(Ranker):
         if self.few:
             X = torch.zeros(self.users, self.items)
             for batch in train.pieces(PIECE):
-                X[batch[self.user]] = (
-                    laid(batch["history"], self.items, weights(batch)).clamp(max=6e4).half().float()
-                )  # as `left` keeps them
+                had = laid(batch["history"], self.items, weights(batch))
+                X[batch[self.user]] = had.clamp(max=6e4).half().float()  # as `left` keeps them
             self.left.copy_(X.T)
             self.right.copy_(_woodbury(X, self.config.l2))
             self.own.copy_((X * self.right).sum(0))
