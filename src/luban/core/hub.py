@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +46,10 @@ def read(folder: Path, name: str) -> dict[str, Any]:
     return found
 
 
-def tokenizer_of(name: str) -> tuple[dict[str, Any], int, float]:
+def tokenizer_of(name: str) -> tuple[dict[str, Any], int, int]:
     """(the JSON of a model's tokenizer, how many tokens it reads, how many the model has places for). Raises UserError without."""
     folder = folder_of(name)
-    saved, places = read(folder, "tokenizer.json"), read(folder, "config.json").get("max_position_embeddings", math.inf)
+    saved, places = read(folder, "tokenizer.json"), read(folder, "config.json").get("max_position_embeddings") or sys.maxsize
     if not {"model", "added_tokens"} <= saved.keys():
         raise UserError(f"{name} has a tokenizer.json that is none of Hugging Face's `tokenizers`.")
     limit = (saved.get("truncation") or {}).get("max_length", LONGEST)

@@ -145,7 +145,7 @@ class Text(Field):
         unknown = next((id for name in (UNKNOWN, "[UNK]") if (id := self._tokenizer.token_to_id(name)) is not None), -1)
         self.unknown = float((some.values == unknown).float().mean()) if len(some.values) else 0.0
         usual = int(np.quantile(lengths, 0.99, method="higher")) if len(lengths) else 1
-        self.length = self.config.max_length or max(1, min(LONGEST, usual, int(min(places, self.whole))))
+        self.length = self.config.max_length or max(1, min(LONGEST, usual, places))
         if self.length == self.whole:
             self.length = limit
         self.cut = float((lengths > self.length).mean()) if len(lengths) else 0.0

@@ -70,6 +70,8 @@ class Words(Field):
 
     length = 1
     """Tokens of the longest training row."""
+    around: tuple[list[int], list[int]] = ([], [])
+    """The special pieces that a pretrained model wants before and behind a row: [CLS] and [SEP]; of T5 only what ends it."""
     reads = 0
     """Pieces of a row that a pretrained model reads, at most."""
     single = False
@@ -96,18 +98,14 @@ class Words(Field):
         self.size = len(self.vocabulary) + 1 + BUCKETS * self._hashes
         if self.config.pieces:
             self._tokenizer = hf.Tokenizer.from_str(json.dumps(self._saved))
+            found = self._tokenizer.encode("a")
+            within = [at for at, special in enumerate(found.special_tokens_mask) if not special]
+            self.around = found.ids[: within[0]], found.ids[within[-1] + 1 :]
         return self
 
     @property
     def _hashes(self) -> bool:
         return self.config.hashed and not self.config.pieces
-
-    @property
-    def around(self) -> tuple[list[int], list[int]]:
-        """The special pieces that a pretrained model wants before and behind a row: [CLS] and [SEP]; of T5 only what ends it."""
-        found = self._tokenizer.encode("a")
-        within = [at for at, special in enumerate(found.special_tokens_mask) if not special]
-        return found.ids[: within[0]], found.ids[within[-1] + 1 :]
 
     def about(self) -> str:
         return f"{len(self.vocabulary):,} {'characters' if self.single else 'tokens'}"
@@ -152,7 +150,7 @@ class Words(Field):
             # a word begins with a space, by which byte-level pieces know it
             cut = self._tokenizer.encode(token if self.single else " " + token, add_special_tokens=False).ids[:PIECES]
             return [own, *(id + 1 for id in cut), *[0] * (PIECES - len(cut))]
-        if self.single or not self._hashes:
+        if self.single or not self.config.hashed:
             return [own]
         shape = re.sub(r"(.)\1+", r"\1\1", _shape(token))
         parts = (f"l{low}", f"p{low[:2]}", f"p{low[:3]}", f"s{low[-2:]}", f"s{low[-3:]}", f"s{low[-4:]}", f"#{shape}")

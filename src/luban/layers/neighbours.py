@@ -11,12 +11,13 @@ Letters: B users, I items with the id 0, C groups, D numbers a vector, n ids at 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from luban.core.batch import Batch, Examples, Ragged
+from luban.core.batch import Batch, Ragged
 from luban.core.notes import say
 
 MANY = 500_000
@@ -42,19 +43,17 @@ class Groups(NamedTuple):
 
 
 @torch.no_grad()
-def learn(model: Any, users: Examples) -> None:
-    """Fills the model's `group` and `search`, where it has them."""
+def learn(model: Any, scored: Iterable[tuple[Batch, Tensor]]) -> None:
+    """Fills the model's `group` and `search`, where it has them. scored: users of validation, with the scores (b, I) of all items."""
     if not hasattr(model, "search"):
         return
     model.group.copy_(_grouped(model))
     model.search.zero_()
     groups, owner, needed, looked = groups_of(model), model.group.long(), list[Tensor](), list[Tensor]()
-    for batch in users.thinned(USERS).pieces(4):  # four rows of scores at a time: they are long
-        history, scores = batch["history"], model(batch)
-        scores[history.owners, history.values] = scores[:, 0] = -torch.inf
+    for batch, scores in scored:
         order = (model.user_side(batch) @ groups.means.T).argsort(1, descending=True)
         place = order.argsort(1).gather(1, owner[scores.topk(KEPT).indices])
-        some = history.lengths > 0
+        some = batch["history"].lengths > 0
         needed.append(place[some])
         looked.append(groups.items.lengths[order[some]].cumsum(1))
     place = torch.cat(needed) if needed else torch.zeros(0, KEPT)

@@ -135,7 +135,8 @@ class Recommend(OfEvents, Task):  # type: ignore[misc]
         return model.loss(batch), {}
 
     def calibrate(self, model: Model, judged: Batch, truth: Batch, valid: Examples) -> None:
-        neighbours.learn(model, valid)
+        users = valid.thinned(neighbours.USERS).pieces(neighbours.USERS)
+        neighbours.learn(model, (each for batch in users for each in scored(model, batch, model.head)))
 
     # ---------------------------------------------------------------- how it is judged
 
