@@ -22,6 +22,7 @@ from luban.core.registry import Later
 from luban.layers.crf import slopes
 from luban.layers.rules import within
 from luban.layers.sequences import steps, tags_asked, the_tokens
+from luban.layers.sized import take_sizes
 from luban.optim.owlqn import least
 
 WINDOWS = ((), (0,), (-1,), (1,), (-2,), (2,), (-1, 0), (0, 1), (-1, 1), (-2, -1), (1, 2))
@@ -63,7 +64,7 @@ class Crf(Model):
         self.register_buffer("ids", torch.zeros(1, dtype=torch.int64))  # of the features with a weight, increasing
         self.register_buffer("weights", torch.zeros(1, head.size))
         self.steps = steps(head)
-        self.register_load_state_dict_pre_hook(_take_sizes)
+        self.register_load_state_dict_pre_hook(take_sizes)
 
     @classmethod
     def suits(cls, schema: Schema, head: Head, n_rows: int) -> float:
@@ -134,9 +135,3 @@ class Crf(Model):
         shape = (len(found), int(often.sum()))
         entries = column[there].numpy()
         return sparse.csr_matrix((np.ones(len(entries), np.float32), entries, offsets), shape=shape), ids[often]
-
-
-def _take_sizes(model: Crf, saved: dict[str, Tensor], prefix: str, *rest: Any) -> None:
-    """How many features have a weight is known from the data only."""
-    for name in model._buffers:
-        model._buffers[name] = torch.empty_like(saved[prefix + name])

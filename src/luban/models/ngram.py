@@ -20,6 +20,7 @@ from luban.core.contract import Clock, Head, Model, Schema
 from luban.core.errors import UserError
 from luban.layers.columns import of_kind
 from luban.layers.rules import within
+from luban.layers.sized import take_sizes
 
 PIECE = 1 << 16
 """Windows counted at a time."""
@@ -49,7 +50,7 @@ class NGram(Model):
         for k in range(1, config.order + 1):
             self.register_buffer(f"runs{k}", torch.zeros(0, dtype=torch.int64))  # increasing: first the context, last the token
             self.register_buffer(f"counts{k}", torch.zeros(0, dtype=torch.int64))
-        self.register_load_state_dict_pre_hook(_take_sizes)
+        self.register_load_state_dict_pre_hook(take_sizes)
 
     def solve(self, train: Examples, valid: Examples | None, clock: Clock) -> None:
         """Windows begin at every token, so the first k tokens of each are every run of k, but for those within the very last window."""
@@ -106,9 +107,3 @@ class NGram(Model):
     def flops(self) -> float:
         """Of one window: some ten operations a token of the vocabulary, at each order and place."""
         return 10.0 * self.size * self.config.order * self.context
-
-
-def _take_sizes(model: NGram, saved: dict[str, Tensor], prefix: str, *rest: Any) -> None:
-    """How many runs there are is known from the data only."""
-    for name in model._buffers:
-        model._buffers[name] = torch.empty_like(saved[prefix + name])
